@@ -1,0 +1,59 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the engine raises.
+
+Only the two front ends (the modules' ``main()`` and ``cli``) turn an error into a failure of theirs.
+"""
+
+from __future__ import annotations
+
+
+class EnvSyncError(Exception):
+    """Something that an operator has to know about.
+
+    A message has three parts, so that one line is enough to act on:
+
+    :param doing: what was being done to what ("dumping database x on host y").
+    :param why: what went wrong, in the tool's own words.
+    :param hint: what to do next; may be empty where nothing can be advised.
+    """
+
+    def __init__(self, doing: str, why: str, hint: str = "") -> None:
+        self.doing = one_line(doing)
+        self.why = one_line(why)
+        self.hint = one_line(hint)
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        text = f"{self.doing}: {self.why}"
+        if self.hint:
+            text = f"{text.rstrip('.')}. {self.hint}"
+        return text
+
+
+class Cancelled(EnvSyncError):
+    """The run was told to stop (a signal, or the host's cancel check)."""
+
+
+class MissingLibrary(EnvSyncError):
+    """A Python library that this task needs is not installed.
+
+    :param library: the name to import.
+    :param package: what to install.
+    :param needed_for: the kind of task that needs it.
+    """
+
+    def __init__(self, library: str, package: str, needed_for: str) -> None:
+        super().__init__(
+            f"loading the Python library {library}",
+            f"it is not installed for this Python, and {needed_for} needs it",
+            f"Install {package} (for example: python3 -m pip install {package}).",
+        )
+        self.library = library
+
+
+def one_line(text: str) -> str:
+    """Fold ``text`` into one line: white space of any kind becomes one blank."""
+    return " ".join(str(text).split())

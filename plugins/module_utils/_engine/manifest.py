@@ -1,0 +1,120 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The manifest of a point: what was stored, written last. A point without one is not a point.
+
+The format is JSON, ``manifest_version`` 1; docs/manifest.md describes every key.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Dict, List, Mapping, Tuple
+
+from .errors import EnvSyncError
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Member:
+    """One stored object of a point.
+
+    ``name`` is relative to the store's path; ``size`` and ``sha256`` are of the bytes as stored (compressed);
+    ``raw_size`` is the number of bytes before compression; ``facts`` is what the DBMS adds (``table``...).
+    """
+
+    name: str
+    size: int
+    sha256: str
+    raw_size: int
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a point is: see DESIGN's C7. Times are ISO 8601 in UTC, sizes are bytes."""
+
+    tool_version: str
+    dbms: str
+    database: str
+    timestamp: str
+    environment: str
+    host: str
+    server: Mapping[str, str]
+    client_version: str
+    format: str
+    compression: str
+    jobs: int
+    started: str
+    finished: str
+    raw_bytes: int
+    stored_bytes: int
+    members: Tuple[Member, ...]
+    tables: Tuple[Mapping[str, Any], ...] = ()
+    extensions: Tuple[Mapping[str, str], ...] = ()
+    roles: Tuple[str, ...] = ()
+    sanitised: Tuple[Mapping[str, str], ...] = ()
+    peak_temporary_bytes: int = 0
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> Dict[str, Any]:
+        """Return the manifest as plain JSON types, as it is stored and as the modules return it."""
+        data: Dict[str, Any] = {"manifest_version": VERSION}
+        data.update(asdict(self))
+        data["members"] = [
+            {"name": m.name, "size": m.size, "sha256": m.sha256, "raw_size": m.raw_size, **m.facts}
+            for m in self.members
+        ]
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in data.items()}
+
+    def to_json(self) -> bytes:
+        """Return the bytes that are stored."""
+        return json.dumps(self.to_dict(), indent=1, sort_keys=False, ensure_ascii=False).encode() + b"\n"
+
+    @classmethod
+    def from_json(cls, data: bytes, where: str) -> Manifest:
+        """Return the manifest in ``data``.
+
+        :param where: what to call the object in a message.
+        :raises EnvSyncError: it is no manifest, or one of a later version than this code reads.
+        """
+        doing = f"reading the manifest {where}"
+        try:
+            values = json.loads(data.decode("utf-8"))
+            if not isinstance(values, dict):
+                raise ValueError("not a JSON object")
+            version = values.pop("manifest_version")
+            if version != VERSION:
+                raise EnvSyncError(
+                    doing, f"it is of version {version}, this program reads version {VERSION}", "Upgrade env_sync here."
+                )
+            members = tuple(_member(item) for item in values.pop("members"))
+            known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
+            for name in ("tables", "extensions", "roles", "sanitised"):
+                known[name] = tuple(known.get(name, ()))
+            return cls(members=members, **known)
+        except EnvSyncError:
+            raise
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise EnvSyncError(
+                doing, f"it is damaged ({type(error).__name__}: {error})", "Choose another point (--list shows them)."
+            ) from error
+
+
+def _member(item: Dict[str, Any]) -> Member:
+    facts = dict(item)
+    return Member(
+        name=str(facts.pop("name")),
+        size=int(facts.pop("size")),
+        sha256=str(facts.pop("sha256")),
+        raw_size=int(facts.pop("raw_size")),
+        facts=facts,
+    )
+
+
+def totals(members: List[Member]) -> Tuple[int, int]:
+    """Return the members' bytes before compression and as stored."""
+    return sum(m.raw_size for m in members), sum(m.size for m in members)

@@ -1,0 +1,325 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Processes and pumps that work together: the first failure stops all of them, and is the one reported.
+
+A :class:`Group` owns every process and thread of one step. Leaving it waits for all of them; when one fails, the others
+are stopped, and the first failure is raised. The end of a pipe counts as an end only when every process before it
+exited with status zero: that is what :class:`StageReader` is for.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from typing import IO, Any, Callable, Dict, List, Mapping, Optional, Sequence, Type
+
+from .errors import Cancelled, EnvSyncError, one_line
+from .stores.base import BLOCK
+
+#: how much of a tool's standard error is kept for its error message, in bytes
+STDERR_KEPT = 64 * 1024
+
+#: how long a tool may take to end after SIGTERM before it gets SIGKILL, in seconds
+GRACE = 5.0
+
+# Reads until its standard input ends (which is when the process that held the other end is gone, by any cause), then
+# kills the process group named by its argument. Ended by its parent before that when all is well.
+_WATCHDOG = ("/bin/sh", "-c", 'read -r _; kill -KILL -- "-$1"', "env_sync-watchdog")
+
+
+class Stage:
+    """One running process of a group."""
+
+    def __init__(self, group: Group, argv: Sequence[str], popen: subprocess.Popen[bytes], doing: str) -> None:
+        self._group = group
+        self.argv = tuple(argv)
+        self.popen = popen
+        self.doing = doing
+        self.stopped = False
+        self._stderr: List[bytes] = []
+        self._ended = threading.Event()
+        self._watchdog: Optional[subprocess.Popen[bytes]] = None
+
+    @property
+    def stdin(self) -> IO[bytes]:
+        assert self.popen.stdin is not None
+        return self.popen.stdin
+
+    @property
+    def stdout(self) -> IO[bytes]:
+        assert self.popen.stdout is not None
+        return self.popen.stdout
+
+    @property
+    def stderr_text(self) -> str:
+        """What the tool has said on its standard error, at most the last 64 KiB of it."""
+        return b"".join(self._stderr).decode("utf-8", "replace")
+
+    def wait(self) -> None:
+        """Wait for the process; raise when it, or anything else in the group, failed."""
+        while not self._ended.wait(0.2):
+            self._group.check()
+        if self.popen.returncode != 0:
+            self._group.check()
+            raise self.error()
+
+    def ended(self) -> bool:
+        """Say whether the process has ended and its exit status is known."""
+        return self._ended.is_set()
+
+    def error(self) -> EnvSyncError:
+        """Return the error that this process's end amounts to."""
+        status = self.popen.returncode
+        how = f"ended by signal {-status}" if status < 0 else f"exit status {status}"
+        said = one_line(self.stderr_text)[-2000:]
+        tool = os.path.basename(self.argv[0])
+        return EnvSyncError(self.doing, f"{tool}: {how}" + (f": {said}" if said else ""))
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process and all that it started; ended processes are left alone."""
+        if not self._ended.is_set():
+            try:
+                os.killpg(self.popen.pid, number)
+            except (ProcessLookupError, PermissionError):
+                pass
+
+    def stop(self) -> None:
+        """End the process, gently first; its exit status is no failure any more. Safe to call twice."""
+        self.stopped = True
+        self.signal(signal.SIGCONT)
+        self.signal(signal.SIGTERM)
+        if not self._ended.wait(GRACE):
+            self.signal(signal.SIGKILL)
+            self._ended.wait(GRACE)
+
+    def _follow(self) -> None:
+        """Collect standard error, then the exit status (runs in a thread of its own)."""
+        stderr = self.popen.stderr
+        kept = 0
+        if stderr is not None:
+            for block in iter(lambda: os.read(stderr.fileno(), 8192), b""):
+                self._stderr.append(block)
+                kept += len(block)
+                while kept - len(self._stderr[0]) > STDERR_KEPT:
+                    kept -= len(self._stderr.pop(0))
+            stderr.close()
+        status = self.popen.wait()
+        if self._watchdog is not None:
+            self._watchdog.kill()
+            self._watchdog.wait()
+            if self._watchdog.stdin is not None:
+                self._watchdog.stdin.close()
+        self._ended.set()
+        if status != 0 and not self.stopped:
+            self._group.fail(self.error())
+
+
+class StageReader:
+    """A stage's standard output as a :class:`~.stores.base.Reader`.
+
+    The end is reported only after the stage, and all stages named in ``upstream``, exited with status zero.
+    """
+
+    def __init__(self, stage: Stage, upstream: Sequence[Stage] = ()) -> None:
+        self._stage = stage
+        self._upstream = tuple(upstream)
+
+    def read(self, size: int) -> bytes:
+        block = os.read(self._stage.stdout.fileno(), size)
+        if not block:
+            self._stage.wait()
+            for stage in self._upstream:
+                stage.wait()
+        return block
+
+    def close(self) -> None:
+        self._stage.stdout.close()
+
+
+class Worker:
+    """One running thread of a group."""
+
+    def __init__(self, thread: threading.Thread) -> None:
+        self._thread = thread
+        self.result: Any = None
+
+    def join(self) -> None:
+        self._thread.join()
+
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+
+class Group:
+    """The processes and threads of one step; a context manager.
+
+    :param cancelled: asked about every 0.2 s; the step is stopped when it says True.
+    """
+
+    def __init__(self, cancelled: Callable[[], bool] = lambda: False) -> None:
+        self._cancelled = cancelled
+        self._lock = threading.Lock()
+        self._stages: List[Stage] = []
+        self._followers: List[threading.Thread] = []
+        self._workers: List[Worker] = []
+        self._failure: Optional[BaseException] = None
+        self._closers: List[Callable[[], None]] = []
+        self.stopping = threading.Event()
+
+    def __enter__(self) -> Group:
+        return self
+
+    def run(
+        self,
+        argv: Sequence[str],
+        doing: str,
+        stdin: Any = subprocess.DEVNULL,
+        stdout: Any = subprocess.DEVNULL,
+        env: Optional[Mapping[str, str]] = None,
+        cwd: Optional[str] = None,
+        guarded: bool = False,
+        pass_fds: Sequence[int] = (),
+    ) -> Stage:
+        """Start a process.
+
+        :param argv: an argument vector; never a shell's.
+        :param doing: what it is for, the first part of its error message.
+        :param env: added to this process's environment.
+        :param guarded: also end the process, and all it started, when this process dies by any cause, even SIGKILL;
+            for tools that would not notice by themselves (those that write to files).
+        """
+        self.check()
+        environment: Dict[str, str] = dict(os.environ, LC_ALL="C.UTF-8")
+        environment.update(env or {})
+        try:
+            popen = subprocess.Popen(
+                list(argv),
+                stdin=stdin,
+                stdout=stdout,
+                stderr=subprocess.PIPE,
+                env=environment,
+                cwd=cwd,
+                start_new_session=True,
+                pass_fds=tuple(pass_fds),
+            )
+        except OSError as error:
+            raise EnvSyncError(
+                doing, f"{argv[0]} cannot be started: {error.strerror}", f"Install {os.path.basename(argv[0])}."
+            ) from error
+        stage = Stage(self, argv, popen, doing)
+        if guarded:
+            stage._watchdog = subprocess.Popen(
+                [*_WATCHDOG, str(popen.pid)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        follower = threading.Thread(target=stage._follow, daemon=True, name=f"follow {argv[0]}")
+        with self._lock:
+            self._stages.append(stage)
+            self._followers.append(follower)
+        follower.start()
+        return stage
+
+    def start(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Worker:
+        """Run ``function`` in a thread of the group; what it raises is a failure of the group."""
+
+        def body() -> None:
+            try:
+                worker.result = function(*args, **kwargs)
+            except BaseException as error:  # every failure has to reach the thread that waits
+                self.fail(error)
+
+        worker = Worker(threading.Thread(target=body, daemon=True, name=getattr(function, "__name__", "worker")))
+        with self._lock:
+            self._workers.append(worker)
+        worker._thread.start()
+        return worker
+
+    def on_stop(self, closer: Callable[[], None]) -> None:
+        """Call ``closer`` when the group is stopped by a failure, to wake what waits outside of pipes."""
+        with self._lock:
+            self._closers.append(closer)
+
+    def fail(self, error: BaseException) -> None:
+        """Record a failure (the first one counts) and stop everything."""
+        with self._lock:
+            if self._failure is None:
+                self._failure = error
+        self.stopping.set()
+
+    def check(self) -> None:
+        """Raise the group's failure, if there is one, or :class:`Cancelled`."""
+        if self._failure is None and self._cancelled():
+            self.fail(Cancelled("running", "it was told to stop"))
+        if self._failure is not None:
+            raise self._failure
+
+    def wait(self) -> None:
+        """Wait for every thread and process; raise the first failure as soon as there is one."""
+        while True:
+            self.check()
+            with self._lock:
+                busy = any(worker.alive() for worker in self._workers) or any(not s.ended() for s in self._stages)
+            if not busy:
+                break
+            self.stopping.wait(0.02)
+        self.check()
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep; raise when the group fails meanwhile."""
+        self.stopping.wait(seconds)
+        self.check()
+
+    def __exit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], traceback: object
+    ) -> None:
+        if error is None:
+            try:
+                self.wait()
+            except BaseException:
+                self._stop_all()
+                raise
+            return
+        self.fail(error)
+        self._stop_all()
+        # What surfaces here is often only the consequence (a pipe that broke); the first failure is the cause.
+        assert self._failure is not None
+        if self._failure is not error:
+            raise self._failure from error
+
+    def _stop_all(self) -> None:
+        self.stopping.set()
+        with self._lock:
+            closers, stages, workers = list(self._closers), list(self._stages), list(self._workers)
+        for stage in stages:
+            stage.stopped = True
+            stage.signal(signal.SIGCONT)
+            stage.signal(signal.SIGTERM)
+        for closer in closers:
+            closer()
+        deadline = time.monotonic() + GRACE
+        for stage in stages:
+            stage._ended.wait(max(0.0, deadline - time.monotonic()))
+            stage.signal(signal.SIGKILL)
+        for worker in workers:
+            worker._thread.join(GRACE)
+        for stage in stages:
+            stage._ended.wait(GRACE)
+
+
+def pump(read: Callable[[int], bytes], write: Callable[[bytes], Any], block: int = BLOCK) -> int:
+    """Copy until ``read`` gives nothing; return the number of bytes."""
+    total = 0
+    while True:
+        data = read(block)
+        if not data:
+            return total
+        write(data)
+        total += len(data)

@@ -1,0 +1,201 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""How far a run is: counted by the engine, shown by the front ends, kept in a status file on the host."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+import threading
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any, Callable, Dict, Iterator, List, Optional
+
+from .errors import EnvSyncError
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The state of a run at one moment.
+
+    Sizes are bytes before compression, times are seconds since the epoch (UTC). ``bytes_total`` and ``members_total``
+    are estimates while a dump runs, and 0 where nothing is known. ``state`` is ``running``, ``done`` or ``failed``.
+    """
+
+    title: str
+    action: str
+    database: str
+    state: str = "running"
+    phase: str = ""
+    point: str = ""
+    bytes_done: int = 0
+    bytes_total: int = 0
+    members_done: int = 0
+    members_total: int = 0
+    started: float = 0.0
+    updated: float = 0.0
+    message: str = ""
+    pid: int = 0
+    result: Dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def rate(self) -> float:
+        """Bytes a second since the start of the run; 0.0 in its first moments."""
+        elapsed = self.updated - self.started
+        return self.bytes_done / elapsed if elapsed > 0.5 else 0.0
+
+    @property
+    def remaining(self) -> Optional[float]:
+        """Estimated seconds until the data is through, or None while nothing can be said."""
+        if self.rate <= 0 or self.bytes_total <= 0:
+            return None
+        return max(0.0, (self.bytes_total - self.bytes_done) / self.rate)
+
+
+@dataclass(frozen=True)
+class Host:
+    """What the engine needs of the program that runs it: a log, a place for progress, a reason to stop.
+
+    ``log`` takes a level (``info``, ``warning`` or ``error``) and one line of text.
+    """
+
+    log: Callable[[str, str], None] = lambda level, text: None
+    progress: Callable[[Snapshot], None] = lambda snapshot: None
+    cancelled: Callable[[], bool] = lambda: False
+
+
+class Progress:
+    """Counts what a run has done; safe to use from several threads.
+
+    Passes a :class:`Snapshot` to the host, and writes it to the status file, at most once in ``interval`` seconds and
+    at each change of phase.
+    """
+
+    def __init__(self, host: Host, first: Snapshot, status_dir: str = "", interval: float = 1.0) -> None:
+        self._host = host
+        self._now = first
+        self._path = status_path(status_dir, first.title) if status_dir else ""
+        self._interval = interval
+        self._lock = threading.Lock()
+        self._reported = 0.0
+        self._change(started=time.time(), pid=os.getpid())
+
+    @property
+    def snapshot(self) -> Snapshot:
+        return self._now
+
+    def phase(self, name: str, bytes_total: int = 0, members_total: int = 0) -> None:
+        """Enter a phase; counters start again."""
+        self._change(
+            phase=name, bytes_done=0, bytes_total=bytes_total, members_done=0, members_total=members_total, at_once=True
+        )
+
+    def point(self, name: str) -> None:
+        self._change(point=name, at_once=True)
+
+    def add(self, size: int = 0, members: int = 0) -> None:
+        """Count bytes (before compression) and members as done."""
+        with self._lock:
+            self._now = _replace(
+                self._now,
+                bytes_done=self._now.bytes_done + size,
+                members_done=self._now.members_done + members,
+                updated=time.time(),
+            )
+            due = self._now.updated - self._reported >= self._interval
+        if due:
+            self._report()
+
+    def finish(self, state: str, message: str, result: Optional[Dict[str, Any]] = None) -> None:
+        """The run is over: ``state`` is ``done`` or ``failed``."""
+        self._change(state=state, message=message, result=result or {}, at_once=True)
+
+    def _change(self, at_once: bool = False, **changes: Any) -> None:
+        with self._lock:
+            self._now = _replace(self._now, updated=time.time(), **changes)
+        if at_once:
+            self._report()
+
+    def _report(self) -> None:
+        with self._lock:
+            snapshot = self._now
+            self._reported = snapshot.updated
+        self._host.progress(snapshot)
+        if self._path:
+            write_status(self._path, snapshot)
+
+
+def _replace(snapshot: Snapshot, **changes: Any) -> Snapshot:
+    values = {name: getattr(snapshot, name) for name in Snapshot.__dataclass_fields__}
+    values.update(changes)
+    return Snapshot(**values)
+
+
+def status_path(state_dir: str, title: str) -> str:
+    """Return the path of a task's status file; a title's unusual characters become underscores."""
+    return os.path.join(state_dir, "status", re.sub(r"[^A-Za-z0-9_.-]", "_", title) + ".json")
+
+
+def write_status(path: str, snapshot: Snapshot) -> None:
+    """Write the status file, atomically. A status that cannot be written never fails a run."""
+    try:
+        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".status-")
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            json.dump(asdict(snapshot), stream)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError:
+        pass
+
+
+def read_statuses(state_dir: str) -> List[Snapshot]:
+    """Return the last status of every task that ever ran with this state directory, by title."""
+    return sorted(_read_statuses(os.path.join(state_dir, "status")), key=lambda snapshot: snapshot.title)
+
+
+def _read_statuses(folder: str) -> Iterator[Snapshot]:
+    try:
+        names = sorted(os.listdir(folder))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise EnvSyncError(f"reading the status files in {folder}", str(error.strerror)) from error
+    for name in names:
+        if name.startswith(".") or not name.endswith(".json"):
+            continue
+        try:
+            with open(os.path.join(folder, name), encoding="utf-8") as stream:
+                values = json.load(stream)
+            snapshot = Snapshot(**{key: values[key] for key in Snapshot.__dataclass_fields__ if key in values})
+        except (OSError, ValueError, TypeError):
+            continue
+        if snapshot.state == "running" and not _alive(snapshot.pid):
+            snapshot = _replace(snapshot, state="failed", message="the run was killed")
+        yield snapshot
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def default_state_dir() -> str:
+    """Return where status files and journals are kept when no task says otherwise.
+
+    ``/var/lib/govuk_env_sync`` where this user can write to it (the role makes it), else the user's own state folder.
+    """
+    shared = "/var/lib/govuk_env_sync"
+    if os.access(shared, os.W_OK):
+        return shared
+    home = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
+    return os.path.join(home, "govuk_env_sync")

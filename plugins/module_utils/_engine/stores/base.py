@@ -1,0 +1,158 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a store is: a flat set of named objects below one path, written whole or not at all."""
+
+from __future__ import annotations
+
+import abc
+import hashlib
+from dataclasses import dataclass
+from typing import Iterable, Iterator, List, Optional, Protocol
+
+BLOCK = 1024 * 1024
+
+
+class Reader(Protocol):
+    """A source of bytes. ``read`` gives at most ``size`` bytes; ``b""`` means the end, reached without error."""
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes, ``b""`` at the end; raise when the source turned out to be incomplete."""
+
+    def close(self) -> None:
+        """Let go of the source; safe to call twice."""
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """An object as a listing shows it.
+
+    ``name`` is relative to the store's path; ``size`` is in bytes; ``modified`` is seconds since the epoch (UTC).
+    """
+
+    name: str
+    size: int
+    modified: float
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What was written: ``size`` in bytes and ``sha256`` (hex) of the bytes as they are in the store."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+class Store(abc.ABC):
+    """One place for points: a bucket and prefix, a directory, a directory on another host.
+
+    Every method raises :class:`EnvSyncError` when the store cannot do what is asked.
+    Methods may be called from several threads at once.
+    """
+
+    #: the name in ``storagebackend``
+    kind = ""
+
+    @abc.abstractmethod
+    def url(self, name: str = "") -> str:
+        """Return what a person would call the place, or an object in it: ``s3://bucket/path/name``. No secret."""
+
+    @abc.abstractmethod
+    def preflight(self, write: bool) -> None:
+        """Raise unless the store is there and can be read (and, where ``write``, looks writable). Writes nothing."""
+
+    @abc.abstractmethod
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        """Yield every finished object whose name starts with ``prefix``, in order of name, folders entered."""
+
+    @abc.abstractmethod
+    def stat(self, name: str) -> Optional[StoredObject]:
+        """Return the object of that exact name, or None."""
+
+    @abc.abstractmethod
+    def put(self, name: str, source: Reader, size_hint: Optional[int] = None) -> Stored:
+        """Store all that ``source`` gives, under ``name``: wholly, or not at all.
+
+        The object appears under its name only after ``source`` came to its end without raising.
+        Whatever was stored until then is taken away again when anything fails.
+
+        :param size_hint: about how many bytes will come, an upper bound where one is known; a store may use it to
+            choose part sizes, and must still work when it is wrong or None.
+        """
+
+    @abc.abstractmethod
+    def open(self, name: str, size: Optional[int] = None) -> Reader:
+        """Return a reader over the object. A connection cut half-way is resumed or raised, never taken for the end.
+
+        :param size: the object's size in bytes, where the caller knows it; saves a look.
+        """
+
+    @abc.abstractmethod
+    def delete(self, names: Iterable[str]) -> None:
+        """Remove these objects; one that is not there is no error."""
+
+    @abc.abstractmethod
+    def sweep(self, prefix: str) -> List[str]:
+        """Remove what interrupted writers left below ``prefix``: temporary names, unfinished multipart uploads.
+
+        Finished objects are never touched.  Returns what was removed, as a person would call it.
+        """
+
+    def put_bytes(self, name: str, data: bytes) -> Stored:
+        """Store ``data`` under ``name``."""
+        return self.put(name, BytesReader(data), len(data))
+
+    def get_bytes(self, name: str, limit: int = 64 * BLOCK) -> bytes:
+        """Return the whole of a small object, at most ``limit`` bytes of it."""
+        reader = self.open(name)
+        try:
+            blocks: List[bytes] = []
+            room = limit
+            while room > 0:
+                block = reader.read(min(BLOCK, room))
+                if not block:
+                    break
+                blocks.append(block)
+                room -= len(block)
+            return b"".join(blocks)
+        finally:
+            reader.close()
+
+
+class BytesReader:
+    """A :class:`Reader` over bytes in memory."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = memoryview(data)
+
+    def read(self, size: int) -> bytes:
+        block, self._data = self._data[:size], self._data[size:]
+        return bytes(block)
+
+    def close(self) -> None:
+        self._data = memoryview(b"")
+
+
+class HashingReader:
+    """A :class:`Reader` that counts and hashes what passes through it."""
+
+    def __init__(self, source: Reader) -> None:
+        self._source = source
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    def read(self, size: int) -> bytes:
+        block = self._source.read(size)
+        self._hash.update(block)
+        self.size += len(block)
+        return block
+
+    def close(self) -> None:
+        self._source.close()
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 (hex) of what has been read so far."""
+        return self._hash.hexdigest()

@@ -1,0 +1,314 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A task: what is asked for, validated, whichever front end asked.
+
+The keys are those of the original's inventory (``govuk_env_sync::tasks``); newer keys extend the list.
+Values arrive as strings (a config file, a command line) or as native types (a module's parameters).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field, fields
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+
+from .errors import EnvSyncError
+
+ACTIONS = ("push", "pull", "s3_sync")
+DBMS = ("postgresql",)
+STORES = ("s3", "directory")
+FORMATS = ("directory", "custom")
+COMPRESSIONS = ("zstd", "gzip", "none")
+TIMEZONES = ("utc", "local")
+OLD_DATABASE = ("drop", "keep")
+ADDRESSING_STYLES = ("auto", "path", "virtual")
+ENCRYPTION_MODES = ("AES256", "aws:kms", "none")
+
+TIMESTAMP = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2})?\Z")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, (dict, list, tuple, set)):
+        raise ValueError("must be a single value")
+    return str(value)
+
+
+def _boolean(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    text = str(value).strip().lower()
+    if text in ("true", "yes", "on", "1", "y", "t"):
+        return True
+    if text in ("false", "no", "off", "0", "n", "f", ""):
+        return False
+    raise ValueError("must be true or false")
+
+
+def _number(lowest: int, highest: int) -> Callable[[Any], int]:
+    def convert(value: Any) -> int:
+        try:
+            number = int(str(value).strip())
+        except ValueError:
+            raise ValueError("must be a whole number") from None
+        if not lowest <= number <= highest:
+            raise ValueError(f"must be from {lowest} to {highest}")
+        return number
+
+    return convert
+
+
+def _choice(*allowed: str) -> Callable[[Any], str]:
+    def convert(value: Any) -> str:
+        text = str(value).strip()
+        if text not in allowed:
+            raise ValueError(f"must be one of {', '.join(allowed)}")
+        return text
+
+    return convert
+
+
+def _names(value: Any) -> Tuple[str, ...]:
+    """A list of names: a YAML list, or one string with commas between them, as the original takes it."""
+    items = value if isinstance(value, (list, tuple)) else str(value).split(",")
+    return tuple(str(item).strip() for item in items if str(item).strip())
+
+
+def _timestamp(value: Any) -> str:
+    text = str(value).strip()
+    if not TIMESTAMP.match(text):
+        raise ValueError("must have the form YYYY-MM-DDTHH:MM or YYYY-MM-DDTHH:MM:SS")
+    return text
+
+
+def _path(value: Any) -> str:
+    return os.path.expanduser(_text(value))
+
+
+def _prefix(value: Any) -> str:
+    text = _text(value).strip("/")
+    if any(part in (".", "..") for part in text.split("/")):
+        raise ValueError("must not contain . or .. as a folder")
+    return text
+
+
+def _object_part(value: Any) -> str:
+    text = _text(value)
+    if any(ord(character) < 32 for character in text):
+        raise ValueError("must not contain control characters")
+    return text
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How to reach the database server. Empty values are left to the DBMS's own client (libpq's environment...)."""
+
+    host: str = ""
+    port: int = 0
+    user: str = ""
+    password: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class S3Options:
+    """How to reach a bucket; names as in amazon.aws. Empty values are left to the AWS chain."""
+
+    endpoint_url: str = ""
+    region: str = ""
+    profile: str = ""
+    access_key: str = ""
+    secret_key: str = field(default="", repr=False)
+    session_token: str = field(default="", repr=False)
+    validate_certs: bool = True
+    aws_ca_bundle: str = ""
+    addressing_style: str = "auto"
+    encryption_mode: str = ""
+    encryption_kms_key_id: str = ""
+    acl: str = ""
+    storage_class: str = ""
+    max_upload_parts: int = 10000
+
+
+@dataclass(frozen=True)
+class Task:
+    """One push, pull or bucket sync. Build it with :meth:`from_mapping`.
+
+    ``timestamp`` is ``YYYY-MM-DDTHH:MM[:SS]`` or empty (pull: the newest point; push: now).
+    ``jobs`` is how many tables are dumped or restored at once; 0 means as many as there are cores.
+    ``src`` and ``dest`` name a local directory that stands in for a store.
+    """
+
+    name: str = ""
+    action: str = ""
+    dbms: str = ""
+    storagebackend: str = ""
+    database: str = ""
+    connection: Connection = Connection()
+    temppath: str = ""
+    url: str = ""
+    path: str = ""
+    timestamp: str = ""
+    transformation_sql: Tuple[str, ...] = ()
+    pre_dump_transformation_sql: Tuple[str, ...] = ()
+    excluded_tables: Tuple[str, ...] = ()
+    s3: S3Options = S3Options()
+    format: str = "directory"
+    compression: str = "zstd"
+    compression_level: int = 0
+    jobs: int = 0
+    timezone: str = "utc"
+    environment: str = ""
+    allow_restore_to_source: bool = False
+    require_sanitised: bool = False
+    old_database: str = "drop"
+    analyze: bool = True
+    lock_wait: int = 0
+    state_dir: str = ""
+    source_bucket: str = ""
+    destination_bucket: str = ""
+    delete: bool = False
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any], name: str = "", conf_dir: str = "") -> Task:
+        """Return the task that the flat mapping ``values`` describes.
+
+        :param values: keys as in ``KEYS``; None and empty strings count as not given.
+        :param name: the task's title (a config file's base name); ``values['name']`` where that is empty.
+        :param conf_dir: where relative names of transformation files are looked up, in its folder
+            ``transformation_sql``, as the original does; a name that exists as it stands is taken as it stands.
+        :raises EnvSyncError: names every fault at once.
+        """
+        given: Dict[str, Any] = {}
+        faults: List[str] = []
+        for key, value in values.items():
+            if value is None or (isinstance(value, str) and value == ""):
+                continue
+            convert = KEYS.get(key)
+            if convert is None:
+                faults.append(f"unknown key {key}")
+                continue
+            try:
+                given[key] = convert(value)
+            except ValueError as error:
+                faults.append(f"{key} {error}" + ("" if key in SECRETS else f", not {value!r}"))
+        name = name or given.pop("name", "")
+        given.pop("name", None)
+        if not faults:
+            faults = _missing(given)
+        if faults:
+            raise EnvSyncError(
+                f"reading the task {name}".rstrip(), "; ".join(faults), "Correct the parameters named here."
+            )
+        direct = {f.name for f in fields(cls)} & set(given)
+        return cls(
+            name=name,
+            connection=Connection(
+                host=given.get("database_hostname", ""),
+                port=given.get("database_port", 0),
+                user=given.get("login_user", ""),
+                password=given.get("login_password", ""),
+            ),
+            s3=S3Options(**{f.name: given[f.name] for f in fields(S3Options) if f.name in given}),
+            transformation_sql=_scripts(given, "transformation_sql", conf_dir),
+            pre_dump_transformation_sql=_scripts(given, "pre_dump_transformation_sql", conf_dir),
+            **{key: given[key] for key in direct},
+        )
+
+    @property
+    def title(self) -> str:
+        """What messages call the task: its name, or what it does."""
+        return self.name or f"{self.action} {self.database}"
+
+    @property
+    def worker_count(self) -> int:
+        """How many tables are handled at once."""
+        return self.jobs or os.cpu_count() or 1
+
+
+def _scripts(given: Mapping[str, Any], stem: str, conf_dir: str) -> Tuple[str, ...]:
+    """Return the paths of the scripts given as ``<stem>_filename`` (the inventory) or ``<stem>_file`` (old configs)."""
+    found = []
+    for name in given.get(f"{stem}_filename", ()) + given.get(f"{stem}_file", ()):
+        in_conf_dir = os.path.join(conf_dir, "transformation_sql", name)
+        found.append(in_conf_dir if conf_dir and not os.path.exists(name) else name)
+    return tuple(found)
+
+
+def _missing(given: Mapping[str, Any]) -> List[str]:
+    action = given.get("action", "")
+    if not action:
+        return [f"missing key action (one of {', '.join(ACTIONS)})"]
+    if action == "s3_sync":
+        needed = ["source_bucket", "destination_bucket"]
+    else:
+        needed = ["dbms", "database"]
+        local = given.get("dest") if action == "push" else given.get("src")
+        if not local:
+            needed += ["storagebackend", "url"]
+    return [f"missing key {key}" for key in needed if key not in given]
+
+
+#: every key a task may have, with what turns a value given for it into the engine's own type
+KEYS: Dict[str, Callable[[Any], Any]] = {
+    # the original's
+    "name": _text,
+    "ensure": _choice("present", "disabled", "absent"),
+    "hour": _text,
+    "minute": _text,
+    "action": _choice(*ACTIONS),
+    "dbms": _choice(*DBMS),
+    "storagebackend": _choice(*STORES),
+    "database": _object_part,
+    "database_hostname": _text,
+    "temppath": _path,
+    "url": _object_part,
+    "path": _prefix,
+    "transformation_sql_filename": _names,
+    "transformation_sql_file": _names,
+    "pre_dump_transformation_sql_filename": _names,
+    "pre_dump_transformation_sql_file": _names,
+    "excluded_tables": _names,
+    "source_bucket": _text,
+    "destination_bucket": _text,
+    "delete": _boolean,
+    # ours: what and where
+    "timestamp": _timestamp,
+    "database_port": _number(1, 65535),
+    "login_user": _text,
+    "login_password": _text,
+    "src": _path,
+    "dest": _path,
+    # ours: S3, as amazon.aws names them
+    "endpoint_url": _text,
+    "region": _text,
+    "profile": _text,
+    "access_key": _text,
+    "secret_key": _text,
+    "session_token": _text,
+    "validate_certs": _boolean,
+    "aws_ca_bundle": _path,
+    "addressing_style": _choice(*ADDRESSING_STYLES),
+    "encryption_mode": _choice(*ENCRYPTION_MODES),
+    "encryption_kms_key_id": _text,
+    "acl": _text,
+    "storage_class": _text,
+    "max_upload_parts": _number(2, 10000),
+    # ours: how
+    "format": _choice(*FORMATS),
+    "compression": _choice(*COMPRESSIONS),
+    "compression_level": _number(1, 19),
+    "jobs": _number(0, 64),
+    "timezone": _choice(*TIMEZONES),
+    "environment": _text,
+    "allow_restore_to_source": _boolean,
+    "require_sanitised": _boolean,
+    "old_database": _choice(*OLD_DATABASE),
+    "analyze": _boolean,
+    "lock_wait": _number(0, 7 * 24 * 3600),
+    "state_dir": _path,
+}
+
+#: keys whose values appear in no message
+SECRETS = frozenset({"login_password", "secret_key", "session_token"})
