@@ -10,8 +10,9 @@ The format is JSON, ``manifest_version`` 1; docs/manifest.md describes every key
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any, Dict, List, Tuple
 
 from .errors import EnvSyncError
 

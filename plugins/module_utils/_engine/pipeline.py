@@ -16,7 +16,8 @@ import signal
 import subprocess
 import threading
 import time
-from typing import IO, Any, Callable, Dict, List, Mapping, Optional, Sequence, Type
+from collections.abc import Mapping, Sequence
+from typing import IO, Any, Callable, Dict, List, Optional, Type
 
 from .errors import Cancelled, EnvSyncError, one_line
 from .stores.base import BLOCK
@@ -27,6 +28,9 @@ STDERR_KEPT = 64 * 1024
 #: how long a tool may take to end after SIGTERM before it gets SIGKILL, in seconds
 GRACE = 5.0
 
+#: how long a broken pipe waits for the failure that broke it, in seconds
+CONSEQUENCE = 3.0
+
 # Reads until its standard input ends (which is when the process that held the other end is gone, by any cause), then
 # kills the process group named by its argument. Ended by its parent before that when all is well.
 _WATCHDOG = ("/bin/sh", "-c", 'read -r _; kill -KILL -- "-$1"', "env_sync-watchdog")
@@ -36,7 +40,7 @@ class Stage:
     """One running process of a group."""
 
     def __init__(self, group: Group, argv: Sequence[str], popen: subprocess.Popen[bytes], doing: str) -> None:
-        self._group = group
+        self.group = group
         self.argv = tuple(argv)
         self.popen = popen
         self.doing = doing
@@ -63,10 +67,16 @@ class Stage:
     def wait(self) -> None:
         """Wait for the process; raise when it, or anything else in the group, failed."""
         while not self._ended.wait(0.2):
-            self._group.check()
+            self.group.check()
         if self.popen.returncode != 0:
-            self._group.check()
+            self.group.check()
             raise self.error()
+
+    def join(self) -> None:
+        """Wait for the process, whatever its exit status; raise when the group failed."""
+        while not self._ended.wait(0.2):
+            self.group.check()
+        self.group.check()
 
     def ended(self) -> bool:
         """Say whether the process has ended and its exit status is known."""
@@ -116,7 +126,10 @@ class Stage:
                 self._watchdog.stdin.close()
         self._ended.set()
         if status != 0 and not self.stopped:
-            self._group.fail(self.error())
+            # A tool that lost its reader is a consequence: the reader's own failure is about to be known.
+            if status == -signal.SIGPIPE:
+                self.group.stopping.wait(CONSEQUENCE)
+            self.group.fail(self.error())
 
 
 class StageReader:
@@ -135,6 +148,7 @@ class StageReader:
             self._stage.wait()
             for stage in self._upstream:
                 stage.wait()
+            self._stage.group.check()
         return block
 
     def close(self) -> None:
@@ -183,7 +197,7 @@ class Group:
         env: Optional[Mapping[str, str]] = None,
         cwd: Optional[str] = None,
         guarded: bool = False,
-        pass_fds: Sequence[int] = (),
+        checked: bool = True,
     ) -> Stage:
         """Start a process.
 
@@ -192,6 +206,7 @@ class Group:
         :param env: added to this process's environment.
         :param guarded: also end the process, and all it started, when this process dies by any cause, even SIGKILL;
             for tools that would not notice by themselves (those that write to files).
+        :param checked: an exit status other than zero is a failure of the group; otherwise the caller looks at it.
         """
         self.check()
         environment: Dict[str, str] = dict(os.environ, LC_ALL="C.UTF-8")
@@ -205,13 +220,13 @@ class Group:
                 env=environment,
                 cwd=cwd,
                 start_new_session=True,
-                pass_fds=tuple(pass_fds),
             )
         except OSError as error:
             raise EnvSyncError(
                 doing, f"{argv[0]} cannot be started: {error.strerror}", f"Install {os.path.basename(argv[0])}."
             ) from error
         stage = Stage(self, argv, popen, doing)
+        stage.stopped = not checked
         if guarded:
             stage._watchdog = subprocess.Popen(
                 [*_WATCHDOG, str(popen.pid)],
@@ -234,7 +249,7 @@ class Group:
             try:
                 worker.result = function(*args, **kwargs)
             except BaseException as error:  # every failure has to reach the thread that waits
-                self.fail(error)
+                self.fail_unless_consequence(error)
 
         worker = Worker(threading.Thread(target=body, daemon=True, name=getattr(function, "__name__", "worker")))
         with self._lock:
@@ -253,6 +268,12 @@ class Group:
             if self._failure is None:
                 self._failure = error
         self.stopping.set()
+
+    def fail_unless_consequence(self, error: BaseException) -> None:
+        """Record a failure; a broken pipe first gives way to the failure that broke it."""
+        if isinstance(error, BrokenPipeError):
+            self.stopping.wait(CONSEQUENCE)
+        self.fail(error)
 
     def check(self) -> None:
         """Raise the group's failure, if there is one, or :class:`Cancelled`."""
@@ -277,9 +298,7 @@ class Group:
         self.stopping.wait(seconds)
         self.check()
 
-    def __exit__(
-        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], traceback: object
-    ) -> None:
+    def __exit__(self, kind: Optional[Type[BaseException]], error: Optional[BaseException], traceback: object) -> None:
         if error is None:
             try:
                 self.wait()

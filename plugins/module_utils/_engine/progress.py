@@ -12,8 +12,9 @@ import re
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any, Callable, Dict, Iterator, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 from .errors import EnvSyncError
 
@@ -22,7 +23,7 @@ from .errors import EnvSyncError
 class Snapshot:
     """The state of a run at one moment.
 
-    Sizes are bytes before compression, times are seconds since the epoch (UTC). ``bytes_total`` and ``members_total``
+    Sizes are bytes, before compression for a dump and as stored for anything that reads a point; times are seconds since the epoch (UTC). ``bytes_total`` and ``members_total``
     are estimates while a dump runs, and 0 where nothing is known. ``state`` is ``running``, ``done`` or ``failed``.
     """
 

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
 from .errors import EnvSyncError
 
@@ -137,7 +138,7 @@ class Task:
 
     ``timestamp`` is ``YYYY-MM-DDTHH:MM[:SS]`` or empty (pull: the newest point; push: now).
     ``jobs`` is how many tables are dumped or restored at once; 0 means as many as there are cores.
-    ``src`` and ``dest`` name a local directory that stands in for a store.
+    The keys ``src`` and ``dest`` name a local directory that stands in for a store.
     """
 
     name: str = ""
@@ -197,6 +198,9 @@ class Task:
         given.pop("name", None)
         if not faults:
             faults = _missing(given)
+        local = given.pop("dest", "") or given.pop("src", "")
+        if local:
+            given.update(storagebackend="directory", url=local, path="")
         if faults:
             raise EnvSyncError(
                 f"reading the task {name}".rstrip(), "; ".join(faults), "Correct the parameters named here."

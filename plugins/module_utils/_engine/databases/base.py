@@ -7,12 +7,13 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Optional, Protocol, Tuple
+from typing import Any, ContextManager, Dict, List, Optional, Tuple
 
-from ..manifest import Manifest, Member
+from ..manifest import Manifest
+from ..members import PointSource, StoreSink
 from ..pipeline import Group
-from ..stores.base import Reader
 
 
 @dataclass(frozen=True)
@@ -26,30 +27,6 @@ class Identity:
     system: str
     version: str
     host: str
-
-
-class Sink(Protocol):
-    """Where a dump goes."""
-
-    def member(self, name: str, source: Reader, raw_size_hint: Optional[int] = None, **facts: Any) -> Member:
-        """Compress and store everything that ``source`` gives as the member ``name``; return what was stored.
-
-        :param name: the member's name without the compression's suffix.
-        :param raw_size_hint: about how many bytes will come, before compression.
-        :param facts: what else the manifest shall say of this member (``table=...``).
-        """
-
-
-class Source(Protocol):
-    """Where a restore comes from: the members of one point, verified while they are read."""
-
-    manifest: Manifest
-
-    def open(self, name: str) -> Reader:
-        """Return a reader over the uncompressed bytes of the member ``name`` (its name in the manifest).
-
-        The reader raises, at its end at the latest, when what was stored is not what the manifest says.
-        """
 
 
 @dataclass
@@ -94,36 +71,45 @@ class Database(abc.ABC):
         """Check all that a dump needs, change nothing; return facts for the plan (``size_bytes``, ``tables``...)."""
 
     @abc.abstractmethod
-    def dump(self, group: Group, sink: Sink) -> DumpFacts:
-        """Dump a consistent state of the whole database into ``sink``."""
+    def prepare(self, scripts: Sequence[str], group: Group) -> None:
+        """Run the pre-dump scripts (paths) on the database itself."""
+
+    @abc.abstractmethod
+    def dump(self, group: Group, sink: StoreSink) -> DumpFacts:
+        """Dump a consistent state of the whole database into ``sink``; return only when all of it is stored."""
 
     @abc.abstractmethod
     def preflight_restore(self, manifest: Optional[Manifest]) -> Plan:
-        """Check all that a restore of that point needs; change nothing."""
+        """Check all that a restore of that point needs; change nothing. None: a point of the original's."""
+
+    @abc.abstractmethod
+    def exclusive(self) -> ContextManager[None]:
+        """Hold the server's own lock on pulls into this database, against other hosts."""
 
     @abc.abstractmethod
     def sweep(self) -> List[str]:
-        """Remove what a killed run left for this database; return what was removed."""
+        """Remove what a killed pull left for this database; return what was removed, as a person would call it."""
 
     @abc.abstractmethod
-    def restore(self, group: Group, source: Source) -> Mapping[str, Any]:
-        """Restore the point into the scratch database; return what was restored."""
+    def restore(self, group: Group, source: PointSource) -> Mapping[str, Any]:
+        """Restore the point into the scratch database; return ``warnings``."""
 
     @abc.abstractmethod
-    def sanitise(self, scripts: List[str]) -> None:
+    def sanitise(self, scripts: Sequence[str], group: Group) -> None:
         """Run the scripts (paths) on the scratch database, each wholly or not at all."""
 
     @abc.abstractmethod
-    def check(self, manifest: Manifest) -> Mapping[str, Any]:
-        """Raise unless the scratch database is what the point says; return what was checked."""
+    def check(self, group: Group) -> Mapping[str, Any]:
+        """Raise unless the scratch database is fit to serve; return what was found (``tables``, ``size_bytes``)."""
 
     @abc.abstractmethod
     def swap(self, keep_old: bool) -> Mapping[str, Any]:
-        """Give the scratch database the live name, atomically; return how long the name was away, in seconds."""
+        """Give the scratch database the live name, atomically; return ``name_away_seconds`` and ``kept``."""
 
     @abc.abstractmethod
     def discard(self) -> None:
         """Drop the scratch database, if there is one; never raises."""
 
+    @abc.abstractmethod
     def close(self) -> None:
         """Close connections; never raises."""

@@ -5,3 +5,29 @@
 """One class for each store; they know nothing of databases."""
 
 from __future__ import annotations
+
+from ..errors import EnvSyncError
+from ..task import Task
+from .base import Store
+from .directory import DirectoryStore
+
+__all__ = ["STORES", "Store", "open_store"]
+
+
+def _directory(task: Task) -> Store:
+    return DirectoryStore(task.url, task.path)
+
+
+#: what ``storagebackend`` can be
+STORES = {"directory": _directory}
+
+
+def open_store(task: Task) -> Store:
+    """Return the task's store; nothing is connected yet."""
+    if task.storagebackend not in STORES:
+        raise EnvSyncError(
+            "opening the store",
+            f"there is no storagebackend {task.storagebackend!r}",
+            f"Known are {', '.join(STORES)}.",
+        )
+    return STORES[task.storagebackend](task)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import abc
 import hashlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Iterable, Iterator, List, Optional, Protocol
+from typing import List, Optional, Protocol
 
 BLOCK = 1024 * 1024
 

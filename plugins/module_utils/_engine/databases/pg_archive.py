@@ -1,0 +1,601 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The table of contents of a ``pg_dump`` archive: read, fitted to a server, written.
+
+``toc.dat`` of a directory archive and the head of a custom archive have one encoding (PostgreSQL's
+``pg_backup_archiver.c``). Versions 1.12 (PostgreSQL 9.0) to 1.16 (17 and 18) are read; what is not changed is written
+back byte for byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Dict, FrozenSet, List, Optional, Protocol, Tuple
+
+from ..errors import EnvSyncError
+
+_MAGIC = b"PGDMP"
+CUSTOM = 1
+DIRECTORY = 5
+_OLDEST = (1, 12)
+_NEWEST = (1, 16)
+
+#: no string of a table of contents is longer (a view's or function's text is the longest), in bytes
+_LONGEST = 256 * 1024 * 1024
+_MOST_ENTRIES = 50_000_000
+
+
+class _Bytes(Protocol):
+    def read(self, size: int) -> bytes: ...
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry; names as in ``pg_backup_archiver.h``. None stands for a null string.
+
+    ``extra`` is the format's own: the name of the data file of a directory archive (bytes, empty for none), or flag and
+    offset as they stand in a custom one.
+    """
+
+    dump_id: int
+    had_data: int
+    table_oid: Optional[str]
+    oid: Optional[str]
+    tag: str
+    desc: str
+    section: int
+    defn: Optional[str]
+    drop_stmt: Optional[str]
+    copy_stmt: Optional[str]
+    namespace: Optional[str]
+    tablespace: Optional[str]
+    table_am: Optional[str]
+    relkind: int
+    owner: Optional[str]
+    with_oids: Optional[str]
+    dependencies: Tuple[Optional[str], ...]
+    extra: bytes
+
+    @property
+    def object_name(self) -> str:
+        """What SQL calls the object (``FUNCTION public.f(integer)``), empty for one that has no owner of its own.
+
+        Like ``pg_restore``, this takes it from the statement that would drop the object: that has every quote right.
+        """
+        if self.desc in ("BLOB", "LARGE OBJECT"):
+            return f"LARGE OBJECT {self.tag}"
+        statement = (self.drop_stmt or "").strip()
+        if not statement.startswith("DROP ") or not statement.endswith(";"):
+            return ""
+        return statement[len("DROP ") : -1]
+
+
+@dataclass(frozen=True)
+class Toc:
+    """A table of contents. ``created`` is seconds, minutes, hours, day, month - 1, year - 1900, daylight saving."""
+
+    version: Tuple[int, int, int]
+    int_size: int
+    off_size: int
+    format: int
+    compression: int
+    created: Tuple[int, ...]
+    dbname: Optional[str]
+    server_version: Optional[str]
+    dump_version: Optional[str]
+    entries: Tuple[Entry, ...] = field(repr=False)
+
+    @classmethod
+    def read(cls, source: _Bytes) -> Toc:
+        """Read the table of contents at the start of ``source``, and not a byte more.
+
+        :raises EnvSyncError: it is none, damaged, cut off, or of a version this code does not know.
+        """
+        decoder = _Decoder(source)
+        if decoder.take(5) != _MAGIC:
+            raise _damaged("it is no pg_dump archive")
+        version = (decoder.byte(), decoder.byte(), decoder.byte())
+        if not _OLDEST <= version[:2] <= _NEWEST:
+            raise EnvSyncError(
+                "reading the archive's table of contents",
+                f"it is of version {version[0]}.{version[1]}, this program reads {_join(_OLDEST)} to {_join(_NEWEST)}",
+                "Restore it with the pg_restore of the version that made it.",
+            )
+        decoder.int_size = decoder.byte()
+        off_size = decoder.byte()
+        form = decoder.byte()
+        if decoder.int_size not in (4, 8) or off_size not in (4, 8):
+            raise _damaged("impossible sizes of numbers")
+        if form not in (CUSTOM, DIRECTORY):
+            raise _damaged(f"format {form} is neither custom nor directory")
+        compression = decoder.byte() if version >= (1, 15, 0) else decoder.integer()
+        created = tuple(decoder.integer() for _ in range(7))
+        names = (decoder.string(), decoder.string(), decoder.string())
+        count = decoder.integer()
+        if not 0 <= count <= _MOST_ENTRIES:
+            raise _damaged(f"{count} entries")
+        entries = tuple(decoder.entry(version, form, off_size) for _ in range(count))
+        return cls(version, decoder.int_size, off_size, form, compression, created, *names, entries)
+
+    def to_bytes(self) -> bytes:
+        """Return the encoding."""
+        encoder = _Encoder(self.int_size)
+        encoder.raw(_MAGIC + bytes([*self.version, self.int_size, self.off_size, self.format]))
+        if self.version >= (1, 15, 0):
+            encoder.raw(bytes([self.compression]))
+        else:
+            encoder.integer(self.compression)
+        for number in self.created:
+            encoder.integer(number)
+        for text in (self.dbname, self.server_version, self.dump_version):
+            encoder.string(text)
+        encoder.integer(len(self.entries))
+        for entry in self.entries:
+            encoder.entry(entry, self.version, self.format)
+        return encoder.done()
+
+    def data_members(self) -> Dict[str, Entry]:
+        """Return the data files of a directory archive (``3041.dat``, ``blobs.toc``) with their entries."""
+        return {
+            entry.extra.decode("utf-8", "surrogateescape"): entry
+            for entry in self.entries
+            if self.format == DIRECTORY and entry.extra and entry.had_data
+        }
+
+
+def _join(version: Sequence[int]) -> str:
+    return ".".join(str(part) for part in version)
+
+
+def _damaged(why: str) -> EnvSyncError:
+    return EnvSyncError("reading the archive's table of contents", f"it is damaged: {why}", "Choose another point.")
+
+
+class _Decoder:
+    def __init__(self, source: _Bytes) -> None:
+        self._source = source
+        self.int_size = 4
+
+    def take(self, size: int) -> bytes:
+        """Return exactly ``size`` bytes. A length that lies can't make it allocate more than there is."""
+        blocks: List[bytes] = []
+        while size > 0:
+            block = self._source.read(min(size, 1024 * 1024))
+            if not block:
+                raise _damaged("it ends early")
+            blocks.append(block)
+            size -= len(block)
+        return b"".join(blocks)
+
+    def byte(self) -> int:
+        return self.take(1)[0]
+
+    def integer(self) -> int:
+        data = self.take(1 + self.int_size)
+        value = int.from_bytes(data[1:], "little")
+        return -value if data[0] else value
+
+    def string(self) -> Optional[str]:
+        length = self.integer()
+        if length < 0:
+            return None
+        if length > _LONGEST:
+            raise _damaged(f"a string of {length} bytes")
+        return self.take(length).decode("utf-8", "surrogateescape")
+
+    def text(self) -> str:
+        value = self.string()
+        if value is None:
+            raise _damaged("a name is missing")
+        return value
+
+    def entry(self, version: Tuple[int, int, int], form: int, off_size: int) -> Entry:
+        dump_id, had_data = self.integer(), self.integer()
+        table_oid, oid = self.string(), self.string()
+        tag, desc, section = self.text(), self.text(), self.integer()
+        defn, drop_stmt, copy_stmt = self.string(), self.string(), self.string()
+        namespace, tablespace = self.string(), self.string()
+        table_am = self.string() if version >= (1, 14, 0) else None
+        relkind = self.integer() if version >= (1, 16, 0) else 0
+        owner, with_oids = self.string(), self.string()
+        dependencies: List[Optional[str]] = []
+        while True:
+            dependency = self.string()
+            if dependency is None:
+                break
+            dependencies.append(dependency)
+        if form == CUSTOM:
+            extra = self.take(1 + off_size)
+        else:
+            extra = self.text().encode("utf-8", "surrogateescape")
+        return Entry(
+            dump_id, had_data, table_oid, oid, tag, desc, section, defn, drop_stmt, copy_stmt, namespace, tablespace,
+            table_am, relkind, owner, with_oids, tuple(dependencies), extra,
+        )  # fmt: skip
+
+
+class _Encoder:
+    def __init__(self, int_size: int) -> None:
+        self._int_size = int_size
+        self._parts: List[bytes] = []
+
+    def raw(self, data: bytes) -> None:
+        self._parts.append(data)
+
+    def integer(self, value: int) -> None:
+        self._parts.append(bytes([value < 0]) + abs(value).to_bytes(self._int_size, "little"))
+
+    def string(self, text: Optional[str]) -> None:
+        if text is None:
+            self.integer(-1)
+        else:
+            data = text.encode("utf-8", "surrogateescape")
+            self.integer(len(data))
+            self._parts.append(data)
+
+    def entry(self, entry: Entry, version: Tuple[int, int, int], form: int) -> None:
+        self.integer(entry.dump_id)
+        self.integer(entry.had_data)
+        self.string(entry.table_oid)
+        self.string(entry.oid)
+        self.string(entry.tag)
+        self.string(entry.desc)
+        self.integer(entry.section)
+        for text in (entry.defn, entry.drop_stmt, entry.copy_stmt, entry.namespace, entry.tablespace):
+            self.string(text)
+        if version >= (1, 14, 0):
+            self.string(entry.table_am)
+        if version >= (1, 16, 0):
+            self.integer(entry.relkind)
+        self.string(entry.owner)
+        self.string(entry.with_oids)
+        for dependency in entry.dependencies:
+            self.string(dependency)
+        self.string(None)
+        if form == CUSTOM:
+            self.raw(entry.extra)
+        else:
+            self.string(entry.extra.decode("utf-8", "surrogateescape"))
+
+    def done(self) -> bytes:
+        return b"".join(self._parts)
+
+
+# -- fitting an archive to a server --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Target:
+    """What an archive is fitted to.
+
+    ``assumable`` are the roles that ``user`` may give objects to; ``database_owner`` is the role that gets what belongs
+    to nobody on this server; ``public_owner`` owns the schema public of a fresh database here.
+    """
+
+    user: str
+    superuser: bool
+    roles: FrozenSet[str]
+    assumable: FrozenSet[str]
+    database_owner: str
+    extensions_available: FrozenSet[str]
+    tablespaces: FrozenSet[str]
+    public_owner: str
+    excluded_foreign_keys: FrozenSet[Tuple[str, str, str]] = frozenset()
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """An archive's table of contents, fitted to a server.
+
+    ``dump_ids`` are the entries to restore, in order (``pg_restore -L``). ``owners`` are objects as SQL names them, with
+    the role to give them to after the restore, for a user who can't do that on the way.
+    """
+
+    toc: Toc
+    dump_ids: Tuple[int, ...]
+    warnings: Tuple[str, ...]
+    owners: Tuple[Tuple[str, str], ...] = ()
+
+
+def missing_extensions(toc: Toc, target: Target) -> List[str]:
+    """Return the archive's extensions that this server does not have."""
+    return [e.tag for e in toc.entries if e.desc == "EXTENSION" and e.tag not in target.extensions_available]
+
+
+def adapt(toc: Toc, target: Target) -> Adapted:
+    """Fit the table of contents to the target: owners, grants and tablespaces that are not there, rights of the user.
+
+    Nothing is granted that was not granted before; what can't be restored is left out and said.
+    """
+    notes = _Notes()
+    kept: List[Entry] = []
+    dump_ids: List[int] = []
+    owners: List[Tuple[str, str]] = []
+    left_out: Dict[str, str] = {}
+    for entry in toc.entries:
+        reason = _reason_to_leave_out(entry, target) or _dependent_reason(entry, left_out)
+        if not reason and entry.desc in ("ACL", "DEFAULT ACL"):
+            statements = _fitting_statements(entry, target, notes)
+            if statements is None:
+                reason = "grants to roles that do not exist here"
+            else:
+                entry = replace(entry, defn=statements)
+        if reason:
+            notes.left_out(reason, entry)
+            if entry.object_name:
+                left_out[_described(entry)] = reason
+        else:
+            dump_ids.append(entry.dump_id)
+        kept.append(_fit_owner(_fit_tablespace(entry, target, notes), target, notes, owners if not reason else []))
+    return Adapted(replace(toc, entries=tuple(kept)), tuple(dump_ids), notes.lines(), tuple(owners))
+
+
+class _Notes:
+    """Collects what was changed, to say it in a few lines however many objects it concerns."""
+
+    def __init__(self) -> None:
+        self._left_out: Dict[str, List[str]] = {}
+        self._owners: Dict[Tuple[str, str], int] = {}
+        self._roles: Dict[str, int] = {}
+        self._tablespaces: Dict[str, int] = {}
+
+    def left_out(self, reason: str, entry: Entry) -> None:
+        self._left_out.setdefault(reason, []).append(f"{entry.desc} {entry.tag}")
+
+    def owner(self, was: str, becomes: str) -> None:
+        self._owners[(was, becomes)] = self._owners.get((was, becomes), 0) + 1
+
+    def grant(self, role: str) -> None:
+        self._roles[role] = self._roles.get(role, 0) + 1
+
+    def tablespace(self, name: str) -> None:
+        self._tablespaces[name] = self._tablespaces.get(name, 0) + 1
+
+    def lines(self) -> Tuple[str, ...]:
+        lines = []
+        for (was, becomes), count in sorted(self._owners.items()):
+            lines.append(f"{_count(count, 'object')} of role {was} will belong to {becomes}, who can own them here")
+        for role, count in sorted(self._roles.items()):
+            lines.append(f"{_count(count, 'grant')} left out: role {role} does not exist here")
+        for name, count in sorted(self._tablespaces.items()):
+            lines.append(f"{_count(count, 'object')} moved to the default tablespace: {name} does not exist here")
+        for reason, names in sorted(self._left_out.items()):
+            shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+            lines.append(f"left out, {reason}: {shown}")
+        return tuple(lines)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _described(entry: Entry) -> str:
+    """What a COMMENT, ACL or SECURITY LABEL calls this object in its tag, with its schema."""
+    return f"{entry.namespace or ''} {entry.desc} {entry.tag}"
+
+
+def _dependent_reason(entry: Entry, left_out: Dict[str, str]) -> str:
+    if entry.desc in ("COMMENT", "ACL", "SECURITY LABEL"):
+        return left_out.get(f"{entry.namespace or ''} {entry.tag}", "")
+    return ""
+
+
+def _reason_to_leave_out(entry: Entry, target: Target) -> str:
+    """Return why the entry can't or must not be restored, empty when it can."""
+    if entry.desc in ("SUBSCRIPTION", "SUBSCRIPTION TABLE"):
+        return "subscriptions would connect to the source's publisher"
+    if entry.desc in ("COMMENT", "SECURITY LABEL") and entry.tag.startswith("SUBSCRIPTION "):
+        return "subscriptions would connect to the source's publisher"
+    if entry.desc == "FK CONSTRAINT":
+        for schema, table, constraint in target.excluded_foreign_keys:
+            if entry.namespace == schema and entry.tag == f"{table} {constraint}":
+                return "foreign keys to excluded tables"
+    if entry.desc == "POLICY" and _unknown_roles(entry.defn or "", target):
+        return "policies of roles that do not exist here (row security then denies)"
+    if entry.desc == "USER MAPPING" and _unknown_roles(entry.defn or "", target, extra_words=("for",)):
+        return "user mappings of roles that do not exist here"
+    if target.superuser:
+        return ""
+    if entry.desc == "COMMENT" and entry.tag.startswith("EXTENSION "):
+        return "only the extension's owner may comment on it"
+    if entry.desc == "EVENT TRIGGER" or (entry.desc == "COMMENT" and entry.tag.startswith("EVENT TRIGGER ")):
+        return "event triggers need a superuser"
+    if entry.desc == "PUBLICATION" and "ALL TABLES" in (entry.defn or ""):
+        return "publications of all tables need a superuser"
+    if entry.desc == "FOREIGN DATA WRAPPER":
+        return "foreign data wrappers need a superuser"
+    if entry.desc == "SECURITY LABEL":
+        return "security labels need a superuser"
+    if entry.desc == "SCHEMA" and entry.tag == "public":
+        return "schema public belongs to this server's administrator"
+    if entry.desc in ("COMMENT", "ACL") and entry.tag == "SCHEMA public":
+        if target.public_owner not in target.assumable and target.public_owner != "pg_database_owner":
+            return "schema public belongs to this server's administrator"
+    if entry.desc == "DEFAULT ACL" and entry.owner and entry.owner not in target.assumable:
+        return "default privileges of roles that this user is no member of"
+    return ""
+
+
+def _fit_owner(entry: Entry, target: Target, notes: _Notes, owners: List[Tuple[str, str]]) -> Entry:
+    """Return the entry with an owner that the restoring user can give it; empty leaves it with the user."""
+    owner = entry.owner or ""
+    if not owner or owner == "pg_database_owner":
+        return entry
+    wanted = owner if owner in target.roles and (target.superuser or owner in target.assumable) else ""
+    if not wanted:
+        can = target.superuser or target.database_owner in target.assumable
+        wanted = target.database_owner if can else target.user
+        if entry.object_name and entry.section != _SECTION_NONE:
+            notes.owner(owner, wanted)
+    if target.superuser:
+        return replace(entry, owner=wanted)
+    # A user who is no superuser could give an object away only where the new owner may create in its schema, which it
+    # often may only once its grants are restored: so everything stays the user's for now.
+    if entry.object_name and entry.desc in _OWNED and wanted != target.user:
+        owners.append((entry.object_name, wanted))
+    return replace(entry, owner="")
+
+
+_SECTION_NONE = 1
+
+#: what ALTER ... OWNER TO works on (pg_restore's own list, _printTocEntry)
+_OWNED = frozenset(
+    {
+        "AGGREGATE", "BLOB", "COLLATION", "CONVERSION", "DOMAIN", "FOREIGN TABLE", "FUNCTION", "LARGE OBJECT",
+        "MATERIALIZED VIEW", "OPERATOR", "OPERATOR CLASS", "OPERATOR FAMILY", "PROCEDURAL LANGUAGE", "PROCEDURE",
+        "PUBLICATION", "SCHEMA", "SEQUENCE", "SERVER", "STATISTICS", "TABLE", "TEXT SEARCH CONFIGURATION",
+        "TEXT SEARCH DICTIONARY", "TYPE", "VIEW",
+    }
+)  # fmt: skip
+
+
+def _fit_tablespace(entry: Entry, target: Target, notes: _Notes) -> Entry:
+    if not entry.tablespace or entry.tablespace in target.tablespaces:
+        return entry
+    notes.tablespace(entry.tablespace)
+    return replace(entry, tablespace="")
+
+
+def _fitting_statements(entry: Entry, target: Target, notes: _Notes) -> Optional[str]:
+    """Return the entry's grants without those that name a role which does not exist here; None when none is left."""
+    kept: List[str] = []
+    for statement in split_statements(entry.defn or ""):
+        words = [token.lower() for token in tokens(statement) if token[:1].isalpha()]
+        if words[:3] == ["set", "session", "authorization"] or words[:3] == ["reset", "session", "authorization"]:
+            # Grants by another than the owner. Without the right to speak for that role, they are granted by the owner.
+            if target.superuser and not _unknown_roles(statement, target, extra_words=("authorization",)):
+                kept.append(statement)
+            continue
+        unknown = _unknown_roles(statement, target, extra_words=("role",))
+        if unknown:
+            for role in unknown:
+                notes.grant(role)
+        else:
+            kept.append(statement)
+    if not any(token.lower() in ("grant", "revoke") for statement in kept for token in tokens(statement)):
+        return None
+    return "".join(f"{statement};\n" for statement in kept)
+
+
+def _unknown_roles(statement: str, target: Target, extra_words: Iterable[str] = ()) -> List[str]:
+    """Return the roles that a statement names and that do not exist here.
+
+    Roles stand after TO, FROM, BY and ``extra_words``, with commas between them. In what pg_dump writes these words
+    introduce nothing else outside of parentheses and strings.
+    """
+    introducing = {"to", "from", "by", *extra_words}
+    everyone = {"public", "current_user", "session_user", "current_role", "default"}
+    unknown: List[str] = []
+    words = tokens(statement)
+    depth = 0
+    for position, word in enumerate(words):
+        depth += {"(": 1, ")": -1}.get(word, 0)
+        if depth or word.lower() not in introducing:
+            continue
+        following = position + 1
+        while following < len(words):
+            name = words[following]
+            if name.lower() == "group":
+                following += 1
+                continue
+            role = name[1:-1].replace('""', '"') if name.startswith('"') else name
+            if role.lower() not in everyone and role not in target.roles and _is_name(name):
+                unknown.append(role)
+            if following + 1 < len(words) and words[following + 1] == ",":
+                following += 2
+                continue
+            break
+    return unknown
+
+
+def _is_name(token: str) -> bool:
+    return token.startswith('"') or token[:1].isalpha() or token.startswith("_")
+
+
+def tokens(statement: str) -> List[str]:
+    """Return the tokens of an SQL text: words, quoted names, strings and single other characters; no comments."""
+    return [token for token, _end in _scan(statement) if token]
+
+
+def split_statements(text: str) -> List[str]:
+    """Return the statements of an SQL text, without their semicolons."""
+    statements: List[str] = []
+    start = 0
+    for token, end in _scan(text):
+        if token == ";":
+            statement = text[start : end - 1].strip()
+            if statement:
+                statements.append(statement)
+            start = end
+    rest = text[start:].strip()
+    if tokens(rest):
+        statements.append(rest)
+    return statements
+
+
+def _scan(text: str) -> List[Tuple[str, int]]:
+    """Return (token, position after it) for each token of an SQL text; comments are tokens that are empty."""
+    found: List[Tuple[str, int]] = []
+    position = 0
+    while position < len(text):
+        character = text[position]
+        if character.isspace():
+            position += 1
+            continue
+        if text.startswith("--", position):
+            end = text.find("\n", position)
+            position = len(text) if end < 0 else end + 1
+            found.append(("", position))
+            continue
+        if text.startswith("/*", position):
+            end = text.find("*/", position + 2)
+            position = len(text) if end < 0 else end + 2
+            found.append(("", position))
+            continue
+        if character == '"':
+            end = _quoted_end(text, position, '"', False)
+        elif character == "'":
+            previous = text[position - 1 : position]
+            alone = not _word_character(text[position - 2 : position - 1])
+            end = _quoted_end(text, position, "'", previous in ("e", "E") and alone)
+        elif character == "$":
+            end = _dollar_end(text, position)
+        elif _word_character(character):
+            end = position + 1
+            while end < len(text) and (_word_character(text[end]) or text[end] == "$"):
+                end += 1
+        else:
+            end = position + 1
+        found.append((text[position:end], end))
+        position = end
+    return found
+
+
+def _word_character(character: str) -> bool:
+    return bool(character) and (character.isalnum() or character == "_")
+
+
+def _quoted_end(text: str, start: int, quote: str, escapes: bool) -> int:
+    position = start + 1
+    while position < len(text):
+        if escapes and text[position] == "\\":
+            position += 2
+        elif text[position] == quote:
+            if text[position + 1 : position + 2] != quote:
+                return position + 1
+            position += 2
+        else:
+            position += 1
+    return len(text)
+
+
+def _dollar_end(text: str, start: int) -> int:
+    tag_end = text.find("$", start + 1)
+    if tag_end < 0 or not all(_word_character(character) for character in text[start + 1 : tag_end]):
+        return start + 1
+    tag = text[start : tag_end + 1]
+    end = text.find(tag, tag_end + 1)
+    return len(text) if end < 0 else end + len(tag)

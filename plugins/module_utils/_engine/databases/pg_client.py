@@ -1,0 +1,229 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""PostgreSQL's own programs and the control connection."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import subprocess
+from collections.abc import Sequence
+from typing import Any, Dict, List, Optional, Tuple
+
+from ..errors import EnvSyncError, MissingLibrary
+from ..task import Connection
+
+try:
+    import psycopg2
+    import psycopg2.extensions
+
+    HAS_PSYCOPG2 = True
+except ImportError:
+    HAS_PSYCOPG2 = False
+
+#: where distributions put the programs of each major version, beside the PATH
+_BINARY_DIRS = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin")
+
+#: the database for control statements; every server has the second one
+_MAINTENANCE = ("postgres", "template1")
+
+
+def environment(connection: Connection) -> Dict[str, str]:
+    """Return the libpq environment for the connection; the password goes here, never on a command line."""
+    values = {
+        "PGHOST": connection.host,
+        "PGPORT": str(connection.port) if connection.port else "",
+        "PGUSER": connection.user,
+        "PGPASSWORD": connection.password,
+        "PGAPPNAME": "env_sync",
+    }
+    return {key: value for key, value in values.items() if value}
+
+
+def conninfo(database: str) -> str:
+    """Return a connection string for the database; its name can't be taken for a parameter, whatever it holds."""
+    escaped = database.replace("\\", "\\\\").replace("'", "\\'")
+    return f"dbname='{escaped}'"
+
+
+def quote(name: str) -> str:
+    """Return an SQL identifier, quoted."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """Return an SQL string literal that means the same whatever ``standard_conforming_strings`` is."""
+    escaped = text.replace("'", "''")
+    if "\\" in escaped:
+        return "E'" + escaped.replace("\\", "\\\\") + "'"
+    return f"'{escaped}'"
+
+
+class Server:
+    """Control connections to one PostgreSQL server; opened when first needed."""
+
+    def __init__(self, connection: Connection) -> None:
+        if not HAS_PSYCOPG2:
+            raise MissingLibrary("psycopg2", "psycopg2-binary", "a task with dbms postgresql")
+        self._connection = connection
+        self._control: Any = None
+
+    @property
+    def name(self) -> str:
+        """What messages call the server: its host and port, as asked for or as libpq takes them."""
+        host = self._connection.host or os.environ.get("PGHOST", "") or "the local server"
+        port = self._connection.port or os.environ.get("PGPORT", "")
+        return f"{host}:{port}" if port else host
+
+    def connect(self, database: str, doing: str) -> Any:
+        """Return a new autocommit connection to ``database``."""
+        values: Dict[str, Any] = {
+            "host": self._connection.host or None,
+            "port": self._connection.port or None,
+            "user": self._connection.user or None,
+            "password": self._connection.password or None,
+        }
+        try:
+            connection = psycopg2.connect(
+                dbname=database,
+                application_name="env_sync",
+                connect_timeout=int(os.environ.get("PGCONNECT_TIMEOUT", "10")),
+                **{key: value for key, value in values.items() if value is not None},
+            )
+        except (psycopg2.Error, UnicodeError) as error:
+            raise self._error(doing, error, database) from error
+        connection.set_session(autocommit=True)
+        connection.set_client_encoding("UTF8")
+        return connection
+
+    def control(self) -> Any:
+        """Return the connection for control statements, to a maintenance database."""
+        if self._control is None or self._control.closed:
+            self._control = self.another_control(f"connecting to PostgreSQL on {self.name}")
+        return self._control
+
+    def another_control(self, doing: str) -> Any:
+        """Return a new connection to a maintenance database, for the caller to close."""
+        try:
+            return self.connect(_MAINTENANCE[0], doing)
+        except EnvSyncError as error:
+            if "does not exist" not in error.why:
+                raise
+            return self.connect(_MAINTENANCE[1], doing)
+
+    def query(
+        self, statement: str, parameters: Sequence[Any] = (), doing: str = "", connection: Any = None
+    ) -> List[Tuple[Any, ...]]:
+        """Run one statement and return its rows (none for a command).
+
+        :param connection: where, instead of the control connection.
+        """
+        used = connection or self.control()
+        try:
+            with used.cursor() as cursor:
+                # Without parameters nothing is interpolated, so that a % in a name stays what it is.
+                cursor.execute(statement, tuple(parameters) if parameters else None)
+                return list(cursor.fetchall()) if cursor.description else []
+        except psycopg2.Error as error:
+            raise self._error(doing or f"running a statement on {self.name}", error) from error
+
+    def close(self) -> None:
+        if self._control is not None:
+            try:
+                self._control.close()
+            except psycopg2.Error:
+                pass
+            self._control = None
+
+    def _error(self, doing: str, error: Exception, database: str = "") -> EnvSyncError:
+        why = str(error).strip() or type(error).__name__
+        return EnvSyncError(doing, why, _hint(why, database))
+
+
+def _hint(why: str, database: str) -> str:
+    if "does not exist" in why and "database" in why:
+        return "Check the parameter database."
+    if "authentication failed" in why or "no password supplied" in why:
+        return "Check login_user, and the password in ~/.pgpass or login_password."
+    if "Connection refused" in why or "No such file or directory" in why or "could not translate" in why:
+        return "Check database_hostname and database_port, and that the server is running."
+    if "permission denied" in why or "must be owner" in why or "must be superuser" in why:
+        return "Give the role of login_user the right that is missing."
+    return ""
+
+
+class Programs:
+    """The PostgreSQL client programs of one version.
+
+    ``version`` is ``(major, minor)``, as the programs say.
+    """
+
+    def __init__(self, folder: str, version: Tuple[int, int]) -> None:
+        self._folder = folder
+        self.version = version
+
+    def path(self, program: str) -> str:
+        return os.path.join(self._folder, program)
+
+    @property
+    def version_text(self) -> str:
+        return ".".join(str(part) for part in self.version)
+
+
+def find_programs(server_version: int, doing: str, archive_version: int = 0) -> Programs:
+    """Return the best client programs for a server: of its own major version, else the next newer ones.
+
+    pg_dump refuses a server newer than itself; pg_restore an archive newer than itself; and what a much newer client
+    sends (``transaction_timeout``) an older server may refuse: so the nearest one that is new enough is taken.
+
+    :param server_version: the server's ``server_version_num``.
+    :param archive_version: the ``server_version_num`` that wrote the archive's programs, where one is restored.
+    :raises EnvSyncError: there are none, or only older ones; the message says which.
+    """
+    needed = max(_major(server_version), _major(archive_version))
+    found = _installed()
+    suitable = [programs for programs in found if programs.version[0] >= needed]
+    if suitable:
+        return min(suitable, key=lambda programs: programs.version[0])
+    if not found:
+        raise EnvSyncError(doing, "pg_dump and pg_restore are not installed", f"Install postgresql-client-{needed}.")
+    newest = max(programs.version for programs in found)[0]
+    raise EnvSyncError(
+        doing,
+        f"the client programs are of version {newest}, older than the server's {needed}",
+        f"Install postgresql-client-{needed}.",
+    )
+
+
+def _major(server_version: int) -> int:
+    return server_version // 10000
+
+
+def _installed() -> List[Programs]:
+    folders: List[str] = []
+    for pattern in _BINARY_DIRS:
+        folders += sorted(glob.glob(pattern))
+    # The PATH comes first: an operator who puts a client there means it. Debian's wrappers in /usr/bin choose a version
+    # by rules of their own, so they count only where nothing else is found.
+    on_path = [folder for folder in os.environ.get("PATH", "").split(os.pathsep) if folder not in ("/usr/bin", "/bin")]
+    found = []
+    for folder in [*on_path, *folders, "/usr/bin"]:
+        if os.access(os.path.join(folder, "pg_dump"), os.X_OK) and os.access(
+            os.path.join(folder, "pg_restore"), os.X_OK
+        ):
+            version = _version(os.path.join(folder, "pg_restore"))
+            if version is not None and all(version != programs.version for programs in found):
+                found.append(Programs(folder, version))
+    return found
+
+
+def _version(program: str) -> Optional[Tuple[int, int]]:
+    try:
+        said = subprocess.run([program, "--version"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    match = re.search(r"(\d+)(?:\.(\d+))?", said.stdout.decode("utf-8", "replace"))
+    return (int(match.group(1)), int(match.group(2) or 0)) if match else None

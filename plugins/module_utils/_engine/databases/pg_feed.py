@@ -1,0 +1,179 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Feed a directory-format archive to ``pg_restore`` straight from the store.
+
+``pg_restore -Fd -jN`` opens a file for each table. Here most of these are named pipes: whichever of them it opens is
+fed from the store at that moment, so that a parallel restore needs no copy of the data on disk. Small members are
+written as plain files beforehand, because finding out that a pipe was opened costs a look at each one that waits.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import tarfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import IO, Dict, List, Optional, Tuple, cast
+
+from ..errors import EnvSyncError
+from ..members import PointSource
+from ..pipeline import Group, Stage
+from ..stores.base import BLOCK, Reader
+
+#: members of at most this size (bytes, before compression) are written as plain files, up to a total of SMALL_TOTAL
+SMALL = 256 * 1024
+SMALL_TOTAL = 32 * 1024 * 1024
+
+#: how many small members are fetched at once: each is little data and a round trip
+_FETCHERS = 8
+
+#: how many large objects' pipes are made ahead of the one being fed
+_AHEAD = 64
+
+_TICK = 0.002
+
+
+class Feeder:
+    """The members of a point as the files of a directory archive.
+
+    :param directory: where the files and pipes go; exists and is empty but for ``toc.dat``.
+    :param files: the names (``3041.dat``) of the members that ``pg_restore`` will read.
+    """
+
+    def __init__(self, group: Group, source: PointSource, directory: str, files: Sequence[str]) -> None:
+        self._group = group
+        self._source = source
+        self._directory = directory
+        self._pipes: Dict[str, int] = {}
+        self._large_objects: List[str] = [name for name in files if name.endswith(".toc")]
+        self._small: List[str] = []
+        room = SMALL_TOTAL
+        for name in sorted((name for name in files if not name.endswith(".toc")), key=self._raw_size):
+            size = self._raw_size(name)
+            if size <= min(SMALL, room):
+                self._small.append(name)
+                room -= size
+            else:
+                self._pipes[name] = size
+
+    def prepare(self) -> None:
+        """Write the small members, and make the pipes for the others."""
+        with ThreadPoolExecutor(_FETCHERS) as pool:
+            for _ in pool.map(self._fetch, self._small + self._large_objects):
+                self._group.check()
+        for name in self._pipes:
+            os.mkfifo(self._path(name), 0o600)
+        if len(self._large_objects) == 1:
+            order = self._object_order(self._large_objects[0])
+            for name in order[:_AHEAD]:
+                os.mkfifo(self._path(name), 0o600)
+            self._group.start(self._feed_large_objects, order)
+        elif self._large_objects:
+            # Newer archives hold several lists, read by several workers in an order of their own.
+            self._unpack_large_objects()
+
+    def run(self, restore: Stage) -> None:
+        """Feed until ``restore`` has ended; raise when it did not read everything."""
+        # pg_restore takes the largest first, so that is where to look first.
+        waiting = sorted(self._pipes, key=lambda name: -self._pipes[name])
+        while not restore.ended():
+            opened = [(name, descriptor) for name in waiting for descriptor in self._try_open(name)]
+            for name, descriptor in opened:
+                waiting.remove(name)
+                self._group.start(self._source.send, f"/{name}", descriptor)
+            self._group.sleep(0.0 if opened else _TICK)
+        restore.wait()
+        self._group.wait()
+        if waiting:
+            raise EnvSyncError("restoring", f"pg_restore did not read {len(waiting)} members ({waiting[0]}...)")
+
+    def _raw_size(self, name: str) -> int:
+        return self._source.member(f"/{name}").raw_size
+
+    def _path(self, name: str) -> str:
+        return os.path.join(self._directory, name)
+
+    def _fetch(self, name: str) -> None:
+        reader = self._source.open(f"/{name}")
+        try:
+            with open(os.open(self._path(name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+                _copy(reader, stream)
+        finally:
+            reader.close()
+
+    def _try_open(self, name: str) -> Iterator[int]:
+        """Yield a descriptor when somebody has opened the pipe for reading."""
+        descriptor = open_if_read(self._path(name))
+        if descriptor is not None:
+            yield descriptor
+
+    def _object_order(self, list_name: str) -> List[str]:
+        with open(self._path(list_name), encoding="ascii") as stream:
+            return [line.split()[1] for line in stream if line.strip()]
+
+    def _feed_large_objects(self, order: List[str]) -> None:
+        made = min(_AHEAD, len(order))
+        for position, (info, data) in enumerate(self._packed_objects()):
+            if position >= len(order) or info.name != order[position]:
+                raise EnvSyncError("restoring the large objects", f"{info.name} is not where the list has it")
+            while made < min(position + _AHEAD, len(order)):
+                os.mkfifo(self._path(order[made]), 0o600)
+                made += 1
+            path = self._path(info.name)
+            with open(self._wait_open(path), "wb") as stream:
+                # Unlinked before the end, so that its reader's next object can't be taken for this one's.
+                os.unlink(path)
+                _copy(data, stream)
+
+    def _wait_open(self, path: str) -> int:
+        while True:
+            descriptor = open_if_read(path)
+            if descriptor is not None:
+                return descriptor
+            self._group.sleep(_TICK)
+
+    def _unpack_large_objects(self) -> None:
+        for info, data in self._packed_objects():
+            with open(os.open(self._path(info.name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+                _copy(data, stream)
+
+    def _packed_objects(self) -> Iterator[Tuple[tarfile.TarInfo, Reader]]:
+        reader = self._source.open("/blobs.tar")
+        try:
+            with tarfile.open(fileobj=cast(IO[bytes], reader), mode="r|", bufsize=BLOCK) as tar:
+                for info in tar:
+                    data = tar.extractfile(info)
+                    if data is None or os.path.basename(info.name) != info.name:
+                        raise EnvSyncError("restoring the large objects", f"{info.name!r} is no large object")
+                    yield info, cast(Reader, data)
+                while reader.read(BLOCK):
+                    pass  # to the end, where the member is verified
+        except tarfile.TarError as error:
+            raise EnvSyncError("restoring the large objects", f"their pack is damaged: {error}") from error
+        finally:
+            reader.close()
+
+
+def open_if_read(path: str) -> Optional[int]:
+    """Open a named pipe for writing if somebody has it open for reading, else return None."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            return None
+        raise
+    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+    fcntl.fcntl(descriptor, fcntl.F_SETFL, flags & ~os.O_NONBLOCK)
+    return descriptor
+
+
+def _copy(reader: Reader, stream: IO[bytes]) -> None:
+    while True:
+        block = reader.read(BLOCK)
+        if not block:
+            return
+        stream.write(block)

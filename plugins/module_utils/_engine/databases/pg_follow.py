@@ -1,0 +1,335 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Follow a running ``pg_dump -Fd``: its files become members while they grow, and give their disk space back.
+
+``pg_dump`` in directory format writes each table to a file of its own that only grows. A follower reads behind its end
+and punches holes where it has been, so that the temporary directory holds only what has not been stored yet. When that
+becomes too much (a slow store), ``pg_dump`` is stopped (SIGSTOP) until it has been worked off.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import queue
+import signal
+import tarfile
+import threading
+from typing import IO, Dict, List, Optional, Set, cast
+
+from ..errors import EnvSyncError
+from ..members import StoreSink
+from ..pipeline import Group, Stage, Worker
+from ..stores.base import BytesReader
+
+#: how much is read at once behind the end of a growing file, in bytes
+READ_BLOCK = 1024 * 1024
+
+#: space is given back in steps of this many bytes: small steps cost the file system more than they free
+PUNCH_STEP = 8 * 1024 * 1024
+
+#: pg_dump is stopped when its files hold this much, and goes on when half of it is gone, in bytes
+BACKLOG = 48 * 1024 * 1024
+
+_TICK = 0.01
+_FALLOC_FL_KEEP_SIZE = 1
+_FALLOC_FL_PUNCH_HOLE = 2
+
+
+class Follower:
+    """Turns the files of one running ``pg_dump`` into members.
+
+    :param directory: what ``pg_dump -f`` was given.
+    :param workers: how many files may be on their way to the store at once.
+    :param raw_size_hint: an upper bound for one member's size, where one is known, in bytes.
+    """
+
+    def __init__(
+        self, group: Group, dump: Stage, directory: str, sink: StoreSink, workers: int, raw_size_hint: Optional[int]
+    ) -> None:
+        self._group = group
+        self._dump = dump
+        self._directory = directory
+        self._sink = sink
+        self._hint = raw_size_hint
+        self._files: Dict[str, _GrowingFile] = {}
+        self._queue: queue.Queue[Optional[_GrowingFile]] = queue.Queue()
+        self._workers = [group.start(self._work) for _ in range(workers)]
+        self._large_objects: Optional[_LargeObjects] = None
+        self._stopped = False
+        self.peak = 0
+
+    def run(self) -> None:
+        """Follow until the dump has ended and everything is stored; the table of contents last."""
+        while not self._dump.ended():
+            self._tick(self._open_files())
+            self._bound_backlog()
+            self._group.sleep(_TICK)
+        self._dump.wait()
+        self._tick(set())
+        for _ in self._workers:
+            self._queue.put(None)
+        while any(worker.alive() for worker in self._workers):
+            self._bound_backlog()
+            self._group.sleep(_TICK)
+        if self._large_objects is not None:
+            self._large_objects.finish()
+            self._join(self._large_objects.worker)
+        self._sink.member("/toc.dat", _PlainFile(os.path.join(self._directory, "toc.dat")))
+
+    def _join(self, worker: Worker) -> None:
+        while worker.alive():
+            self._group.sleep(_TICK)
+        self._group.check()
+
+    def _tick(self, open_files: Optional[Set[str]]) -> None:
+        """Take up new files, and mark as finished the ones that nobody has open any more.
+
+        Files are listed after ``open_files`` was taken only if they existed before: one that appears in between is
+        looked at in the next round.
+        """
+        for name in sorted(os.listdir(self._directory)):
+            if name not in self._files and _is_data(name):
+                file = _GrowingFile(self._group, os.path.join(self._directory, name), name)
+                self._files[name] = file
+                if name.startswith("blob"):
+                    if self._large_objects is None:
+                        self._large_objects = _LargeObjects(self._group, self._sink, self._hint)
+                else:
+                    self._queue.put(file)
+            elif name in self._files and open_files is not None and name not in open_files:
+                self._finish(self._files[name])
+
+    def _finish(self, file: _GrowingFile) -> None:
+        if not file.finished.is_set():
+            file.finished.set()
+            if self._large_objects is not None and file.name.startswith("blob"):
+                self._large_objects.add(file)
+
+    def _work(self) -> None:
+        while True:
+            file = self._queue.get()
+            if file is None:
+                return
+            self._group.check()
+            self._sink.member(f"/{file.name}", file, self._hint)
+            file.remove()
+
+    def _open_files(self) -> Optional[Set[str]]:
+        """Return the names of the dump's files that any of its processes has open; None where that can't be seen."""
+        names: Set[str] = set()
+        try:
+            for pid in [self._dump.popen.pid, *_children(self._dump.popen.pid)]:
+                folder = f"/proc/{pid}/fd"
+                for descriptor in os.listdir(folder):
+                    try:
+                        target = os.readlink(os.path.join(folder, descriptor))
+                    except FileNotFoundError:
+                        continue
+                    if os.path.dirname(target) == self._directory:
+                        names.add(os.path.basename(target))
+        except (FileNotFoundError, ProcessLookupError):
+            return None  # a process has just ended; the next round sees a stable picture
+        except OSError:
+            return None
+        return names
+
+    def _bound_backlog(self) -> None:
+        held = sum(file.held() for file in list(self._files.values()))
+        self.peak = max(self.peak, held)
+        if not self._stopped and held > BACKLOG:
+            self._dump.signal(signal.SIGSTOP)
+            self._stopped = True
+        elif self._stopped and held < BACKLOG // 2:
+            self._dump.signal(signal.SIGCONT)
+            self._stopped = False
+
+
+def _is_data(name: str) -> bool:
+    """Say whether a dump's file holds data: not the table of contents, which is complete at the dump's end only."""
+    return name != "toc.dat"
+
+
+def _children(pid: int) -> List[int]:
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as stream:
+        return [int(child) for child in stream.read().split()]
+
+
+class _GrowingFile:
+    """A file that another process appends to, as a reader whose end comes only when the writer has closed it."""
+
+    def __init__(self, group: Group, path: str, name: str) -> None:
+        self._group = group
+        self._path = path
+        self.name = name
+        self.finished = threading.Event()
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        self._offset = 0
+        self._punched = 0
+        self._removed = False
+
+    def size(self) -> int:
+        return os.fstat(self._descriptor).st_size
+
+    def read(self, size: int) -> bytes:
+        size = max(size, READ_BLOCK)
+        while True:
+            finished = self.finished.is_set()
+            available = self.size() - self._offset
+            if available >= size or finished:
+                break
+            self.finished.wait(0.005)
+            self._group.check()
+        block = os.read(self._descriptor, size)
+        self._offset += len(block)
+        if self._offset - self._punched >= PUNCH_STEP:
+            self._punch()
+        return block
+
+    def close(self) -> None:
+        """The data is through; the file itself goes with :meth:`remove`, once it is stored."""
+
+    def held(self) -> int:
+        """How much disk the file takes, in bytes."""
+        if self._removed:
+            return 0
+        try:
+            return os.fstat(self._descriptor).st_blocks * 512
+        except OSError:
+            return 0
+
+    def remove(self) -> None:
+        if not self._removed:
+            self._removed = True
+            os.unlink(self._path)
+            os.close(self._descriptor)
+
+    def _punch(self) -> None:
+        """Give back the space of what has been read; a file system that can't do it keeps the data until the end."""
+        length = (self._offset - self._punched) & ~4095
+        _punch_hole(self._descriptor, self._punched, length)
+        self._punched += length
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+
+
+def _punch_hole(descriptor: int, offset: int, length: int) -> None:
+    _libc.fallocate(descriptor, _FALLOC_FL_PUNCH_HOLE | _FALLOC_FL_KEEP_SIZE, offset, length)
+
+
+class _PlainFile:
+    """A complete local file as a reader."""
+
+    def __init__(self, path: str) -> None:
+        self._stream = open(path, "rb", buffering=0)
+
+    def read(self, size: int) -> bytes:
+        return self._stream.read(size) or b""
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+class _LargeObjects:
+    """All large objects as one member, a tar: a file for each would be a million objects in a store.
+
+    The lists of them (``blobs.toc``) become members of their own, with their lines in the order of the tar, so that a
+    restore can feed the objects one after the other.
+    """
+
+    def __init__(self, group: Group, sink: StoreSink, raw_size_hint: Optional[int]) -> None:
+        self._group = group
+        self._sink = sink
+        self._queue: queue.Queue[Optional[_GrowingFile]] = queue.Queue()
+        self._lists: List[_GrowingFile] = []
+        self._order: Dict[str, int] = {}
+        reading, writing = os.pipe()
+        self._reading = os.fdopen(reading, "rb", buffering=0)
+        self._writing = os.fdopen(writing, "wb", buffering=1024 * 1024)
+        self._complete = False
+        group.start(self._pack)
+        self.worker = group.start(self._store, raw_size_hint)
+
+    def add(self, file: _GrowingFile) -> None:
+        """Take a finished file."""
+        if file.name.endswith(".toc"):
+            self._lists.append(file)
+        else:
+            self._queue.put(file)
+
+    def finish(self) -> None:
+        """No more objects will come."""
+        self._queue.put(None)
+
+    def read(self, size: int) -> bytes:
+        block = self._reading.read(size) or b""
+        if not block and not self._complete:
+            self._group.check()
+            raise EnvSyncError("packing the large objects", "the pack ended early")
+        return block
+
+    def close(self) -> None:
+        self._reading.close()
+
+    def _pack(self) -> None:
+        try:
+            with tarfile.open(fileobj=self._writing, mode="w|", format=tarfile.GNU_FORMAT) as tar:
+                while True:
+                    file = self._take()
+                    if file is None:
+                        break
+                    self._order[file.name] = len(self._order)
+                    info = tarfile.TarInfo(file.name)
+                    info.size = file.size()
+                    info.mode = 0o600
+                    tar.addfile(info, cast(IO[bytes], _FileLike(file)))
+                    file.remove()
+            self._writing.flush()
+            self._complete = True
+        finally:
+            self._writing.close()
+
+    def _take(self) -> Optional[_GrowingFile]:
+        while True:
+            try:
+                return self._queue.get(timeout=0.5)
+            except queue.Empty:
+                self._group.check()
+
+    def _store(self, raw_size_hint: Optional[int]) -> None:
+        self._sink.member("/blobs.tar", self, raw_size_hint, contains="large objects")
+        for file in self._lists:
+            lines = _read_all(file).splitlines(keepends=True)
+            lines.sort(key=lambda line: self._order.get(line.split()[-1].decode(), len(self._order)))
+            self._sink.member(f"/{file.name}", BytesReader(b"".join(lines)), contains="list of large objects")
+            file.remove()
+
+
+class _FileLike:
+    """What tarfile asks of a file: ``read``."""
+
+    def __init__(self, file: _GrowingFile) -> None:
+        self._file = file
+        self._rest = b""
+
+    def read(self, size: int = -1) -> bytes:
+        while len(self._rest) < size:
+            block = self._file.read(size)
+            if not block:
+                break
+            self._rest += block
+        block, self._rest = self._rest[:size], self._rest[size:]
+        return block
+
+
+def _read_all(file: _GrowingFile) -> bytes:
+    blocks = []
+    while True:
+        block = file.read(READ_BLOCK)
+        if not block:
+            return b"".join(blocks)
+        blocks.append(block)

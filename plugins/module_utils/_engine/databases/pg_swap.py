@@ -1,0 +1,310 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a database is apart from its contents, and the moment in which two databases change places."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, List, Optional, Tuple
+
+from ..errors import EnvSyncError
+from .pg_client import Server, literal, quote
+
+#: PostgreSQL gives a rename five seconds to find the database without sessions; so many of these are tried
+SWAP_TRIES = 6
+
+#: sessions of these roles belong to the cloud; they can't be ended, and don't have to be
+_CLOUD_ROLES = ("rdsadmin", "rdsrepladmin", "cloudsqladmin", "azuresu", "azure_superuser")
+
+
+@dataclass(frozen=True)
+class Properties:
+    """A database's own properties: what ``pg_dump`` without ``--create`` does not carry.
+
+    ``acl`` is None for the default, else (grantee, privilege, grantable) with '' for PUBLIC; ``settings`` are
+    (role, assignments) with '' for all roles.
+    """
+
+    owner: str
+    encoding: str
+    collate: str
+    ctype: str
+    provider: str
+    locale: str
+    tablespace: str
+    connection_limit: int
+    allow_connections: bool
+    is_template: bool
+    acl: Optional[Tuple[Tuple[str, str, bool], ...]]
+    settings: Tuple[Tuple[str, Tuple[str, ...]], ...]
+    comment: str
+    size: int
+
+
+def read_properties(server: Server, database: str) -> Optional[Properties]:
+    """Return the properties of a database, None when it does not exist."""
+    version = _version(server)
+    if version >= 170000:
+        locale = "datlocprovider::text, datlocale"
+    elif version >= 150000:
+        locale = "datlocprovider::text, daticulocale"
+    else:
+        locale = "'c', NULL"
+    rows = server.query(
+        f"""SELECT d.oid, pg_get_userbyid(datdba), pg_encoding_to_char(encoding), datcollate, datctype, {locale},
+                   t.spcname, datconnlimit, datallowconn, datistemplate, datacl IS NULL,
+                   shobj_description(d.oid, 'pg_database')
+              FROM pg_database d JOIN pg_tablespace t ON t.oid = dattablespace WHERE datname = %s""",
+        (database,),
+        f"looking at database {database} on {server.name}",
+    )
+    if not rows:
+        return None
+    oid, owner, encoding, collate, ctype, provider, icu, tablespace, limit, allow, template, default_acl, comment = (
+        rows[0]
+    )
+    acl = None
+    if not default_acl:
+        acl = tuple(
+            (str(grantee or ""), str(privilege), bool(grantable))
+            for grantee, privilege, grantable in server.query(
+                """SELECT r.rolname, privilege_type, is_grantable
+                     FROM pg_database d, aclexplode(d.datacl) a LEFT JOIN pg_roles r ON r.oid = a.grantee
+                    WHERE d.oid = %s ORDER BY 1 NULLS FIRST, 2""",
+                (oid,),
+            )
+        )
+    settings = tuple(
+        (str(role or ""), tuple(assignments))
+        for role, assignments in server.query(
+            """SELECT r.rolname, setconfig FROM pg_db_role_setting s LEFT JOIN pg_roles r ON r.oid = s.setrole
+                WHERE s.setdatabase = %s ORDER BY 1 NULLS FIRST""",
+            (oid,),
+        )
+    )
+    return Properties(
+        owner=owner,
+        encoding=encoding,
+        collate=collate,
+        ctype=ctype,
+        provider=provider,
+        locale=icu or "",
+        tablespace=tablespace,
+        connection_limit=limit,
+        allow_connections=allow,
+        is_template=template,
+        acl=acl,
+        settings=settings,
+        comment=comment or "",
+        size=_size(server, oid),
+    )
+
+
+def _size(server: Server, oid: int) -> int:
+    """Return the database's size in bytes, 0 where this role may not know it."""
+    rows = server.query(
+        """SELECT CASE WHEN has_database_privilege(%s::oid, 'CONNECT') OR pg_has_role('pg_read_all_stats', 'USAGE')
+                       THEN pg_database_size(%s::oid) ELSE 0 END""",
+        (oid, oid),
+    )
+    return int(rows[0][0])
+
+
+def _version(server: Server) -> int:
+    return int(server.control().server_version)
+
+
+def carry_over(properties: Properties, database: str) -> List[str]:
+    """Return the statements that give ``database`` these properties: owner, grants, limit, settings, comment."""
+    name = quote(database)
+    statements = [
+        f"ALTER DATABASE {name} OWNER TO {quote(properties.owner)}",
+        f"ALTER DATABASE {name} CONNECTION LIMIT {properties.connection_limit}",
+        f"ALTER DATABASE {name} IS_TEMPLATE {str(properties.is_template).lower()}",
+        f"COMMENT ON DATABASE {name} IS {literal(properties.comment) if properties.comment else 'NULL'}",
+    ]
+    if not properties.allow_connections:
+        statements.append(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+    if properties.acl is None:
+        statements.append(f"GRANT CONNECT, TEMPORARY ON DATABASE {name} TO PUBLIC")
+    else:
+        statements.append(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC, {quote(properties.owner)}")
+        for grantee, privilege, grantable in properties.acl:
+            option = " WITH GRANT OPTION" if grantable and grantee else ""
+            to = quote(grantee) if grantee else "PUBLIC"
+            statements.append(f"GRANT {privilege} ON DATABASE {name} TO {to}{option}")
+    for role, assignments in properties.settings:
+        target = f"ALTER ROLE {quote(role)} IN DATABASE {name}" if role else f"ALTER DATABASE {name}"
+        for assignment in assignments:
+            setting, _equals, value = assignment.partition("=")
+            statements.append(f"{target} SET {_setting_name(setting)} TO {_setting_value(setting, value)}")
+    return statements
+
+
+#: settings that hold lists: their stored form is already a list of quoted names (pg_dump's own exception, dumputils.c)
+_LISTS = frozenset(
+    {
+        "datestyle",
+        "local_preload_libraries",
+        "search_path",
+        "session_preload_libraries",
+        "shared_preload_libraries",
+        "temp_tablespaces",
+        "unix_socket_directories",
+    }
+)
+
+
+def _setting_name(setting: str) -> str:
+    return ".".join(quote(part) for part in setting.split("."))
+
+
+def _setting_value(setting: str, value: str) -> str:
+    if setting.lower() not in _LISTS:
+        return literal(value)
+    return ", ".join(literal(item) for item in _split_names(value)) or "''"
+
+
+def _split_names(value: str) -> List[str]:
+    """Split a list of names as the server stores it: ``"$user", public``; doubled quotes stand for one."""
+    names: List[str] = []
+    current, quoted, position = "", False, 0
+    while position < len(value):
+        character = value[position]
+        if character == '"':
+            if quoted and value[position + 1 : position + 2] == '"':
+                current += '"'
+                position += 1
+            else:
+                quoted = not quoted
+        elif character == "," and not quoted:
+            names.append(current)
+            current = ""
+        elif quoted or not character.isspace():
+            current += character
+        position += 1
+    names.append(current)
+    return [name for name in names if name]
+
+
+def swap(server: Server, live: str, scratch: str, old: str, properties: Optional[Properties], keep_old: bool) -> float:
+    """Give ``scratch`` the name ``live``, and what was called ``live`` the name ``old``; return the seconds it took.
+
+    One transaction renames both. It takes the lock on the live database first: from then on new connections wait, and
+    end with the error that the database was renamed, while a second connection ends the sessions that are there. As
+    nothing is committed until both names are right, a client finds either the old database or the new one, and when
+    this process dies the server takes everything back.
+
+    :param properties: what the live database has, for the new one to have too; None when there is no live database.
+    :raises EnvSyncError: some session could not be ended; the live database is as it was.
+    """
+    doing = f"swapping {live} in on {server.name}"
+    terminate(server, scratch)
+    if properties is None:
+        statements = [
+            f"ALTER DATABASE {quote(scratch)} RENAME TO {quote(live)}",
+            f"GRANT CONNECT, TEMPORARY ON DATABASE {quote(live)} TO PUBLIC",
+            f"COMMENT ON DATABASE {quote(live)} IS NULL",
+        ]
+        return _transaction(server, statements, doing)
+    before = []
+    if properties.is_template:
+        before.append(f"ALTER DATABASE {quote(live)} IS_TEMPLATE false")
+    purpose = "kept as it was before the pull" if keep_old else "replaced by a pull, about to be dropped"
+    after = [
+        f"ALTER DATABASE {quote(scratch)} RENAME TO {quote(live)}",
+        *carry_over(properties, live),
+        f"ALTER DATABASE {quote(old)} ALLOW_CONNECTIONS false",
+        f"COMMENT ON DATABASE {quote(old)} IS {literal(f'env_sync: {live}, {purpose}')}",
+    ]
+    rename = f"ALTER DATABASE {quote(live)} RENAME TO {quote(old)}"
+    last: Optional[EnvSyncError] = None
+    for _ in range(SWAP_TRIES):
+        stop = threading.Event()
+        ending = threading.Thread(target=_keep_ending, args=(server, live, stop), daemon=True)
+        ending.start()
+        try:
+            return _transaction(server, [*before, rename, *after], doing)
+        except EnvSyncError as error:
+            if "being accessed by other users" not in error.why and "accessed by" not in error.why:
+                raise
+            last = error
+        finally:
+            stop.set()
+            ending.join(10)
+    assert last is not None
+    raise EnvSyncError(
+        doing,
+        last.why,
+        f"Sessions on it could not be ended ({_sessions(server, live)}). The old database still serves.",
+    )
+
+
+def _transaction(server: Server, statements: List[str], doing: str) -> float:
+    started = time.monotonic()
+    server.query("BEGIN", doing=doing)
+    try:
+        for statement in statements:
+            server.query(statement, doing=doing)
+        server.query("COMMIT", doing=doing)
+    except BaseException:
+        try:
+            server.query("ROLLBACK", doing=doing)
+        except EnvSyncError:
+            server.close()  # the connection is gone, and the transaction with it
+        raise
+    return time.monotonic() - started
+
+
+def _keep_ending(server: Server, database: str, stop: threading.Event) -> None:
+    """End the sessions on ``database`` again and again: some take a while, some were about to begin."""
+    try:
+        connection = server.another_control("ending sessions")
+    except EnvSyncError:
+        return  # the rename itself then says what is the matter
+    try:
+        while not stop.is_set():
+            terminate(server, database, connection)
+            stop.wait(0.02)
+    except EnvSyncError:
+        return
+    finally:
+        connection.close()
+
+
+def terminate(server: Server, database: str, connection: Any = None) -> None:
+    """End the sessions on ``database``, but for the cloud's own and those that this role may not end."""
+    server.query(
+        """SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a LEFT JOIN pg_roles r ON r.oid = a.usesysid
+            WHERE a.datname = %s AND a.pid <> pg_backend_pid() AND a.backend_type IS DISTINCT FROM 'autovacuum worker'
+              AND (a.usename IS NULL OR NOT a.usename = ANY (%s))
+              AND ((SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
+                   OR (NOT r.rolsuper AND (pg_has_role(a.usesysid, 'MEMBER')
+                                           OR pg_has_role('pg_signal_backend', 'MEMBER'))))""",
+        (database, list(_CLOUD_ROLES)),
+        f"ending the sessions on {database}",
+        connection,
+    )
+
+
+def _sessions(server: Server, database: str) -> str:
+    rows = server.query(
+        "SELECT usename, application_name, count(*) FROM pg_stat_activity WHERE datname = %s GROUP BY 1, 2 LIMIT 5",
+        (database,),
+    )
+    return ", ".join(f"{count} of {user} {application}".rstrip() for user, application, count in rows) or "none seen"
+
+
+def describe(properties: Properties) -> Mapping[str, Any]:
+    """Return what a plan says of the database that will be replaced."""
+    return {
+        "owner": properties.owner,
+        "size_bytes": properties.size,
+        "encoding": properties.encoding,
+        "connection_limit": properties.connection_limit,
+    }

@@ -1,0 +1,630 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""PostgreSQL: ``pg_dump`` and ``pg_restore`` for the data, SQL for everything else."""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import hashlib
+import os
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Dict, List, Optional, Tuple
+
+from ..errors import EnvSyncError
+from ..manifest import Manifest
+from ..members import PointSource, StoreSink
+from ..pipeline import Group, Stage, StageReader
+from ..point import LEGACY_SUFFIX, SINGLE_SUFFIX
+from ..sanitise import run_sql_file
+from ..stores.base import BLOCK, Reader
+from ..task import Connection
+from . import pg_archive, pg_swap
+from .base import Database, DumpFacts, Identity, Plan
+from .pg_client import Programs, Server, conninfo, environment, find_programs, literal, quote
+from .pg_feed import Feeder
+from .pg_follow import Follower
+
+#: the first bytes of a name of ours; what stands under such a name and carries our comment may be dropped
+SCRATCH_PREFIX = "env_sync_scratch_"
+OLD_PREFIX = "env_sync_old_"
+_MARK = "env_sync: "
+
+#: what every restoring session is told: its database is thrown away if the server crashes before the swap anyway
+_RESTORE_OPTIONS = "-c synchronous_commit=off -c statement_timeout=0 -c lock_timeout=0"
+
+
+class PostgreSQL(Database):
+    """One database of one PostgreSQL server.
+
+    :param work_dir: an empty directory of this run's own, on a file system with some room.
+    :param jobs: how many tables to dump or restore at once.
+    :param dump_format: ``directory`` (a member for each table) or ``custom`` (one stream).
+    """
+
+    kind = "postgresql"
+
+    def __init__(
+        self,
+        connection: Connection,
+        database: str,
+        work_dir: str,
+        jobs: int,
+        dump_format: str,
+        compression: str,
+        compression_level: int,
+        excluded_tables: Sequence[str],
+        analyze: bool,
+    ) -> None:
+        self._server = Server(connection)
+        self._environment = environment(connection)
+        self._database = database
+        self._work_dir = work_dir
+        self._jobs = jobs
+        self._format = dump_format
+        self._compression = compression
+        self._compression_level = compression_level
+        self._excluded = tuple(excluded_tables)
+        self._analyze = analyze
+        digest = hashlib.sha256(database.encode()).hexdigest()[:8]
+        tail = f"_{digest}"
+        # Names are cut at 63 bytes, and a cut in the middle of a character is no name.
+        room = 63 - len(SCRATCH_PREFIX) - len(tail)
+        stem = database.encode()[:room].decode("utf-8", "ignore")
+        self.scratch = f"{SCRATCH_PREFIX}{stem}{tail}"
+        self.old = f"{OLD_PREFIX}{stem}{tail}"
+        self._live: Optional[pg_swap.Properties] = None
+        self._restored = 0
+
+    # -- both ways ---------------------------------------------------------------------------------------------------
+
+    def identity(self) -> Identity:
+        rows = self._server.query(
+            "SELECT (SELECT system_identifier::text FROM pg_control_system()), current_setting('server_version')",
+            doing=f"asking {self._server.name} who it is",
+        )
+        return Identity("postgresql", str(rows[0][0]), str(rows[0][1]), self._server.name)
+
+    def close(self) -> None:
+        self._server.close()
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold the server's lock on pulls into this database, against another host; it dies with the connection."""
+        key = int.from_bytes(
+            hashlib.sha256(b"env_sync pull " + self._database.encode()).digest()[:8], "big", signed=True
+        )
+        doing = f"locking {self._database} on {self._server.name}"
+        connection = self._server.another_control(doing)
+        try:
+            if not self._server.query("SELECT pg_try_advisory_lock(%s)", (key,), doing, connection)[0][0]:
+                raise EnvSyncError(doing, "another host is pulling into it", "Wait for that pull to end.")
+            yield
+        finally:
+            connection.close()
+
+    # -- push --------------------------------------------------------------------------------------------------------
+
+    def preflight_dump(self) -> Mapping[str, Any]:
+        doing = f"preparing to dump {self._database} on {self._server.name}"
+        properties = pg_swap.read_properties(self._server, self._database)
+        if properties is None:
+            raise EnvSyncError(doing, f"there is no database {self._database}", _similar(self._server, self._database))
+        self._programs(doing)
+        with self._inside(self._database, doing) as connection:
+            excluded = self._excluded_tables(connection, doing)
+            tables = self._tables(connection, doing)
+        return {"size_bytes": properties.size, "tables": len(tables) - len(excluded), "jobs": self._jobs}
+
+    def prepare(self, scripts: Sequence[str], group: Group) -> None:
+        """Run the pre-dump scripts on the database itself, as the original does; each in one transaction."""
+        for script in scripts:
+            self._run_script(script, self._database, group)
+
+    def dump(self, group: Group, sink: StoreSink) -> DumpFacts:
+        doing = f"dumping {self._database} from {self._server.name}"
+        programs = self._programs(doing)
+        with self._inside(self._database, doing) as connection:
+            excluded = self._excluded_tables(connection, doing)
+            facts = self._dump_facts(connection, doing, excluded)
+        facts.client_version = f"pg_dump {programs.version_text}"
+        argv = [programs.path("pg_dump"), "--no-password"]
+        argv += [f"--exclude-table={quote(schema)}.{quote(table)}" for schema, table in excluded]
+        if self._format == "directory":
+            facts.peak_temporary_bytes = self._dump_directory(group, sink, argv, doing, facts)
+        else:
+            self._dump_stream(group, sink, argv, doing, facts)
+        return facts
+
+    def _dump_directory(self, group: Group, sink: StoreSink, argv: List[str], doing: str, facts: DumpFacts) -> int:
+        directory = os.path.join(self._work_dir, "dump")
+        os.mkdir(directory, 0o700)
+        # -Z0 and --no-sync: compressing and syncing happen where the data is going, not on its way.
+        argv += ["-Fd", f"-j{self._jobs}", "-Z0", "--no-sync", "-f", directory, "-d", conninfo(self._database)]
+        stage = group.run(argv, doing, env=self._environment, guarded=True)
+        follower = Follower(group, stage, directory, sink, self._jobs + 2, facts.details["largest_table_bytes"] or None)
+        follower.run()
+        return follower.peak
+
+    def _dump_stream(self, group: Group, sink: StoreSink, argv: List[str], doing: str, facts: DumpFacts) -> None:
+        # With gzip the archive compresses by itself: that is the one form that the original can read.
+        packed = self._compression == "gzip"
+        level = f"-Z{self._compression_level or 6}" if packed else "-Z0"
+        argv += ["-Fc", level, "-d", conninfo(self._database)]
+        stage = group.run(argv, doing, stdout=subprocess.PIPE, env=self._environment)
+        name = LEGACY_SUFFIX if packed else SINGLE_SUFFIX
+        group.start(sink.member, name, StageReader(stage), facts.details["size_bytes"], packed=packed)
+        group.wait()
+
+    def _dump_facts(self, connection: Any, doing: str, excluded: Sequence[Tuple[str, str]]) -> DumpFacts:
+        properties = pg_swap.read_properties(self._server, self._database)
+        assert properties is not None
+        ask = self._server.query
+        facts = DumpFacts(format=self._format, jobs=self._jobs if self._format == "directory" else 1)
+        facts.tables = [
+            {"schema": schema, "name": table}
+            for schema, table in self._tables(connection, doing)
+            if (schema, table) not in excluded
+        ]
+        facts.extensions = [
+            {"name": name, "version": version}
+            for name, version in ask("SELECT extname, extversion FROM pg_extension ORDER BY 1", (), doing, connection)
+        ]
+        roles = ask(
+            """SELECT r.rolname FROM pg_roles r WHERE r.oid IN (
+                   SELECT refobjid FROM pg_shdepend JOIN pg_database d ON d.oid = dbid
+                    WHERE datname = current_database() AND refclassid = 'pg_authid'::regclass
+                   UNION SELECT relowner FROM pg_class WHERE oid >= 16384
+                   UNION SELECT nspowner FROM pg_namespace WHERE oid >= 16384) ORDER BY 1""",
+            (),
+            doing,
+            connection,
+        )
+        facts.roles = [str(role) for (role,) in roles]
+        largest = ask(
+            """SELECT coalesce(max(pg_table_size(oid)), 0) FROM pg_class
+                WHERE relkind IN ('r', 'm') AND (oid >= 16384 OR relname = 'pg_largeobject')""",
+            (),
+            doing,
+            connection,
+        )
+        foreign_keys = ask(
+            """SELECT n.nspname, c.relname, k.conname, fn.nspname, f.relname FROM pg_constraint k
+                 JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+                 JOIN pg_class f ON f.oid = k.confrelid JOIN pg_namespace fn ON fn.oid = f.relnamespace
+                WHERE k.contype = 'f'""",
+            (),
+            doing,
+            connection,
+        )
+        facts.details = {
+            "size_bytes": properties.size,
+            "largest_table_bytes": int(largest[0][0]),
+            "owner": properties.owner,
+            "encoding": properties.encoding,
+            "collate": properties.collate,
+            "ctype": properties.ctype,
+            "locale_provider": properties.provider,
+            "locale": properties.locale,
+            "server_version_num": self._server.control().server_version,
+            "excluded_tables": [f"{schema}.{table}" for schema, table in excluded],
+            "excluded_foreign_keys": [
+                [schema, table, name]
+                for schema, table, name, to_schema, to_table in foreign_keys
+                if (to_schema, to_table) in excluded and (schema, table) not in excluded
+            ],
+        }
+        return facts
+
+    def _tables(self, connection: Any, doing: str) -> List[Tuple[str, str]]:
+        rows = self._server.query(
+            """SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                WHERE c.relkind IN ('r', 'p', 'f', 'm') AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+                ORDER BY 1, 2""",
+            (),
+            doing,
+            connection,
+        )
+        return [(str(schema), str(table)) for schema, table in rows]
+
+    def _excluded_tables(self, connection: Any, doing: str) -> List[Tuple[str, str]]:
+        """Return the tables that ``excluded_tables`` names; ``*`` and ``?`` stand for any characters."""
+        tables = self._tables(connection, doing)
+        excluded = []
+        for pattern in self._excluded:
+            matching = [
+                (schema, table)
+                for schema, table in tables
+                if fnmatch.fnmatchcase(table, pattern) or fnmatch.fnmatchcase(f"{schema}.{table}", pattern)
+            ]
+            if not matching:
+                # To go on would store what somebody asked to leave out.
+                raise EnvSyncError(doing, f"excluded_tables names {pattern}, and there is no such table", "Correct it.")
+            excluded += [table for table in matching if table not in excluded]
+        return excluded
+
+    # -- pull --------------------------------------------------------------------------------------------------------
+
+    def preflight_restore(self, manifest: Optional[Manifest]) -> Plan:
+        doing = f"preparing to restore {self._database} on {self._server.name}"
+        self._live = pg_swap.read_properties(self._server, self._database)
+        details = manifest.details if manifest else {}
+        self._programs(doing, int(details.get("server_version_num", 0)))
+        may_create = self._server.query(
+            "SELECT rolcreatedb OR rolsuper, current_user FROM pg_roles WHERE rolname = current_user", doing=doing
+        )
+        if not may_create or not may_create[0][0]:
+            raise EnvSyncError(
+                doing,
+                f"the role {may_create[0][1]} may not create databases",
+                "ALTER ROLE ... CREATEDB, as a superuser.",
+            )
+        warnings = []
+        if self._live is not None and not self._may_rename(self._live.owner):
+            raise EnvSyncError(
+                doing,
+                f"the database belongs to {self._live.owner}, and this role is no member of that role",
+                f"GRANT {quote(self._live.owner)} TO the role of login_user, as a superuser.",
+            )
+        if manifest:
+            available = {
+                name for (name,) in self._server.query("SELECT name FROM pg_available_extensions", doing=doing)
+            }
+            missing = [item["name"] for item in manifest.extensions if item["name"] not in available]
+            if missing:
+                raise EnvSyncError(
+                    doing,
+                    f"the database uses extensions that are not available on this server: {', '.join(missing)}",
+                    "Install their packages on the database server.",
+                )
+            known = {name for (name,) in self._server.query("SELECT rolname FROM pg_roles", doing=doing)}
+            absent = [role for role in manifest.roles if role not in known]
+            if absent:
+                warnings.append(
+                    f"these roles do not exist on {self._server.name}: {', '.join(absent)}; what they own will belong to "
+                    "the database's owner, what they were granted is left out"
+                )
+        steps = [f"create the scratch database {self.scratch}", f"restore the point into it with {self._jobs} jobs"]
+        return Plan(self.scratch, pg_swap.describe(self._live) if self._live else None, tuple(steps), tuple(warnings))
+
+    def _may_rename(self, owner: str) -> bool:
+        rows = self._server.query(
+            """SELECT rolsuper OR pg_has_role(current_user, %s, %s) FROM pg_roles WHERE rolname = current_user""",
+            (owner, self._assume()),
+        )
+        return bool(rows[0][0])
+
+    def sweep(self) -> List[str]:
+        """Drop the scratch database and a replaced one that a killed run left; they carry our comment."""
+        left = self._server.query(
+            """SELECT datname FROM pg_database WHERE datname IN (%s, %s)
+                  AND shobj_description(oid, 'pg_database') LIKE %s
+                  AND (datname = %s OR shobj_description(oid, 'pg_database') LIKE '%%about to be dropped')""",
+            (self.scratch, self.old, _MARK + "%", self.scratch),
+            f"looking for what an interrupted pull left on {self._server.name}",
+        )
+        for (name,) in left:
+            self._drop(name)
+        return [f"database {name}" for (name,) in left]
+
+    def restore(self, group: Group, source: PointSource) -> Mapping[str, Any]:
+        manifest = source.manifest
+        doing = f"restoring {self._database} on {self._server.name}"
+        self._create_scratch(manifest.details, doing)
+        if manifest.format == "directory":
+            return self._restore_directory(group, source, doing)
+        return self._restore_stream(group, source, doing)
+
+    def _create_scratch(self, details: Mapping[str, Any], doing: str) -> None:
+        """Create the scratch database: with the point's encoding and locale, and nobody else let in."""
+        if self._server.query("SELECT 1 FROM pg_database WHERE datname = %s", (self.scratch,)):
+            raise EnvSyncError(doing, f"there is a database {self.scratch} that is not ours", "Rename or drop it.")
+        version = self._server.control().server_version
+        options = ["TEMPLATE template0", "ALLOW_CONNECTIONS true"]
+        if details.get("encoding"):
+            options.append(f"ENCODING {literal(details['encoding'])}")
+            options.append(f"LC_COLLATE {literal(details['collate'])}")
+            options.append(f"LC_CTYPE {literal(details['ctype'])}")
+            if details.get("locale_provider") == "i" and version >= 150000:
+                options.append(f"LOCALE_PROVIDER icu ICU_LOCALE {literal(details['locale'])}")
+        elif self._live is not None:
+            options.append(f"ENCODING {literal(self._live.encoding)}")
+            options.append(f"LC_COLLATE {literal(self._live.collate)}")
+            options.append(f"LC_CTYPE {literal(self._live.ctype)}")
+        if self._live is not None and self._live.tablespace != "pg_default":
+            options.append(f"TABLESPACE {quote(self._live.tablespace)}")
+        name = quote(self.scratch)
+        self._server.query(f"CREATE DATABASE {name} {' '.join(options)}", doing=doing)
+        # Nobody but its owner and superusers may look into data that is not sanitised yet.
+        self._server.query(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC", doing=doing)
+        comment = literal(f"{_MARK}scratch database of a pull of {self._database}")
+        self._server.query(f"COMMENT ON DATABASE {name} IS {comment}", doing=doing)
+
+    def _restore_directory(self, group: Group, source: PointSource, doing: str) -> Mapping[str, Any]:
+        directory = os.path.join(self._work_dir, "restore")
+        os.mkdir(directory, 0o700)
+        reader = source.open("/toc.dat")
+        try:
+            toc = pg_archive.Toc.read(reader)
+            while reader.read(BLOCK):
+                pass  # to the end, where the member is verified
+        finally:
+            reader.close()
+        adapted = self._adapt(toc, source.manifest, doing)
+        with open(os.path.join(directory, "toc.dat"), "wb") as stream:
+            stream.write(adapted.toc.to_bytes())
+        chosen = set(adapted.dump_ids)
+        members = adapted.toc.data_members()
+        files = [file for file, entry in members.items() if entry.dump_id in chosen]
+        feeder = Feeder(group, source, directory, files)
+        feeder.prepare()
+        restore = group.run(
+            [
+                *self._restore_command(source.manifest, adapted.dump_ids, doing),
+                f"-j{self._jobs}",
+                directory,
+            ],
+            doing,
+            env=self._restore_environment(),
+            guarded=True,
+        )
+        feeder.run(restore)
+        self._give_away(adapted.owners, doing)
+        self._verify_restored(adapted, doing)
+        return {"warnings": adapted.warnings}
+
+    def _restore_stream(self, group: Group, source: PointSource, doing: str) -> Mapping[str, Any]:
+        name = next(iter(source.names()))
+        reader = source.open(name)
+        toc = pg_archive.Toc.read(reader)
+        adapted = self._adapt(toc, source.manifest, doing)
+        restore = group.run(
+            self._restore_command(source.manifest, adapted.dump_ids, doing),
+            doing,
+            stdin=subprocess.PIPE,
+            env=self._restore_environment(),
+            guarded=True,
+        )
+        group.start(_send_archive, group, adapted.toc.to_bytes(), reader, restore)
+        group.wait()
+        self._give_away(adapted.owners, doing)
+        self._verify_restored(adapted, doing)
+        return {"warnings": adapted.warnings}
+
+    def _restore_command(self, manifest: Manifest, dump_ids: Sequence[int], doing: str) -> List[str]:
+        programs = self._programs(doing, int(manifest.details.get("server_version_num", 0)))
+        listing = os.path.join(self._work_dir, "restore.list")
+        with open(listing, "w", encoding="ascii") as stream:
+            stream.writelines(f"{dump_id};\n" for dump_id in dump_ids)
+        return [
+            programs.path("pg_restore"),
+            "--no-password",
+            "--exit-on-error",
+            "-L",
+            listing,
+            "-d",
+            conninfo(self.scratch),
+        ]
+
+    def _restore_environment(self) -> Dict[str, str]:
+        options = f"{os.environ.get('PGOPTIONS', '')} {_RESTORE_OPTIONS}".strip()
+        return dict(self._environment, PGOPTIONS=options)
+
+    def _adapt(self, toc: pg_archive.Toc, manifest: Manifest, doing: str) -> pg_archive.Adapted:
+        """Fit the archive's table of contents to this server and to the rights of this role."""
+        ask = self._server.query
+        user, superuser = ask("SELECT rolname, rolsuper FROM pg_roles WHERE rolname = current_user", doing=doing)[0]
+        with self._inside(self.scratch, doing) as connection:
+            public = ask(
+                "SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = 'public'", (), doing, connection
+            )
+        target = pg_archive.Target(
+            user=str(user),
+            superuser=bool(superuser),
+            roles=frozenset(name for (name,) in ask("SELECT rolname FROM pg_roles", doing=doing)),
+            assumable=frozenset(
+                name
+                for (name,) in ask("SELECT rolname FROM pg_roles WHERE pg_has_role(oid, %s)", (self._assume(),), doing)
+            ),
+            database_owner=self._live.owner if self._live is not None else str(user),
+            extensions_available=frozenset(
+                name for (name,) in ask("SELECT name FROM pg_available_extensions", doing=doing)
+            ),
+            tablespaces=frozenset(name for (name,) in ask("SELECT spcname FROM pg_tablespace", doing=doing)),
+            public_owner=str(public[0][0]) if public else "",
+            excluded_foreign_keys=frozenset(
+                (schema, table, name) for schema, table, name in manifest.details.get("excluded_foreign_keys", ())
+            ),
+        )
+        missing = pg_archive.missing_extensions(toc, target)
+        if missing:
+            raise EnvSyncError(
+                doing,
+                f"the database uses extensions that are not available on this server: {', '.join(missing)}",
+                "Install their packages on the database server.",
+            )
+        return pg_archive.adapt(toc, target)
+
+    def _assume(self) -> str:
+        """What ``pg_has_role`` calls the right to make a role an owner: since 16 a membership may come without it."""
+        return "SET" if self._server.control().server_version >= 160000 else "MEMBER"
+
+    def _give_away(self, owners: Sequence[Tuple[str, str]], doing: str) -> None:
+        """Give the restored objects to their owners, as a user who is no superuser, in one transaction.
+
+        A new owner must be allowed to create in the object's schema: where it is not, it is for that moment.
+        """
+        if not owners:
+            return
+        with self._inside(self.scratch, doing) as connection:
+            ask = self._server.query
+            ask("BEGIN", (), doing, connection)
+            lacking = ask(
+                """SELECT n.nspname, r.rolname FROM pg_namespace n, pg_roles r
+                    WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND r.rolname = ANY (%s)
+                      AND NOT has_schema_privilege(r.oid, n.oid, 'CREATE')
+                      AND (pg_has_role(n.nspowner, 'MEMBER') OR n.nspowner = (SELECT oid FROM pg_roles
+                                                                              WHERE rolname = 'pg_database_owner'))""",
+                (sorted({owner for _name, owner in owners}),),
+                doing,
+                connection,
+            )
+            for schema, role in lacking:
+                ask(f"GRANT CREATE ON SCHEMA {quote(schema)} TO {quote(role)}", (), doing, connection)
+            # Sequences after the tables that own them, with which they go; schemas after the last grant on them.
+            schemas = [item for item in owners if item[0].startswith("SCHEMA ")]
+            others = [item for item in owners if item not in schemas]
+            for name, owner in sorted(others, key=lambda item: item[0].startswith("SEQUENCE ")):
+                ask(f"ALTER {name} OWNER TO {quote(owner)}", (), doing, connection)
+            for schema, role in lacking:
+                ask(f"REVOKE CREATE ON SCHEMA {quote(schema)} FROM {quote(role)}", (), doing, connection)
+            for name, owner in schemas:
+                ask(f"ALTER {name} OWNER TO {quote(owner)}", (), doing, connection)
+            ask("COMMIT", (), doing, connection)
+
+    def _verify_restored(self, adapted: pg_archive.Adapted, doing: str) -> None:
+        """Raise unless every table of the archive's list is in the scratch database."""
+        with self._inside(self.scratch, doing) as connection:
+            there = set(self._tables(connection, doing))
+        chosen = set(adapted.dump_ids)
+        wanted = {
+            (entry.namespace, entry.tag)
+            for entry in adapted.toc.entries
+            if entry.desc in ("TABLE", "FOREIGN TABLE", "MATERIALIZED VIEW") and entry.dump_id in chosen
+        }
+        missing = sorted(f"{schema}.{table}" for schema, table in wanted - there)
+        if missing:
+            raise EnvSyncError(doing, f"these tables were not restored: {', '.join(missing[:5])}")
+        self._restored = len(wanted)
+
+    def sanitise(self, scripts: Sequence[str], group: Group) -> None:
+        for script in scripts:
+            self._run_script(script, self.scratch, group)
+
+    def _run_script(self, script: str, database: str, group: Group) -> None:
+        psql = self._programs(f"running {script}").path("psql")
+        run_sql_file(group, psql, script, conninfo(database), self._environment, f"{database} on {self._server.name}")
+
+    def check(self, group: Group) -> Mapping[str, Any]:
+        doing = f"checking the restored {self._database} on {self._server.name}"
+        with self._inside(self.scratch, doing) as connection:
+            ask = self._server.query
+            invalid = ask(
+                """SELECT indexrelid::regclass::text FROM pg_index JOIN pg_class c ON c.oid = indexrelid
+                    WHERE NOT indisvalid AND relkind = 'i' LIMIT 5""",
+                (),
+                doing,
+                connection,
+            )
+            if invalid:
+                raise EnvSyncError(doing, f"invalid indexes: {', '.join(name for (name,) in invalid)}")
+            tables = self._tables(connection, doing)
+            if self._restored and not tables:
+                raise EnvSyncError(doing, "no table is left", "Check the transformation SQL.")
+        if self._analyze:
+            programs = self._programs(doing)
+            argv = [programs.path("vacuumdb"), "--no-password", "--analyze-only", "--quiet", f"--jobs={self._jobs}"]
+            group.run([*argv, "-d", conninfo(self.scratch)], f"analysing {self.scratch}", env=self._environment).wait()
+        size = self._server.query("SELECT pg_database_size(%s::name)", (self.scratch,), doing)[0][0]
+        return {"tables": len(tables), "size_bytes": int(size)}
+
+    def swap(self, keep_old: bool) -> Mapping[str, Any]:
+        # Read again: an owner or a grant may have changed while the restore ran.
+        live = pg_swap.read_properties(self._server, self._database)
+        if live is not None and self._server.query("SELECT 1 FROM pg_database WHERE datname = %s", (self.old,)):
+            self._drop(self.old)
+        seconds = pg_swap.swap(self._server, self._database, self.scratch, self.old, live, keep_old)
+        kept = ""
+        if live is not None:
+            if keep_old:
+                kept = self.old
+            else:
+                self._drop(self.old)
+        return {"name_away_seconds": round(seconds, 3), "kept": kept}
+
+    def discard(self) -> None:
+        with contextlib.suppress(EnvSyncError):
+            self._drop(self.scratch)
+
+    # -- helpers -----------------------------------------------------------------------------------------------------
+
+    def _programs(self, doing: str, archive_version: int = 0) -> Programs:
+        return find_programs(self._server.control().server_version, doing, archive_version)
+
+    @contextlib.contextmanager
+    def _inside(self, database: str, doing: str) -> Iterator[Any]:
+        connection = self._server.connect(database, doing)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    def _drop(self, name: str) -> None:
+        force = " WITH (FORCE)" if self._server.control().server_version >= 130000 else ""
+        if not force:
+            pg_swap.terminate(self._server, name)
+        self._server.query(
+            f"DROP DATABASE IF EXISTS {quote(name)}{force}", doing=f"dropping {name} on {self._server.name}"
+        )
+
+
+def verify_archive(group: Group, source: PointSource, work_dir: str) -> None:
+    """Have ``pg_restore`` read all of a point, to nowhere; raise when it finds anything wrong.
+
+    This is what tells a whole archive from half of one: listing it does not.
+    """
+    manifest = source.manifest
+    doing = f"verifying {manifest.timestamp}-{manifest.database}"
+    programs = find_programs(int(manifest.details.get("server_version_num", 0)), doing)
+    argv = [programs.path("pg_restore"), "-f", "/dev/null"]
+    if manifest.format == "directory":
+        directory = os.path.join(work_dir, "verify")
+        os.mkdir(directory, 0o700)
+        reader = source.open("/toc.dat")
+        try:
+            toc = pg_archive.Toc.read(reader)
+            while reader.read(BLOCK):
+                pass
+        finally:
+            reader.close()
+        with open(os.path.join(directory, "toc.dat"), "wb") as stream:
+            stream.write(toc.to_bytes())
+        feeder = Feeder(group, source, directory, list(toc.data_members()))
+        feeder.prepare()
+        feeder.run(group.run([*argv, directory], doing, guarded=True))
+    else:
+        reader = source.open(next(iter(source.names())))
+        stage = group.run(argv, doing, stdin=subprocess.PIPE)
+        group.start(_send_archive, group, b"", reader, stage)
+        group.wait()
+
+
+def _send_archive(group: Group, head: bytes, rest: Reader, stage: Stage) -> None:
+    """Write an archive to a ``pg_restore``, which may stop reading after the last entry that it wants."""
+    reading = True
+    try:
+        block = head or rest.read(BLOCK)
+        while block:
+            if reading:
+                try:
+                    stage.stdin.write(block)
+                    stage.stdin.flush()
+                except BrokenPipeError:
+                    stage.wait()  # raises, unless it has all that it wanted; the rest is still read to be verified
+                    reading = False
+            block = rest.read(BLOCK)
+    except BaseException as error:
+        group.fail(error)
+        raise
+    finally:
+        rest.close()
+        with contextlib.suppress(OSError):
+            stage.stdin.close()
+
+
+def _similar(server: Server, database: str) -> str:
+    names = [name for (name,) in server.query("SELECT datname FROM pg_database WHERE NOT datistemplate ORDER BY 1")]
+    return f"The server has {', '.join(names[:10])}."

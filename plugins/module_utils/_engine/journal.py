@@ -1,0 +1,72 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a push is about to leave in a store, written down before the first byte of it.
+
+A push that ends by itself removes its journal entry; one that was killed leaves it, and the next push of the same
+database (which holds the lock, so the other one is dead) takes away exactly what it names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from typing import List
+
+from .errors import EnvSyncError
+
+
+class Journal:
+    """The entries of one host, for one store and one database of one server; a file in the state directory.
+
+    :param key: names server and database; the one whose lock the caller holds.
+    """
+
+    def __init__(self, state_dir: str, store_url: str, key: str) -> None:
+        digest = hashlib.sha256(f"{store_url}\n{key}".encode()).hexdigest()[:16]
+        self._path = os.path.join(state_dir, "journal", f"{digest}.json")
+        self._store_url = store_url
+
+    def unfinished(self) -> List[str]:
+        """Return the points whose push began here and did not end."""
+        try:
+            with open(self._path, encoding="utf-8") as stream:
+                return [str(point) for point in json.load(stream)["points"]]
+        except (OSError, ValueError, KeyError, TypeError):
+            return []
+
+    @contextlib.contextmanager
+    def entry(self, point: str) -> Iterator[None]:
+        """Note ``point`` as begun; the note goes when the block ends by itself, with an error or without."""
+        self._write([*self.unfinished(), point])
+        try:
+            yield
+        finally:
+            self.clear(point)
+
+    def clear(self, point: str) -> None:
+        """Strike ``point`` out."""
+        rest = [other for other in self.unfinished() if other != point]
+        if rest:
+            self._write(rest)
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._path)
+
+    def _write(self, points: List[str]) -> None:
+        temporary = f"{self._path}.new"
+        try:
+            os.makedirs(os.path.dirname(self._path), exist_ok=True)
+            with open(temporary, "w", encoding="utf-8") as stream:
+                json.dump({"store": self._store_url, "points": points}, stream)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(temporary, self._path)
+        except OSError as error:
+            raise EnvSyncError(
+                f"writing the journal {self._path}", str(error.strerror), "Set state_dir to a folder of this user's."
+            ) from error

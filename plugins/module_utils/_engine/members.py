@@ -1,0 +1,290 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Members on their way into a store and out of it: compressed, counted, hashed, verified."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import subprocess
+import threading
+from typing import IO, Any, Callable, Dict, List, Optional, Tuple
+
+from .errors import EnvSyncError
+from .manifest import Manifest, Member
+from .pipeline import Group, Stage, StageReader
+from .stores.base import BLOCK, HashingReader, Reader, Store
+
+SUFFIXES = {"zstd": ".zst", "gzip": ".gz", "none": ""}
+
+_F_SETPIPE_SZ = getattr(fcntl, "F_SETPIPE_SZ", 1031)
+
+
+def compressor(compression: str, level: int, threads: int) -> Tuple[str, ...]:
+    """Return the argument vector that compresses standard input to standard output.
+
+    Level 0 is this program's default: 1, which keeps up with a dump where higher ones do not.
+    """
+    if compression == "zstd":
+        return ("zstd", "-q", "-c", f"-{level or 1}", f"-T{threads}")
+    return ("gzip", "-c", "-n", f"-{min(level or 1, 9)}")
+
+
+def decompressor(compression: str) -> Tuple[str, ...]:
+    """Return the argument vector that undoes :func:`compressor`."""
+    return ("zstd", "-q", "-d", "-c") if compression == "zstd" else ("gzip", "-d", "-c")
+
+
+def widen(pipe: IO[bytes]) -> None:
+    """Give a pipe room for 1 MiB, so that both ends switch less often; a kernel that refuses is no matter."""
+    try:
+        fcntl.fcntl(pipe.fileno(), _F_SETPIPE_SZ, BLOCK)
+    except OSError:
+        pass
+
+
+class StoreSink:
+    """Where a dump goes: members of one point in one store.
+
+    :param progress: called with the number of bytes before compression that have come, and of members finished.
+    """
+
+    def __init__(
+        self,
+        group: Group,
+        store: Store,
+        point: str,
+        compression: str,
+        level: int,
+        threads: int,
+        progress: Callable[[int, int], None],
+    ) -> None:
+        self._group = group
+        self._store = store
+        self._point = point
+        self._compression = compression
+        self._level = level
+        self._threads = threads
+        self._progress = progress
+        self._lock = threading.Lock()
+        self.members: List[Member] = []
+
+    def member(
+        self,
+        name: str,
+        source: Reader,
+        raw_size_hint: Optional[int] = None,
+        packed: bool = False,
+        **facts: Any,
+    ) -> Member:
+        """Store all that ``source`` gives as a member, and return what was stored.
+
+        :param name: what follows the point's name: ``/3041.dat`` for one of several, ``.dump`` for the only one.
+        :param raw_size_hint: about how many bytes will come.
+        :param packed: the data is compressed already, store it as it is.
+        :param facts: what else the manifest says of this member.
+        """
+        counting = _Counting(source, lambda size: self._progress(size, 0))
+        if packed:
+            facts["packed"] = True
+        if packed or self._compression == "none":
+            stored = self._store.put(self._point + name, counting, raw_size_hint)
+        else:
+            full_name = self._point + name + SUFFIXES[self._compression]
+            stage = self._group.run(
+                compressor(self._compression, self._level, self._threads),
+                f"compressing {full_name}",
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
+            widen(stage.stdin)
+            widen(stage.stdout)
+            self._group.start(_feed, self._group, counting, stage)
+            reader = StageReader(stage)
+            try:
+                stored = self._store.put(full_name, reader, raw_size_hint)
+            finally:
+                reader.close()
+        member = Member(stored.name, stored.size, stored.sha256, counting.size, facts)
+        with self._lock:
+            self.members.append(member)
+        self._progress(0, 1)
+        return member
+
+
+class _Counting:
+    """A reader that tells how many bytes passed."""
+
+    def __init__(self, source: Reader, tell: Callable[[int], None]) -> None:
+        self._source = source
+        self._tell = tell
+        self.size = 0
+
+    def read(self, size: int) -> bytes:
+        block = self._source.read(size)
+        self.size += len(block)
+        self._tell(len(block))
+        return block
+
+    def close(self) -> None:
+        self._source.close()
+
+
+def _feed(group: Group, source: Reader, stage: Stage) -> None:
+    """Copy ``source`` into a stage. When it fails, the group knows before the stage can see an end of its input."""
+    descriptor = stage.stdin.fileno()
+    try:
+        while True:
+            block = source.read(BLOCK)
+            if not block:
+                break
+            _write_all(descriptor, block)
+    except BaseException as error:
+        group.fail_unless_consequence(error)
+        raise
+    finally:
+        source.close()
+        stage.stdin.close()
+
+
+def _write_all(descriptor: int, block: bytes) -> None:
+    view = memoryview(block)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+class VerifyingReader:
+    """A member as it is in the store. Its last block is given out only after size and SHA-256 agree with the manifest.
+
+    The original's objects have no SHA-256 on record (it is empty): of these, the size alone is compared.
+    """
+
+    def __init__(self, store: Store, member: Member) -> None:
+        self._source = HashingReader(store.open(member.name, member.size))
+        self._member = member
+        self._url = store.url(member.name)
+        self._ahead: Optional[bytes] = None
+
+    def read(self, size: int) -> bytes:
+        if self._ahead is None:
+            self._ahead = self._source.read(size)
+        block = self._ahead
+        if block:
+            self._ahead = self._source.read(size)
+        if not self._ahead:
+            self._verify()
+        return block
+
+    def close(self) -> None:
+        self._source.close()
+
+    def _verify(self) -> None:
+        member = self._member
+        if self._source.size != member.size:
+            why = f"it has {self._source.size} bytes, the manifest says {member.size}"
+        elif member.sha256 and self._source.sha256 != member.sha256:
+            why = f"its SHA-256 is {self._source.sha256}, the manifest says {member.sha256}"
+        else:
+            return
+        raise EnvSyncError(
+            f"reading {self._url}", f"{why}: it is damaged", "Choose another point (--list shows them) or push again."
+        )
+
+
+class PointSource:
+    """Where a restore comes from: the members of one point, verified while they are read.
+
+    :param point: the point's name.
+    :param progress: called with the number of stored bytes read, and of members finished.
+    """
+
+    def __init__(
+        self, group: Group, store: Store, point: str, manifest: Manifest, progress: Callable[[int, int], None]
+    ) -> None:
+        self._group = group
+        self._store = store
+        self._progress = progress
+        self.manifest = manifest
+        self._members: Dict[str, Member] = {}
+        suffix = SUFFIXES[manifest.compression]
+        for member in manifest.members:
+            name = member.name[len(point) :]
+            self._members[name[: -len(suffix)] if suffix and name.endswith(suffix) else name] = member
+
+    def names(self) -> List[str]:
+        """Return the members' names as the dump gave them (``/3041.dat``)."""
+        return list(self._members)
+
+    def member(self, name: str) -> Member:
+        """Return what the manifest says of a member; raises when it says nothing."""
+        try:
+            return self._members[name]
+        except KeyError:
+            raise EnvSyncError(
+                f"reading the point {self._store.url(self.manifest.timestamp)}",
+                f"it has no member {name.lstrip('/')}",
+                "Choose another point (--list shows them).",
+            ) from None
+
+    def open(self, name: str) -> Reader:
+        """Return a reader over the member's bytes before compression."""
+        member = self.member(name)
+        stored = _Counting(VerifyingReader(self._store, member), lambda size: self._progress(size, 0))
+        if not self._compressed(member):
+            return stored
+        stage = self._decompress(member, stored, subprocess.PIPE)
+        widen(stage.stdout)
+        return StageReader(stage)
+
+    def send(self, name: str, descriptor: int) -> None:
+        """Write the member's bytes before compression to ``descriptor``, which is closed at the end."""
+        member = self.member(name)
+        stored = _Counting(VerifyingReader(self._store, member), lambda size: self._progress(size, 0))
+        if self._compressed(member):
+            try:
+                stage = self._decompress(member, stored, descriptor)
+            finally:
+                os.close(descriptor)
+            stage.wait()
+        else:
+            try:
+                while True:
+                    block = stored.read(BLOCK)
+                    if not block:
+                        break
+                    _write_all(descriptor, block)
+            except BaseException as error:
+                self._group.fail_unless_consequence(error)
+                raise
+            finally:
+                stored.close()
+                os.close(descriptor)
+        self._group.check()
+        self._progress(0, 1)
+
+    def _compressed(self, member: Member) -> bool:
+        suffix = SUFFIXES[self.manifest.compression]
+        return bool(suffix) and not member.facts.get("packed") and member.name.endswith(suffix)
+
+    def _decompress(self, member: Member, stored: Reader, stdout: int) -> Stage:
+        stage = self._group.run(
+            decompressor(self.manifest.compression),
+            f"decompressing {self._store.url(member.name)}",
+            stdin=subprocess.PIPE,
+            stdout=stdout,
+        )
+        widen(stage.stdin)
+        self._group.start(_feed, self._group, stored, stage)
+        return stage
+
+
+def sha256_file(path: str) -> str:
+    """Return the SHA-256 (hex) of a local file."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        for block in iter(lambda: stream.read(BLOCK), b""):
+            digest.update(block)
+    return digest.hexdigest()

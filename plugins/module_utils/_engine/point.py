@@ -1,0 +1,94 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The names of points in a store.
+
+A point is called ``<timestamp>-<database>``. Its only member adds a suffix to that name, or its several members are
+below that name and a slash; its manifest is ``<timestamp>-<database>.manifest.json``. All names are relative to the
+store's path.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from dataclasses import dataclass
+from typing import Optional
+
+MANIFEST_SUFFIX = ".manifest.json"
+
+#: what the original wrote: one object, no manifest
+LEGACY_SUFFIX = ".gz"
+
+#: the only member of a point of ours, before the compression's suffix
+SINGLE_SUFFIX = ".dump"
+
+_NAME = re.compile(r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})-(.+)\Z", re.DOTALL)
+
+
+def encode(database: str) -> str:
+    """Return the database's name as it stands in object names: a slash would read as a folder."""
+    return database.replace("%", "%25").replace("/", "%2F")
+
+
+def decode(name: str) -> str:
+    """Return the database's name that :func:`encode` made ``name`` of."""
+    return name.replace("%2F", "/").replace("%25", "%")
+
+
+def point_name(timestamp: str, database: str) -> str:
+    """Return the name of the point; ``timestamp`` is to the second."""
+    return f"{timestamp}-{encode(database)}"
+
+
+def manifest_name(point: str) -> str:
+    return point + MANIFEST_SUFFIX
+
+
+def now(timezone: str = "utc") -> str:
+    """Return the present as a timestamp, in UTC or in the host's local time (``local``, as the original has it)."""
+    moment = datetime.datetime.now(datetime.timezone.utc)
+    if timezone == "local":
+        moment = moment.astimezone()
+    return moment.strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def iso_utc(seconds: float) -> str:
+    """Return the moment ``seconds`` after the epoch as ISO 8601 in UTC, to the second."""
+    return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass(frozen=True)
+class ObjectName:
+    """What an object's name says: which point it belongs to, and as what.
+
+    ``role`` is ``manifest``, ``member`` or ``legacy`` (one object, as the original names it; also the form of a
+    single member that the original can read).
+    """
+
+    timestamp: str
+    database: str
+    role: str
+
+    @property
+    def point(self) -> str:
+        return point_name(self.timestamp, self.database)
+
+
+def parse(name: str) -> Optional[ObjectName]:
+    """Return what the object ``name`` is to a point, or None when it belongs to none."""
+    match = _NAME.match(name)
+    if not match:
+        return None
+    timestamp, rest = match.groups()
+    if "/" in rest:
+        return ObjectName(timestamp, decode(rest.split("/", 1)[0]), "member")
+    if rest.endswith(MANIFEST_SUFFIX):
+        return ObjectName(timestamp, decode(rest[: -len(MANIFEST_SUFFIX)]), "manifest")
+    for suffix in (SINGLE_SUFFIX, SINGLE_SUFFIX + ".zst"):
+        if rest.endswith(suffix):
+            return ObjectName(timestamp, decode(rest[: -len(suffix)]), "member")
+    if rest.endswith(LEGACY_SUFFIX):
+        return ObjectName(timestamp, decode(rest[: -len(LEGACY_SUFFIX)]), "legacy")
+    return None

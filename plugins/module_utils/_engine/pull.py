@@ -1,0 +1,172 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Pull: restore a point into a scratch database, sanitise and check it there, and only then swap it in."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List
+
+from . import catalogue, guards, locks
+from .catalogue import LEGACY, Point
+from .databases import Database, open_database, server_key, verify_archive
+from .databases.base import Plan
+from .errors import EnvSyncError
+from .manifest import Manifest, Member
+from .members import PointSource
+from .pipeline import Group
+from .progress import Host
+from .run import Run, result, running, work_dir
+from .sanitise import summarise
+from .stores import Store, open_store
+from .task import Task
+
+
+def plan(task: Task, host: Host) -> Dict[str, Any]:
+    """Say what a pull would do; check what can be checked; change nothing."""
+    store = open_store(task)
+    store.preflight(write=False)
+    point = catalogue.choose(store, task.database, task.timestamp)
+    manifest = manifest_of(store, point)
+    with open_database(task, "") as database:
+        prepared = _preflight(task, manifest, database)
+        identity = database.identity()
+    steps = [f"read {store.url(point.name)}", *prepared.steps]
+    steps += [f"run {script} on the scratch database" for script in task.transformation_sql]
+    steps.append("check the scratch database")
+    if prepared.replaces is None:
+        steps.append(f"create {task.database} on {identity.host} from it")
+    else:
+        kept = "keep" if task.old_database == "keep" else "drop"
+        steps.append(f"swap it in as {task.database} on {identity.host}, and {kept} what is there now")
+    return {
+        "changed": True,
+        "point": point.name,
+        "store": store.url(),
+        "manifest": manifest.to_dict(),
+        "database": task.database,
+        "replaces": prepared.replaces,
+        "steps": steps,
+        "warnings": list(prepared.warnings),
+        "before": {"database": prepared.replaces},
+        "after": {"database": {"point": point.name}},
+    }
+
+
+def pull(task: Task, host: Host) -> Dict[str, Any]:
+    """Restore a point under the task's database.
+
+    The live database serves, untouched, until the swap; whatever fails before that leaves it as it is.
+
+    :returns: ``changed``, ``point``, ``store``, ``manifest``, ``database``, ``replaced`` (what was under the name, or
+        None), ``kept`` (the name that it has now, or empty), ``name_away_seconds``, ``sanitised``, ``raw_bytes``,
+        ``stored_bytes``, ``rate`` (bytes before compression a second), ``durations`` (seconds), ``warnings``.
+    """
+    with running(task, host) as run:
+        store = open_store(task)
+        store.preflight(write=False)
+        point = catalogue.choose(store, task.database, task.timestamp)
+        run.progress.point(point.name)
+        manifest = manifest_of(store, point)
+        key = server_key(task)
+        with (
+            locks.hold(key, f"{task.database} on this host", task.lock_wait, host.cancelled),
+            work_dir(task.temppath, key) as directory,
+            open_database(task, directory) as database,
+            database.exclusive(),
+        ):
+            for left in database.sweep():
+                host.log("info", f"removed what an interrupted pull left: {left}")
+            prepared = _preflight(task, manifest, database)
+            for warning in prepared.warnings:
+                run.warn(warning)
+            sanitised = summarise(task.transformation_sql)
+            if point.state == LEGACY:
+                _verify_legacy(run, store, point, manifest, directory)
+            try:
+                checked = _restore(task, run, database, store, point, manifest)
+                with run.phase("swapping"):
+                    swapped = database.swap(keep_old=task.old_database == "keep")
+            except BaseException:
+                database.discard()
+                raise
+        message = f"{task.database} is {point.name} since {swapped['name_away_seconds']} s"
+        run.progress.finish("done", message)
+        return result(
+            run,
+            changed=True,
+            skipped="",
+            point=point.name,
+            store=store.url(),
+            manifest=manifest.to_dict(),
+            database=task.database,
+            replaced=prepared.replaces,
+            sanitised=sanitised,
+            raw_bytes=manifest.raw_bytes or point.stored_bytes,
+            stored_bytes=point.stored_bytes,
+            rate=round((manifest.raw_bytes or point.stored_bytes) / run.seconds),
+            before={"database": prepared.replaces},
+            after={"database": {"point": point.name, **checked}},
+            **swapped,
+        )
+
+
+def manifest_of(store: Store, point: Point) -> Manifest:
+    """Return the point's manifest; for one of the original's, which has none, what its name and size say."""
+    if point.state != LEGACY:
+        return catalogue.read_manifest(store, point)
+    return Manifest(
+        tool_version="",
+        dbms="",
+        database=point.database,
+        timestamp=point.timestamp,
+        environment="",
+        host="",
+        server={},
+        client_version="",
+        format="custom",
+        compression="none",
+        jobs=1,
+        started="",
+        finished=point.finished,
+        raw_bytes=0,
+        stored_bytes=point.stored_bytes,
+        members=(Member(point.objects[0], point.stored_bytes, "", point.stored_bytes),),
+    )
+
+
+def _preflight(task: Task, manifest: Manifest, database: Database) -> Plan:
+    legacy = not manifest.dbms
+    if not legacy:
+        guards.same_dbms(manifest, task.dbms)
+        guards.not_the_source(manifest, database.identity(), task.database, task.allow_restore_to_source)
+    guards.sanitised(task.require_sanitised, task.transformation_sql, manifest)
+    return database.preflight_restore(None if legacy else manifest)
+
+
+def _verify_legacy(run: Run, store: Store, point: Point, manifest: Manifest, directory: str) -> None:
+    """Read all of an object that has no manifest: nothing else tells whether it is whole."""
+    with run.phase("verifying", bytes_total=point.stored_bytes), Group(run.host.cancelled) as group:
+        try:
+            verify_archive(group, PointSource(group, store, point.name, manifest, run.progress.add), directory)
+        except EnvSyncError as error:
+            raise EnvSyncError(
+                f"verifying {store.url(point.objects[0])}", f"it is damaged ({error})", "Choose another point (--list)."
+            ) from error
+
+
+def _restore(
+    task: Task, run: Run, database: Database, store: Store, point: Point, manifest: Manifest
+) -> Dict[str, Any]:
+    """Restore, sanitise, check: all in the scratch database."""
+    scripts: List[str] = list(task.transformation_sql)
+    with run.phase("restoring", point.stored_bytes, len(manifest.members)), Group(run.host.cancelled) as group:
+        restored = database.restore(group, PointSource(group, store, point.name, manifest, run.progress.add))
+    for warning in restored.get("warnings", ()):
+        run.warn(warning)
+    if scripts:
+        with run.phase("sanitising"), Group(run.host.cancelled) as group:
+            database.sanitise(scripts, group)
+    with run.phase("checking"), Group(run.host.cancelled) as group:
+        return dict(database.check(group))

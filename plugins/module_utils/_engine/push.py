@@ -1,0 +1,183 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Push: dump a database, store it, and say so in a manifest when every byte of it is known to be good."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any, Dict, List
+
+from . import catalogue, locks
+from .databases import Database, open_database, server_key
+from .databases.base import DumpFacts, Identity
+from .errors import EnvSyncError
+from .journal import Journal
+from .manifest import Manifest, totals
+from .members import StoreSink
+from .pipeline import Group
+from .point import encode, iso_utc, manifest_name, now, point_name
+from .progress import Host
+from .run import Run, result, running, work_dir
+from .sanitise import summarise
+from .stores import Store, open_store
+from .task import Task
+from .version import VERSION
+
+
+def plan(task: Task, host: Host) -> Dict[str, Any]:
+    """Say what a push would do; check what can be checked; change nothing."""
+    store = open_store(task)
+    store.preflight(write=True)
+    with open_database(task, "") as database:
+        identity = database.identity()
+        facts = database.preflight_dump()
+    point = point_name(task.timestamp or now(task.timezone), task.database)
+    steps = [f"run {script} on {task.database} itself" for script in task.pre_dump_transformation_sql]
+    steps.append(f"dump {task.database} from {identity.host} ({identity.dbms} {identity.version})")
+    steps.append(f"store it as {store.url(point)}")
+    return {
+        "changed": True,
+        "point": point,
+        "store": store.url(),
+        "steps": steps,
+        "warnings": [],
+        "facts": dict(facts),
+        "before": {"points": [p.name for p in catalogue.list_points(store, task.database)]},
+        "after": {"points": [p.name for p in catalogue.list_points(store, task.database)] + [point]},
+    }
+
+
+def push(task: Task, host: Host) -> Dict[str, Any]:
+    """Dump the task's database into its store.
+
+    Nothing counts before the manifest is there, which is written last: a push that fails removes what it stored, and
+    what a killed one left is removed by the next.
+
+    :returns: ``changed``, ``point``, ``store``, ``manifest``, ``raw_bytes``, ``stored_bytes``, ``rate`` (bytes before
+        compression a second), ``durations`` (seconds), ``warnings``, ``before`` and ``after`` (the store's points).
+    """
+    with running(task, host) as run:
+        store = open_store(task)
+        store.preflight(write=True)
+        key = server_key(task)
+        with (
+            locks.hold(key, f"{task.database} on this host", task.lock_wait, host.cancelled),
+            work_dir(task.temppath, key) as directory,
+            open_database(task, directory) as database,
+        ):
+            identity = database.identity()
+            facts = database.preflight_dump()
+            journal = Journal(run.state_dir, store.url(), key)
+            sweep(store, task.database, journal, run)
+            before = [point.name for point in catalogue.list_points(store, task.database)]
+            point = point_name(task.timestamp or now(task.timezone), task.database)
+            if point in before:
+                raise EnvSyncError(f"pushing {store.url(point)}", "there is such a point already", "Wait a second.")
+            run.progress.point(point)
+            with journal.entry(point):
+                try:
+                    manifest = _dump_and_store(task, run, database, store, point, identity, int(facts["size_bytes"]))
+                except BaseException:
+                    _remove(store, point, run)
+                    raise
+            run.progress.finish("done", f"stored {store.url(point)}", {"stored_bytes": manifest.stored_bytes})
+            return result(
+                run,
+                changed=True,
+                skipped="",
+                point=point,
+                store=store.url(),
+                manifest=manifest.to_dict(),
+                raw_bytes=manifest.raw_bytes,
+                stored_bytes=manifest.stored_bytes,
+                rate=round(manifest.raw_bytes / run.seconds),
+                before={"points": before},
+                after={"points": [*before, point]},
+            )
+
+
+def _dump_and_store(
+    task: Task, run: Run, database: Database, store: Store, point: str, identity: Identity, size: int
+) -> Manifest:
+    scripts = task.pre_dump_transformation_sql
+    if scripts:
+        with run.phase("running the pre-dump SQL"), Group(run.host.cancelled) as group:
+            database.prepare(scripts, group)
+    with run.phase("dumping", bytes_total=size), Group(run.host.cancelled) as group:
+        sink = StoreSink(
+            group, store, point, task.compression, task.compression_level, _threads(task), run.progress.add
+        )
+        facts = database.dump(group, sink)
+    with run.phase("writing the manifest"):
+        manifest = _manifest(task, run, identity, point, facts, sink)
+        store.put_bytes(manifest_name(point), manifest.to_json())
+    return manifest
+
+
+def _threads(task: Task) -> int:
+    """One compressor for each table that is dumped at once; a single stream has all cores to itself."""
+    return 1 if task.format == "directory" else task.worker_count
+
+
+def _manifest(task: Task, run: Run, identity: Identity, point: str, facts: DumpFacts, sink: StoreSink) -> Manifest:
+    raw_bytes, stored_bytes = totals(sink.members)
+    finished = run.started + run.seconds
+    return Manifest(
+        tool_version=VERSION,
+        dbms=identity.dbms,
+        database=task.database,
+        timestamp=point[: -len(encode(task.database)) - 1],
+        environment=task.environment,
+        host=socket.gethostname(),
+        server={"system": identity.system, "version": identity.version, "host": identity.host},
+        client_version=facts.client_version,
+        format=facts.format,
+        compression=task.compression,
+        jobs=facts.jobs,
+        started=iso_utc(run.started),
+        finished=iso_utc(finished),
+        raw_bytes=raw_bytes,
+        stored_bytes=stored_bytes,
+        members=tuple(sorted(sink.members, key=lambda member: member.name)),
+        tables=tuple(facts.tables),
+        extensions=tuple(facts.extensions),
+        roles=tuple(facts.roles),
+        sanitised=tuple(summarise(task.pre_dump_transformation_sql)),
+        peak_temporary_bytes=facts.peak_temporary_bytes,
+        details=facts.details,
+    )
+
+
+def _remove(store: Store, point: str, run: Run) -> List[str]:
+    """Take away all that belongs to a point without a manifest; never raises, as it runs when something failed."""
+    try:
+        removed = store.sweep(point)
+        names = [found.name for found in store.list(point) if _belongs(found.name, point)]
+        # The manifest goes first: from then on the point is no point, whatever happens next.
+        store.delete([name for name in names if name == manifest_name(point)])
+        store.delete(names)
+        return removed + [store.url(name) for name in names]
+    except EnvSyncError as error:
+        run.warn(f"what is left of {store.url(point)} could not be removed: {error}")
+        return []
+
+
+def _belongs(name: str, point: str) -> bool:
+    """Say whether an object is one of the point's: another database's name may begin like this one's."""
+    return name.startswith(point + "/") or name in {point + tail for tail in (".gz", ".dump", ".dump.zst")} | {
+        manifest_name(point)
+    }
+
+
+def sweep(store: Store, database: str, journal: Journal, run: Run) -> None:
+    """Remove what a killed push of this database left: it is in the journal, and has no manifest."""
+    for point in journal.unfinished():
+        if store.stat(manifest_name(point)) is None:
+            removed = _remove(store, point, run)
+            if removed:
+                run.host.log(
+                    "info", f"removed what an interrupted push left: {store.url(point)}, {len(removed)} objects"
+                )
+        journal.clear(point)

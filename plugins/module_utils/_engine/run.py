@@ -1,0 +1,109 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a push and a pull have around them: a lock, a working directory, progress, durations."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import stat
+import tempfile
+import time
+from collections.abc import Iterator
+from typing import Any, Dict, List
+
+from .errors import EnvSyncError
+from .progress import Host, Progress, Snapshot, default_state_dir
+from .task import Task
+
+
+class Run:
+    """One run of a task, while it runs.
+
+    ``durations`` has the seconds that each phase took, ``warnings`` what the operator should know afterwards.
+    """
+
+    def __init__(self, task: Task, host: Host) -> None:
+        self.host = host
+        self.state_dir = task.state_dir or default_state_dir()
+        first = Snapshot(title=task.title, action=task.action, database=task.database)
+        self.progress = Progress(host, first, self.state_dir)
+        self.durations: Dict[str, float] = {}
+        self.warnings: List[str] = []
+        self.started = time.time()
+
+    @contextlib.contextmanager
+    def phase(self, name: str, bytes_total: int = 0, members_total: int = 0) -> Iterator[None]:
+        """Enter a phase: announced, shown as progress, timed."""
+        self.host.log("info", name)
+        self.progress.phase(name, bytes_total, members_total)
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.durations[name] = round(time.monotonic() - began, 3)
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+        self.host.log("warning", text)
+
+    @property
+    def seconds(self) -> float:
+        return time.time() - self.started
+
+
+@contextlib.contextmanager
+def running(task: Task, host: Host) -> Iterator[Run]:
+    """Give the run of a task; its status file says how it ended."""
+    run = Run(task, host)
+    try:
+        yield run
+    except BaseException as error:
+        run.progress.finish("failed", str(error) or type(error).__name__)
+        raise
+
+
+@contextlib.contextmanager
+def work_dir(temppath: str, key: str) -> Iterator[str]:
+    """Give an empty directory of this run's own, gone afterwards.
+
+    Its name comes from ``key``, whose lock the caller holds: what is found there was left by a killed run, and goes.
+    """
+    parent = temppath or tempfile.gettempdir()
+    path = os.path.join(parent, f"env_sync-{hashlib.sha256(key.encode()).hexdigest()[:16]}")
+    doing = f"making the working directory {path}"
+    try:
+        os.makedirs(parent, exist_ok=True)
+        _remove(path)
+        os.mkdir(path, 0o700)
+    except OSError as error:
+        raise EnvSyncError(
+            doing, str(error.strerror), "Set temppath to a folder that this user can write to."
+        ) from error
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _remove(path: str) -> None:
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise OSError(0, "there is something of another user's, or no directory")
+    shutil.rmtree(path)
+
+
+def result(run: Run, **values: Any) -> Dict[str, Any]:
+    """Return what a verb returns: ``values``, with what every run has to say."""
+    return {
+        **values,
+        "warnings": run.warnings,
+        "durations": dict(run.durations, total=round(run.seconds, 3)),
+    }

@@ -1,0 +1,228 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A directory: local, or mounted from somewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from typing import List, Optional
+
+from ..errors import EnvSyncError
+from .base import BLOCK, Reader, Store, Stored, StoredObject
+
+_PARTIAL = ".partial"
+
+# Points hold personal data: nobody but the owner and the group may read them.
+_FILE_MODE = 0o640
+_FOLDER_MODE = 0o750
+
+
+class DirectoryStore(Store):
+    """The files below ``base``/``path``.
+
+    :param base: a directory that exists.
+    :param path: a folder below it, made when it is first needed.
+    """
+
+    kind = "directory"
+
+    def __init__(self, base: str, path: str) -> None:
+        self._base = os.path.abspath(base)
+        self._root = os.path.join(self._base, path) if path else self._base
+
+    def url(self, name: str = "") -> str:
+        return os.path.join(self._root, name) if name else self._root
+
+    def preflight(self, write: bool) -> None:
+        doing = f"opening the directory {self._base}"
+        if not os.path.isdir(self._base):
+            raise EnvSyncError(doing, "there is no such directory", "Make it, or mount it, or correct url.")
+        place = self._root
+        while not os.path.exists(place):
+            place = os.path.dirname(place)
+        if not os.access(place, os.R_OK | os.X_OK | (os.W_OK if write else 0)):
+            wanted = "written to" if write else "read"
+            raise EnvSyncError(doing, f"{place} may not be {wanted} by this user", "Correct its owner or its mode.")
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        found: List[StoredObject] = []
+        for path in self._files():
+            name = os.path.relpath(path, self._root)
+            if name.startswith(prefix) and not _is_partial(name):
+                with contextlib.suppress(FileNotFoundError):
+                    status = os.stat(path)
+                    found.append(StoredObject(name, status.st_size, status.st_mtime))
+        yield from sorted(found, key=lambda item: item.name)
+
+    def stat(self, name: str) -> Optional[StoredObject]:
+        try:
+            status = os.stat(self._path(name))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise self._error("looking at", name, error) from error
+        return StoredObject(name, status.st_size, status.st_mtime)
+
+    def put(self, name: str, source: Reader, size_hint: Optional[int] = None) -> Stored:
+        path = self._path(name)
+        folder = os.path.dirname(path)
+        # A name may be as long as the file system allows, so the temporary one can't be made by adding to it.
+        partial = os.path.join(folder, f".{secrets.token_hex(8)}{_PARTIAL}")
+        digest = hashlib.sha256()
+        size = 0
+        try:
+            os.makedirs(folder, mode=_FOLDER_MODE, exist_ok=True)
+            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
+        except OSError as error:
+            raise self._error("writing", name, error) from error
+        try:
+            try:
+                # Held as long as the writer lives: a sweep leaves alone what is locked.
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                while True:
+                    block = source.read(BLOCK)
+                    if not block:
+                        break
+                    digest.update(block)
+                    size += len(block)
+                    _write_all(descriptor, block)
+                os.fsync(descriptor)
+                if os.fstat(descriptor).st_size != size:
+                    raise EnvSyncError(f"writing {self.url(name)}", "its size is not what was written", "Try again.")
+                os.rename(partial, path)
+            finally:
+                os.close(descriptor)
+            _sync_folder(folder)
+        except BaseException as error:
+            with contextlib.suppress(OSError):
+                os.unlink(partial)
+            if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+                raise self._error("writing", name, error) from error
+            raise
+        return Stored(name, size, digest.hexdigest())
+
+    def open(self, name: str, size: Optional[int] = None) -> Reader:
+        try:
+            return _FileReader(self._path(name))
+        except OSError as error:
+            raise self._error("reading", name, error) from error
+
+    def delete(self, names: Iterable[str]) -> None:
+        folders = set()
+        for name in names:
+            path = self._path(name)
+            try:
+                os.unlink(path)
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                raise self._error("removing", name, error) from error
+            folders.add(os.path.dirname(path))
+        for folder in sorted(folders, key=len, reverse=True):
+            self._remove_empty(folder)
+
+    def sweep(self, prefix: str) -> List[str]:
+        removed = []
+        folders = set()
+        for path in self._files():
+            name = os.path.relpath(path, self._root)
+            if not _is_partial(name) or not (name.startswith(prefix) or prefix.startswith(os.path.dirname(name))):
+                continue
+            with contextlib.suppress(OSError):
+                if _nobody_writes(path):
+                    os.unlink(path)
+                    removed.append(path)
+                    folders.add(os.path.dirname(path))
+        for folder in sorted(folders, key=len, reverse=True):
+            self._remove_empty(folder)
+        return removed
+
+    def _files(self) -> Iterator[str]:
+        for folder, _folders, names in os.walk(self._root, onerror=self._walk_error):
+            for name in names:
+                yield os.path.join(folder, name)
+
+    def _walk_error(self, error: OSError) -> None:
+        if error.errno != errno.ENOENT:
+            raise EnvSyncError(f"listing {self._root}", f"{error.filename}: {error.strerror}", "Correct its mode.")
+
+    def _path(self, name: str) -> str:
+        """Return the path of an object; refuse a name that would lead out of the store."""
+        parts = name.split("/")
+        if not name or name.startswith("/") or any(part in ("", ".", "..") for part in parts) or "\0" in name:
+            raise EnvSyncError(f"opening {name!r} in {self._root}", "that is no name of an object")
+        path = os.path.join(self._root, name)
+        folder = os.path.realpath(os.path.dirname(path))
+        root = os.path.realpath(self._root)
+        if folder != root and not folder.startswith(root.rstrip("/") + "/"):
+            raise EnvSyncError(f"opening {path}", "a symbolic link leads out of the store", "Remove the link.")
+        return path
+
+    def _remove_empty(self, folder: str) -> None:
+        while folder.startswith(self._root + os.sep):
+            try:
+                os.rmdir(folder)
+            except OSError:
+                return
+            folder = os.path.dirname(folder)
+
+    def _error(self, what: str, name: str, error: OSError) -> EnvSyncError:
+        hints = {
+            errno.ENOSPC: "Make room, or prune old points.",
+            errno.EDQUOT: "Make room, or prune old points.",
+            errno.EACCES: "Correct its owner or its mode.",
+            errno.ENOENT: "Choose another point (--list shows them).",
+        }
+        return EnvSyncError(f"{what} {self.url(name)}", str(error.strerror), hints.get(error.errno or 0, ""))
+
+
+class _FileReader:
+    def __init__(self, path: str) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+
+    def read(self, size: int) -> bytes:
+        return os.read(self._descriptor, size)
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def _is_partial(name: str) -> bool:
+    base_name = os.path.basename(name)
+    return base_name.startswith(".") and base_name.endswith(_PARTIAL)
+
+
+def _nobody_writes(path: str) -> bool:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _write_all(descriptor: int, block: bytes) -> None:
+    view = memoryview(block)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _sync_folder(folder: str) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,180 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is done with points that exist: verify, prune, copy, sweep."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List
+
+from . import catalogue, locks
+from .catalogue import COMPLETE, INCOMPLETE, Point
+from .databases import verify_archive
+from .errors import EnvSyncError
+from .members import PointSource, VerifyingReader
+from .pipeline import Group
+from .point import manifest_name
+from .progress import Host
+from .pull import manifest_of
+from .run import result, running, work_dir
+from .stores import Store, open_store
+from .task import Task
+
+#: an interrupted push that no journal here knows of may still be running on another host; after this many hours it isn't
+ABANDONED_HOURS = 48
+
+
+def verify(task: Task, host: Host) -> Dict[str, Any]:
+    """Read a point wholly: sizes, SHA-256, and the DBMS's own tool over its contents; raise when anything is wrong."""
+    with running(task, host) as run:
+        store = open_store(task)
+        store.preflight(write=False)
+        point = catalogue.choose(store, task.database, task.timestamp)
+        run.progress.point(point.name)
+        manifest = manifest_of(store, point)
+        key = f"verify {store.url()} {task.database}"
+        with (
+            locks.hold(key, f"the verification of {task.database}", task.lock_wait, host.cancelled),
+            work_dir(task.temppath, key) as directory,
+            run.phase("verifying", point.stored_bytes, len(manifest.members)),
+            Group(host.cancelled) as group,
+        ):
+            verify_archive(group, PointSource(group, store, point.name, manifest, run.progress.add), directory)
+        run.progress.finish("done", f"{store.url(point.name)} is good")
+        return result(
+            run,
+            changed=False,
+            skipped="",
+            point=point.name,
+            store=store.url(),
+            manifest=manifest.to_dict(),
+            stored_bytes=point.stored_bytes,
+            raw_bytes=manifest.raw_bytes,
+        )
+
+
+def prune(task: Task, host: Host, keep: int, dry_run: bool = False) -> Dict[str, Any]:
+    """Remove the oldest complete points of the task's database but for the newest ``keep``.
+
+    Points without a manifest are not counted and not touched: the last good one can't be pushed out by bad ones.
+    """
+    if keep < 1:
+        raise EnvSyncError(f"pruning {task.database}", f"keep is {keep}", "Keep at least one point.")
+    with running(task, host) as run:
+        store = open_store(task)
+        store.preflight(write=not dry_run)
+        complete = [p for p in catalogue.list_points(store, task.database) if p.state == COMPLETE]
+        doomed = complete[:-keep]
+        if not dry_run:
+            for point in doomed:
+                _remove_point(store, point)
+        run.progress.finish("done", f"{len(doomed)} points removed")
+        return result(
+            run,
+            changed=bool(doomed),
+            skipped="" if doomed else f"there are {len(complete)} complete points",
+            store=store.url(),
+            removed=[point.name for point in doomed],
+            before={"points": [point.name for point in complete]},
+            after={"points": [point.name for point in complete[-keep:]]},
+        )
+
+
+def _remove_point(store: Store, point: Point) -> None:
+    """Remove a point: its manifest first, so that what an interruption leaves is no point."""
+    manifest = manifest_name(point.name)
+    store.delete([name for name in point.objects if name == manifest])
+    store.delete([name for name in point.objects if name != manifest])
+
+
+def copy(task: Task, target: Task, host: Host, dry_run: bool = False) -> Dict[str, Any]:
+    """Copy a point from the task's store to the target's, verified on the way, the manifest last."""
+    with running(task, host) as run:
+        source, destination = open_store(task), open_store(target)
+        source.preflight(write=False)
+        destination.preflight(write=not dry_run)
+        point = catalogue.choose(source, task.database, task.timestamp)
+        run.progress.point(point.name)
+        if point.state != COMPLETE:
+            raise EnvSyncError(
+                f"copying {source.url(point.name)}", "it has no manifest", "Only points with one are copied."
+            )
+        manifest = catalogue.read_manifest(source, point)
+        there = {p.name for p in catalogue.list_points(destination, task.database) if p.state == COMPLETE}
+        values = {
+            "point": point.name,
+            "store": source.url(),
+            "destination": destination.url(),
+            "manifest": manifest.to_dict(),
+            "before": {"points": sorted(there)},
+            "after": {"points": sorted(there | {point.name})},
+        }
+        if point.name in there:
+            run.progress.finish("done", "nothing to do")
+            return result(run, changed=False, skipped=f"{destination.url(point.name)} is there already", **values)
+        if not dry_run:
+            key = f"copy {destination.url()} {task.database}"
+            with (
+                locks.hold(key, f"copies of {task.database}", task.lock_wait, host.cancelled),
+                run.phase("copying", point.stored_bytes, len(manifest.members)),
+            ):
+                _copy_members(source, destination, point, manifest_name(point.name), task, run, host)
+        run.progress.finish("done", f"copied to {destination.url(point.name)}")
+        return result(run, changed=True, skipped="", stored_bytes=point.stored_bytes, **values)
+
+
+def _copy_members(source: Store, destination: Store, point: Point, last: str, task: Task, run: Any, host: Host) -> None:
+    manifest = catalogue.read_manifest(source, point)
+    stored: List[str] = []
+
+    def copy_one(member: Any) -> None:
+        reader = VerifyingReader(source, member)
+        try:
+            destination.put(member.name, reader, member.size)
+        finally:
+            reader.close()
+        stored.append(member.name)
+        run.progress.add(member.size, 1)
+
+    try:
+        with Group(host.cancelled) as group:
+            waiting = list(manifest.members)
+            workers: List[Any] = []
+            while waiting or workers:
+                workers = [worker for worker in workers if worker.alive()]
+                while waiting and len(workers) < task.worker_count + 2:
+                    workers.append(group.start(copy_one, waiting.pop()))
+                group.sleep(0.005)
+        destination.put_bytes(last, source.get_bytes(last))
+    except BaseException:
+        destination.delete(stored)
+        raise
+
+
+def sweep(task: Task, host: Host, dry_run: bool = False) -> Dict[str, Any]:
+    """Remove interrupted pushes of the task's database that are older than two days.
+
+    A younger one may be running on another host; those begun on this host go with the next push anyway.
+    """
+    with running(task, host) as run:
+        store = open_store(task)
+        store.preflight(write=not dry_run)
+        limit = catalogue.iso_utc(run.started - ABANDONED_HOURS * 3600)
+        doomed = [
+            point
+            for point in catalogue.list_points(store, task.database)
+            if point.state == INCOMPLETE and point.finished < limit
+        ]
+        if not dry_run:
+            for point in doomed:
+                store.sweep(point.name)
+                store.delete(point.objects)
+        run.progress.finish("done", f"{len(doomed)} interrupted pushes removed")
+        return result(
+            run,
+            changed=bool(doomed),
+            skipped="" if doomed else "there are no old interrupted pushes",
+            store=store.url(),
+            removed=[point.name for point in doomed],
+        )
