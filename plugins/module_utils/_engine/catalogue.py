@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Dict, List, Tuple
+from typing import Any
 
 from .errors import EnvSyncError
 from .manifest import Manifest
@@ -37,7 +37,7 @@ class Point:
     database: str
     state: str
     stored_bytes: int
-    objects: Tuple[str, ...]
+    objects: tuple[str, ...]
     finished: str = ""
     raw_bytes: int = 0
     dbms: str = ""
@@ -48,19 +48,19 @@ class Point:
     def name(self) -> str:
         return point_name(self.timestamp, self.database)
 
-    def to_dict(self) -> Dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types, without the names of the single objects."""
         values = asdict(self)
         values.pop("objects")
         return dict(values, name=self.name)
 
 
-def list_points(store: Store, database: str = "", details: bool = False) -> List[Point]:
+def list_points(store: Store, database: str = "", details: bool = False) -> list[Point]:
     """Return the points of ``database`` (of all databases where empty), oldest first.
 
     :param details: also read every manifest, for sizes before compression and the like.
     """
-    objects: Dict[Tuple[str, str], List[Tuple[str, str, int, float]]] = {}
+    objects: dict[tuple[str, str], list[tuple[str, str, int, float]]] = {}
     for found in store.list():
         name = parse(found.name)
         if name is not None and (not database or name.database == database):
@@ -69,17 +69,17 @@ def list_points(store: Store, database: str = "", details: bool = False) -> List
             )
     with_manifests = {key[1] for key, found in objects.items() if any(role == "manifest" for role, *_ in found)}
     points = []
-    for (timestamp, name), parts in sorted(objects.items()):
+    for (timestamp, of_database), parts in sorted(objects.items()):
         roles = {role for role, *_ in parts}
         if "manifest" in roles:
             state = COMPLETE
-        elif roles == {"legacy"} and name not in with_manifests:
+        elif roles == {"legacy"} and of_database not in with_manifests:
             state = LEGACY
         else:
             state = INCOMPLETE
         point = Point(
             timestamp=timestamp,
-            database=name,
+            database=of_database,
             state=state,
             stored_bytes=sum(size for role, _name, size, _modified in parts if role != "manifest"),
             objects=tuple(object_name for _role, object_name, _size, _modified in parts),
@@ -144,7 +144,7 @@ def choose(store: Store, database: str, timestamp: str = "") -> Point:
     raise EnvSyncError(doing, f"there is none of {timestamp}", _nearest(usable, timestamp))
 
 
-def _nearest(points: List[Point], timestamp: str) -> str:
+def _nearest(points: list[Point], timestamp: str) -> str:
     wanted = _moment(timestamp)
     nearest = sorted(points, key=lambda point: abs(_moment(point.timestamp) - wanted))[:NEAREST_SHOWN]
     return f"The nearest points are {', '.join(sorted(point.timestamp for point in nearest))}."

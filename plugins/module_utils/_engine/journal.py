@@ -15,7 +15,6 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from typing import List
 
 from .errors import EnvSyncError
 
@@ -31,7 +30,7 @@ class Journal:
         self._path = os.path.join(state_dir, "journal", f"{digest}.json")
         self._store_url = store_url
 
-    def unfinished(self) -> List[str]:
+    def unfinished(self) -> list[str]:
         """Return the points whose push began here and did not end."""
         try:
             with open(self._path, encoding="utf-8") as stream:
@@ -57,7 +56,7 @@ class Journal:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._path)
 
-    def _write(self, points: List[str]) -> None:
+    def _write(self, points: list[str]) -> None:
         temporary = f"{self._path}.new"
         try:
             os.makedirs(os.path.dirname(self._path), exist_ok=True)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Dict, List, Tuple
+from typing import Any
 
 from .errors import EnvSyncError
 
@@ -53,17 +53,17 @@ class Manifest:
     finished: str
     raw_bytes: int
     stored_bytes: int
-    members: Tuple[Member, ...]
-    tables: Tuple[Mapping[str, Any], ...] = ()
-    extensions: Tuple[Mapping[str, str], ...] = ()
-    roles: Tuple[str, ...] = ()
-    sanitised: Tuple[Mapping[str, str], ...] = ()
+    members: tuple[Member, ...]
+    tables: tuple[Mapping[str, Any], ...] = ()
+    extensions: tuple[Mapping[str, str], ...] = ()
+    roles: tuple[str, ...] = ()
+    sanitised: tuple[Mapping[str, str], ...] = ()
     peak_temporary_bytes: int = 0
     details: Mapping[str, Any] = field(default_factory=dict)
 
-    def to_dict(self) -> Dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return the manifest as plain JSON types, as it is stored and as the modules return it."""
-        data: Dict[str, Any] = {"manifest_version": VERSION}
+        data: dict[str, Any] = {"manifest_version": VERSION}
         data.update(asdict(self))
         data["members"] = [
             {"name": m.name, "size": m.size, "sha256": m.sha256, "raw_size": m.raw_size, **m.facts}
@@ -105,7 +105,7 @@ class Manifest:
             ) from error
 
 
-def _member(item: Dict[str, Any]) -> Member:
+def _member(item: dict[str, Any]) -> Member:
     facts = dict(item)
     return Member(
         name=str(facts.pop("name")),
@@ -116,6 +116,6 @@ def _member(item: Dict[str, Any]) -> Member:
     )
 
 
-def totals(members: List[Member]) -> Tuple[int, int]:
+def totals(members: list[Member]) -> tuple[int, int]:
     """Return the members' bytes before compression and as stored."""
     return sum(m.raw_size for m in members), sum(m.size for m in members)

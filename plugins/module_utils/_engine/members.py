@@ -6,12 +6,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
 import subprocess
 import threading
-from typing import IO, Any, Callable, Dict, List, Optional, Tuple
+from typing import IO, Any, Callable
 
 from .errors import EnvSyncError
 from .manifest import Manifest, Member
@@ -23,7 +24,7 @@ SUFFIXES = {"zstd": ".zst", "gzip": ".gz", "none": ""}
 _F_SETPIPE_SZ = getattr(fcntl, "F_SETPIPE_SZ", 1031)
 
 
-def compressor(compression: str, level: int, threads: int) -> Tuple[str, ...]:
+def compressor(compression: str, level: int, threads: int) -> tuple[str, ...]:
     """Return the argument vector that compresses standard input to standard output.
 
     Level 0 is this program's default: 1, which keeps up with a dump where higher ones do not.
@@ -33,17 +34,15 @@ def compressor(compression: str, level: int, threads: int) -> Tuple[str, ...]:
     return ("gzip", "-c", "-n", f"-{min(level or 1, 9)}")
 
 
-def decompressor(compression: str) -> Tuple[str, ...]:
+def decompressor(compression: str) -> tuple[str, ...]:
     """Return the argument vector that undoes :func:`compressor`."""
     return ("zstd", "-q", "-d", "-c") if compression == "zstd" else ("gzip", "-d", "-c")
 
 
 def widen(pipe: IO[bytes]) -> None:
     """Give a pipe room for 1 MiB, so that both ends switch less often; a kernel that refuses is no matter."""
-    try:
+    with contextlib.suppress(OSError):
         fcntl.fcntl(pipe.fileno(), _F_SETPIPE_SZ, BLOCK)
-    except OSError:
-        pass
 
 
 class StoreSink:
@@ -70,13 +69,13 @@ class StoreSink:
         self._threads = threads
         self._progress = progress
         self._lock = threading.Lock()
-        self.members: List[Member] = []
+        self.members: list[Member] = []
 
     def member(
         self,
         name: str,
         source: Reader,
-        raw_size_hint: Optional[int] = None,
+        raw_size_hint: int | None = None,
         packed: bool = False,
         **facts: Any,
     ) -> Member:
@@ -166,7 +165,7 @@ class VerifyingReader:
         self._source = HashingReader(store.open(member.name, member.size))
         self._member = member
         self._url = store.url(member.name)
-        self._ahead: Optional[bytes] = None
+        self._ahead: bytes | None = None
 
     def read(self, size: int) -> bytes:
         if self._ahead is None:
@@ -208,13 +207,13 @@ class PointSource:
         self._store = store
         self._progress = progress
         self.manifest = manifest
-        self._members: Dict[str, Member] = {}
+        self._members: dict[str, Member] = {}
         suffix = SUFFIXES[manifest.compression]
         for member in manifest.members:
             name = member.name[len(point) :]
             self._members[name[: -len(suffix)] if suffix and name.endswith(suffix) else name] = member
 
-    def names(self) -> List[str]:
+    def names(self) -> list[str]:
         """Return the members' names as the dump gave them (``/3041.dat``)."""
         return list(self._members)
 

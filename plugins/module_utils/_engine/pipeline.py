@@ -11,13 +11,14 @@ exited with status zero: that is what :class:`StageReader` is for.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import IO, Any, Callable, Dict, List, Optional, Type
+from typing import IO, Any, Callable
 
 from .errors import Cancelled, EnvSyncError, one_line
 from .stores.base import BLOCK
@@ -45,9 +46,9 @@ class Stage:
         self.popen = popen
         self.doing = doing
         self.stopped = False
-        self._stderr: List[bytes] = []
+        self._stderr: list[bytes] = []
         self._ended = threading.Event()
-        self._watchdog: Optional[subprocess.Popen[bytes]] = None
+        self._watchdog: subprocess.Popen[bytes] | None = None
 
     @property
     def stdin(self) -> IO[bytes]:
@@ -93,10 +94,8 @@ class Stage:
     def signal(self, number: int) -> None:
         """Send a signal to the process and all that it started; ended processes are left alone."""
         if not self._ended.is_set():
-            try:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.popen.pid, number)
-            except (ProcessLookupError, PermissionError):
-                pass
 
     def stop(self) -> None:
         """End the process, gently first; its exit status is no failure any more. Safe to call twice."""
@@ -178,11 +177,11 @@ class Group:
     def __init__(self, cancelled: Callable[[], bool] = lambda: False) -> None:
         self._cancelled = cancelled
         self._lock = threading.Lock()
-        self._stages: List[Stage] = []
-        self._followers: List[threading.Thread] = []
-        self._workers: List[Worker] = []
-        self._failure: Optional[BaseException] = None
-        self._closers: List[Callable[[], None]] = []
+        self._stages: list[Stage] = []
+        self._followers: list[threading.Thread] = []
+        self._workers: list[Worker] = []
+        self._failure: BaseException | None = None
+        self._closers: list[Callable[[], None]] = []
         self.stopping = threading.Event()
 
     def __enter__(self) -> Group:
@@ -194,8 +193,8 @@ class Group:
         doing: str,
         stdin: Any = subprocess.DEVNULL,
         stdout: Any = subprocess.DEVNULL,
-        env: Optional[Mapping[str, str]] = None,
-        cwd: Optional[str] = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
         guarded: bool = False,
         checked: bool = True,
     ) -> Stage:
@@ -209,7 +208,7 @@ class Group:
         :param checked: an exit status other than zero is a failure of the group; otherwise the caller looks at it.
         """
         self.check()
-        environment: Dict[str, str] = dict(os.environ, LC_ALL="C.UTF-8")
+        environment: dict[str, str] = dict(os.environ, LC_ALL="C.UTF-8")
         environment.update(env or {})
         try:
             popen = subprocess.Popen(
@@ -298,7 +297,7 @@ class Group:
         self.stopping.wait(seconds)
         self.check()
 
-    def __exit__(self, kind: Optional[Type[BaseException]], error: Optional[BaseException], traceback: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
         if error is None:
             try:
                 self.wait()

@@ -14,7 +14,6 @@ from __future__ import annotations
 import datetime
 import re
 from dataclasses import dataclass
-from typing import Optional
 
 MANIFEST_SUFFIX = ".manifest.json"
 
@@ -76,7 +75,7 @@ class ObjectName:
         return point_name(self.timestamp, self.database)
 
 
-def parse(name: str) -> Optional[ObjectName]:
+def parse(name: str) -> ObjectName | None:
     """Return what the object ``name`` is to a point, or None when it belongs to none."""
     match = _NAME.match(name)
     if not match:

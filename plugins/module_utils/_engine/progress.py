@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable
 
 from .errors import EnvSyncError
 
@@ -23,8 +23,9 @@ from .errors import EnvSyncError
 class Snapshot:
     """The state of a run at one moment.
 
-    Sizes are bytes, before compression for a dump and as stored for anything that reads a point; times are seconds since the epoch (UTC). ``bytes_total`` and ``members_total``
-    are estimates while a dump runs, and 0 where nothing is known. ``state`` is ``running``, ``done`` or ``failed``.
+    Sizes are bytes, before compression for a dump and as stored for anything that reads a point; times are seconds
+    since the epoch (UTC). ``bytes_total`` and ``members_total`` are estimates while a dump runs, and 0 where nothing is
+    known. ``state`` is ``running``, ``done`` or ``failed``.
     """
 
     title: str
@@ -41,7 +42,7 @@ class Snapshot:
     updated: float = 0.0
     message: str = ""
     pid: int = 0
-    result: Dict[str, Any] = field(default_factory=dict)
+    result: dict[str, Any] = field(default_factory=dict)
 
     @property
     def rate(self) -> float:
@@ -50,7 +51,7 @@ class Snapshot:
         return self.bytes_done / elapsed if elapsed > 0.5 else 0.0
 
     @property
-    def remaining(self) -> Optional[float]:
+    def remaining(self) -> float | None:
         """Estimated seconds until the data is through, or None while nothing can be said."""
         if self.rate <= 0 or self.bytes_total <= 0:
             return None
@@ -111,7 +112,7 @@ class Progress:
         if due:
             self._report()
 
-    def finish(self, state: str, message: str, result: Optional[Dict[str, Any]] = None) -> None:
+    def finish(self, state: str, message: str, result: dict[str, Any] | None = None) -> None:
         """The run is over: ``state`` is ``done`` or ``failed``."""
         self._change(state=state, message=message, result=result or {}, at_once=True)
 
@@ -154,7 +155,7 @@ def write_status(path: str, snapshot: Snapshot) -> None:
         pass
 
 
-def read_statuses(state_dir: str) -> List[Snapshot]:
+def read_statuses(state_dir: str) -> list[Snapshot]:
     """Return the last status of every task that ever ran with this state directory, by title."""
     return sorted(_read_statuses(os.path.join(state_dir, "status")), key=lambda snapshot: snapshot.title)
 

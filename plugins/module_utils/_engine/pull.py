@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List
+from typing import Any
 
 from . import catalogue, guards, locks
 from .catalogue import LEGACY, Point
@@ -23,7 +23,7 @@ from .stores import Store, open_store
 from .task import Task
 
 
-def plan(task: Task, host: Host) -> Dict[str, Any]:
+def plan(task: Task, host: Host) -> dict[str, Any]:
     """Say what a pull would do; check what can be checked; change nothing."""
     store = open_store(task)
     store.preflight(write=False)
@@ -54,7 +54,7 @@ def plan(task: Task, host: Host) -> Dict[str, Any]:
     }
 
 
-def pull(task: Task, host: Host) -> Dict[str, Any]:
+def pull(task: Task, host: Host) -> dict[str, Any]:
     """Restore a point under the task's database.
 
     The live database serves, untouched, until the swap; whatever fails before that leaves it as it is.
@@ -158,9 +158,9 @@ def _verify_legacy(run: Run, store: Store, point: Point, manifest: Manifest, dir
 
 def _restore(
     task: Task, run: Run, database: Database, store: Store, point: Point, manifest: Manifest
-) -> Dict[str, Any]:
+) -> dict[str, Any]:
     """Restore, sanitise, check: all in the scratch database."""
-    scripts: List[str] = list(task.transformation_sql)
+    scripts: list[str] = list(task.transformation_sql)
     with run.phase("restoring", point.stored_bytes, len(manifest.members)), Group(run.host.cancelled) as group:
         restored = database.restore(group, PointSource(group, store, point.name, manifest, run.progress.add))
     for warning in restored.get("warnings", ()):

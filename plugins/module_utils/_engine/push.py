@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import socket
-from typing import Any, Dict, List
+from typing import Any
 
 from . import catalogue, locks
 from .databases import Database, open_database, server_key
@@ -26,7 +26,7 @@ from .task import Task
 from .version import VERSION
 
 
-def plan(task: Task, host: Host) -> Dict[str, Any]:
+def plan(task: Task, host: Host) -> dict[str, Any]:
     """Say what a push would do; check what can be checked; change nothing."""
     store = open_store(task)
     store.preflight(write=True)
@@ -49,7 +49,7 @@ def plan(task: Task, host: Host) -> Dict[str, Any]:
     }
 
 
-def push(task: Task, host: Host) -> Dict[str, Any]:
+def push(task: Task, host: Host) -> dict[str, Any]:
     """Dump the task's database into its store.
 
     Nothing counts before the manifest is there, which is written last: a push that fails removes what it stored, and
@@ -150,7 +150,7 @@ def _manifest(task: Task, run: Run, identity: Identity, point: str, facts: DumpF
     )
 
 
-def _remove(store: Store, point: str, run: Run) -> List[str]:
+def _remove(store: Store, point: str, run: Run) -> list[str]:
     """Take away all that belongs to a point without a manifest; never raises, as it runs when something failed."""
     try:
         removed = store.sweep(point)

@@ -14,7 +14,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Iterator
-from typing import Any, Dict, List
+from typing import Any
 
 from .errors import EnvSyncError
 from .progress import Host, Progress, Snapshot, default_state_dir
@@ -32,8 +32,8 @@ class Run:
         self.state_dir = task.state_dir or default_state_dir()
         first = Snapshot(title=task.title, action=task.action, database=task.database)
         self.progress = Progress(host, first, self.state_dir)
-        self.durations: Dict[str, float] = {}
-        self.warnings: List[str] = []
+        self.durations: dict[str, float] = {}
+        self.warnings: list[str] = []
         self.started = time.time()
 
     @contextlib.contextmanager
@@ -100,7 +100,7 @@ def _remove(path: str) -> None:
     shutil.rmtree(path)
 
 
-def result(run: Run, **values: Any) -> Dict[str, Any]:
+def result(run: Run, **values: Any) -> dict[str, Any]:
     """Return what a verb returns: ``values``, with what every run has to say."""
     return {
         **values,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import Dict, List
 
 from .errors import EnvSyncError
 from .members import sha256_file
@@ -67,6 +66,6 @@ def describe(stderr: str) -> str:
     return f"{place} (its text is withheld, as it may quote data)"
 
 
-def summarise(scripts: Sequence[str]) -> List[Dict[str, str]]:
+def summarise(scripts: Sequence[str]) -> list[dict[str, str]]:
     """Return what the manifest says of the scripts that ran: their names and SHA-256."""
     return [{"script": os.path.basename(script), "sha256": sha256_file(script)} for script in scripts]

@@ -14,7 +14,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable
 
 from .errors import EnvSyncError
 
@@ -71,7 +71,7 @@ def _choice(*allowed: str) -> Callable[[Any], str]:
     return convert
 
 
-def _names(value: Any) -> Tuple[str, ...]:
+def _names(value: Any) -> tuple[str, ...]:
     """A list of names: a YAML list, or one string with commas between them, as the original takes it."""
     items = value if isinstance(value, (list, tuple)) else str(value).split(",")
     return tuple(str(item).strip() for item in items if str(item).strip())
@@ -151,9 +151,9 @@ class Task:
     url: str = ""
     path: str = ""
     timestamp: str = ""
-    transformation_sql: Tuple[str, ...] = ()
-    pre_dump_transformation_sql: Tuple[str, ...] = ()
-    excluded_tables: Tuple[str, ...] = ()
+    transformation_sql: tuple[str, ...] = ()
+    pre_dump_transformation_sql: tuple[str, ...] = ()
+    excluded_tables: tuple[str, ...] = ()
     s3: S3Options = S3Options()
     format: str = "directory"
     compression: str = "zstd"
@@ -181,8 +181,8 @@ class Task:
             ``transformation_sql``, as the original does; a name that exists as it stands is taken as it stands.
         :raises EnvSyncError: names every fault at once.
         """
-        given: Dict[str, Any] = {}
-        faults: List[str] = []
+        given: dict[str, Any] = {}
+        faults: list[str] = []
         for key, value in values.items():
             if value is None or (isinstance(value, str) and value == ""):
                 continue
@@ -231,7 +231,7 @@ class Task:
         return self.jobs or os.cpu_count() or 1
 
 
-def _scripts(given: Mapping[str, Any], stem: str, conf_dir: str) -> Tuple[str, ...]:
+def _scripts(given: Mapping[str, Any], stem: str, conf_dir: str) -> tuple[str, ...]:
     """Return the paths of the scripts given as ``<stem>_filename`` (the inventory) or ``<stem>_file`` (old configs)."""
     found = []
     for name in given.get(f"{stem}_filename", ()) + given.get(f"{stem}_file", ()):
@@ -240,7 +240,7 @@ def _scripts(given: Mapping[str, Any], stem: str, conf_dir: str) -> Tuple[str, .
     return tuple(found)
 
 
-def _missing(given: Mapping[str, Any]) -> List[str]:
+def _missing(given: Mapping[str, Any]) -> list[str]:
     action = given.get("action", "")
     if not action:
         return [f"missing key action (one of {', '.join(ACTIONS)})"]
@@ -255,7 +255,7 @@ def _missing(given: Mapping[str, Any]) -> List[str]:
 
 
 #: every key a task may have, with what turns a value given for it into the engine's own type
-KEYS: Dict[str, Callable[[Any], Any]] = {
+KEYS: dict[str, Callable[[Any], Any]] = {
     # the original's
     "name": _text,
     "ensure": _choice("present", "disabled", "absent"),

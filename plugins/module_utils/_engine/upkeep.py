@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List
+from typing import Any
 
 from . import catalogue, locks
 from .catalogue import COMPLETE, INCOMPLETE, Point
@@ -25,7 +25,7 @@ from .task import Task
 ABANDONED_HOURS = 48
 
 
-def verify(task: Task, host: Host) -> Dict[str, Any]:
+def verify(task: Task, host: Host) -> dict[str, Any]:
     """Read a point wholly: sizes, SHA-256, and the DBMS's own tool over its contents; raise when anything is wrong."""
     with running(task, host) as run:
         store = open_store(task)
@@ -54,7 +54,7 @@ def verify(task: Task, host: Host) -> Dict[str, Any]:
         )
 
 
-def prune(task: Task, host: Host, keep: int, dry_run: bool = False) -> Dict[str, Any]:
+def prune(task: Task, host: Host, keep: int, dry_run: bool = False) -> dict[str, Any]:
     """Remove the oldest complete points of the task's database but for the newest ``keep``.
 
     Points without a manifest are not counted and not touched: the last good one can't be pushed out by bad ones.
@@ -88,7 +88,7 @@ def _remove_point(store: Store, point: Point) -> None:
     store.delete([name for name in point.objects if name != manifest])
 
 
-def copy(task: Task, target: Task, host: Host, dry_run: bool = False) -> Dict[str, Any]:
+def copy(task: Task, target: Task, host: Host, dry_run: bool = False) -> dict[str, Any]:
     """Copy a point from the task's store to the target's, verified on the way, the manifest last."""
     with running(task, host) as run:
         source, destination = open_store(task), open_store(target)
@@ -126,7 +126,7 @@ def copy(task: Task, target: Task, host: Host, dry_run: bool = False) -> Dict[st
 
 def _copy_members(source: Store, destination: Store, point: Point, last: str, task: Task, run: Any, host: Host) -> None:
     manifest = catalogue.read_manifest(source, point)
-    stored: List[str] = []
+    stored: list[str] = []
 
     def copy_one(member: Any) -> None:
         reader = VerifyingReader(source, member)
@@ -140,7 +140,7 @@ def _copy_members(source: Store, destination: Store, point: Point, last: str, ta
     try:
         with Group(host.cancelled) as group:
             waiting = list(manifest.members)
-            workers: List[Any] = []
+            workers: list[Any] = []
             while waiting or workers:
                 workers = [worker for worker in workers if worker.alive()]
                 while waiting and len(workers) < task.worker_count + 2:
@@ -152,7 +152,7 @@ def _copy_members(source: Store, destination: Store, point: Point, last: str, ta
         raise
 
 
-def sweep(task: Task, host: Host, dry_run: bool = False) -> Dict[str, Any]:
+def sweep(task: Task, host: Host, dry_run: bool = False) -> dict[str, Any]:
     """Remove interrupted pushes of the task's database that are older than two days.
 
     A younger one may be running on another host; those begun on this host go with the next push anyway.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ContextManager, Dict, List, Optional, Tuple
+from typing import Any, ContextManager
 
 from ..manifest import Manifest
 from ..members import PointSource, StoreSink
@@ -35,12 +35,12 @@ class DumpFacts:
 
     format: str
     jobs: int
-    tables: List[Dict[str, Any]] = field(default_factory=list)
-    extensions: List[Dict[str, str]] = field(default_factory=list)
-    roles: List[str] = field(default_factory=list)
+    tables: list[dict[str, Any]] = field(default_factory=list)
+    extensions: list[dict[str, str]] = field(default_factory=list)
+    roles: list[str] = field(default_factory=list)
     client_version: str = ""
     peak_temporary_bytes: int = 0
-    details: Dict[str, Any] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ class Plan:
     """
 
     scratch: str
-    replaces: Optional[Mapping[str, Any]]
-    steps: Tuple[str, ...]
-    warnings: Tuple[str, ...] = ()
+    replaces: Mapping[str, Any] | None
+    steps: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
 class Database(abc.ABC):
@@ -79,7 +79,7 @@ class Database(abc.ABC):
         """Dump a consistent state of the whole database into ``sink``; return only when all of it is stored."""
 
     @abc.abstractmethod
-    def preflight_restore(self, manifest: Optional[Manifest]) -> Plan:
+    def preflight_restore(self, manifest: Manifest | None) -> Plan:
         """Check all that a restore of that point needs; change nothing. None: a point of the original's."""
 
     @abc.abstractmethod
@@ -87,7 +87,7 @@ class Database(abc.ABC):
         """Hold the server's own lock on pulls into this database, against other hosts."""
 
     @abc.abstractmethod
-    def sweep(self) -> List[str]:
+    def sweep(self) -> list[str]:
         """Remove what a killed pull left for this database; return what was removed, as a person would call it."""
 
     @abc.abstractmethod

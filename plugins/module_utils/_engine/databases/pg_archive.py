@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Dict, FrozenSet, List, Optional, Protocol, Tuple
+from typing import Protocol
 
 from ..errors import EnvSyncError
 
 _MAGIC = b"PGDMP"
 CUSTOM = 1
-DIRECTORY = 5
+#: what toc.dat says: pg_dump writes it as the table of contents of a tar archive, so that one can be made of the files
+DIRECTORY = 3
 _OLDEST = (1, 12)
 _NEWEST = (1, 16)
 
@@ -42,21 +43,21 @@ class Entry:
 
     dump_id: int
     had_data: int
-    table_oid: Optional[str]
-    oid: Optional[str]
+    table_oid: str | None
+    oid: str | None
     tag: str
     desc: str
     section: int
-    defn: Optional[str]
-    drop_stmt: Optional[str]
-    copy_stmt: Optional[str]
-    namespace: Optional[str]
-    tablespace: Optional[str]
-    table_am: Optional[str]
+    defn: str | None
+    drop_stmt: str | None
+    copy_stmt: str | None
+    namespace: str | None
+    tablespace: str | None
+    table_am: str | None
     relkind: int
-    owner: Optional[str]
-    with_oids: Optional[str]
-    dependencies: Tuple[Optional[str], ...]
+    owner: str | None
+    with_oids: str | None
+    dependencies: tuple[str | None, ...]
     extra: bytes
 
     @property
@@ -77,16 +78,16 @@ class Entry:
 class Toc:
     """A table of contents. ``created`` is seconds, minutes, hours, day, month - 1, year - 1900, daylight saving."""
 
-    version: Tuple[int, int, int]
+    version: tuple[int, int, int]
     int_size: int
     off_size: int
     format: int
     compression: int
-    created: Tuple[int, ...]
-    dbname: Optional[str]
-    server_version: Optional[str]
-    dump_version: Optional[str]
-    entries: Tuple[Entry, ...] = field(repr=False)
+    created: tuple[int, ...]
+    dbname: str | None
+    server_version: str | None
+    dump_version: str | None
+    entries: tuple[Entry, ...] = field(repr=False)
 
     @classmethod
     def read(cls, source: _Bytes) -> Toc:
@@ -137,7 +138,7 @@ class Toc:
             encoder.entry(entry, self.version, self.format)
         return encoder.done()
 
-    def data_members(self) -> Dict[str, Entry]:
+    def data_members(self) -> dict[str, Entry]:
         """Return the data files of a directory archive (``3041.dat``, ``blobs.toc``) with their entries."""
         return {
             entry.extra.decode("utf-8", "surrogateescape"): entry
@@ -161,7 +162,7 @@ class _Decoder:
 
     def take(self, size: int) -> bytes:
         """Return exactly ``size`` bytes. A length that lies can't make it allocate more than there is."""
-        blocks: List[bytes] = []
+        blocks: list[bytes] = []
         while size > 0:
             block = self._source.read(min(size, 1024 * 1024))
             if not block:
@@ -178,7 +179,7 @@ class _Decoder:
         value = int.from_bytes(data[1:], "little")
         return -value if data[0] else value
 
-    def string(self) -> Optional[str]:
+    def string(self) -> str | None:
         length = self.integer()
         if length < 0:
             return None
@@ -192,7 +193,7 @@ class _Decoder:
             raise _damaged("a name is missing")
         return value
 
-    def entry(self, version: Tuple[int, int, int], form: int, off_size: int) -> Entry:
+    def entry(self, version: tuple[int, int, int], form: int, off_size: int) -> Entry:
         dump_id, had_data = self.integer(), self.integer()
         table_oid, oid = self.string(), self.string()
         tag, desc, section = self.text(), self.text(), self.integer()
@@ -201,16 +202,13 @@ class _Decoder:
         table_am = self.string() if version >= (1, 14, 0) else None
         relkind = self.integer() if version >= (1, 16, 0) else 0
         owner, with_oids = self.string(), self.string()
-        dependencies: List[Optional[str]] = []
+        dependencies: list[str | None] = []
         while True:
             dependency = self.string()
             if dependency is None:
                 break
             dependencies.append(dependency)
-        if form == CUSTOM:
-            extra = self.take(1 + off_size)
-        else:
-            extra = self.text().encode("utf-8", "surrogateescape")
+        extra = self.take(1 + off_size) if form == CUSTOM else self.text().encode("utf-8", "surrogateescape")
         return Entry(
             dump_id, had_data, table_oid, oid, tag, desc, section, defn, drop_stmt, copy_stmt, namespace, tablespace,
             table_am, relkind, owner, with_oids, tuple(dependencies), extra,
@@ -220,7 +218,7 @@ class _Decoder:
 class _Encoder:
     def __init__(self, int_size: int) -> None:
         self._int_size = int_size
-        self._parts: List[bytes] = []
+        self._parts: list[bytes] = []
 
     def raw(self, data: bytes) -> None:
         self._parts.append(data)
@@ -228,7 +226,7 @@ class _Encoder:
     def integer(self, value: int) -> None:
         self._parts.append(bytes([value < 0]) + abs(value).to_bytes(self._int_size, "little"))
 
-    def string(self, text: Optional[str]) -> None:
+    def string(self, text: str | None) -> None:
         if text is None:
             self.integer(-1)
         else:
@@ -236,7 +234,7 @@ class _Encoder:
             self.integer(len(data))
             self._parts.append(data)
 
-    def entry(self, entry: Entry, version: Tuple[int, int, int], form: int) -> None:
+    def entry(self, entry: Entry, version: tuple[int, int, int], form: int) -> None:
         self.integer(entry.dump_id)
         self.integer(entry.had_data)
         self.string(entry.table_oid)
@@ -277,13 +275,13 @@ class Target:
 
     user: str
     superuser: bool
-    roles: FrozenSet[str]
-    assumable: FrozenSet[str]
+    roles: frozenset[str]
+    assumable: frozenset[str]
     database_owner: str
-    extensions_available: FrozenSet[str]
-    tablespaces: FrozenSet[str]
+    extensions_available: frozenset[str]
+    tablespaces: frozenset[str]
     public_owner: str
-    excluded_foreign_keys: FrozenSet[Tuple[str, str, str]] = frozenset()
+    excluded_foreign_keys: frozenset[tuple[str, str, str]] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -295,12 +293,12 @@ class Adapted:
     """
 
     toc: Toc
-    dump_ids: Tuple[int, ...]
-    warnings: Tuple[str, ...]
-    owners: Tuple[Tuple[str, str], ...] = ()
+    dump_ids: tuple[int, ...]
+    warnings: tuple[str, ...]
+    owners: tuple[tuple[str, str], ...] = ()
 
 
-def missing_extensions(toc: Toc, target: Target) -> List[str]:
+def missing_extensions(toc: Toc, target: Target) -> list[str]:
     """Return the archive's extensions that this server does not have."""
     return [e.tag for e in toc.entries if e.desc == "EXTENSION" and e.tag not in target.extensions_available]
 
@@ -311,10 +309,10 @@ def adapt(toc: Toc, target: Target) -> Adapted:
     Nothing is granted that was not granted before; what can't be restored is left out and said.
     """
     notes = _Notes()
-    kept: List[Entry] = []
-    dump_ids: List[int] = []
-    owners: List[Tuple[str, str]] = []
-    left_out: Dict[str, str] = {}
+    kept: list[Entry] = []
+    dump_ids: list[int] = []
+    owners: list[tuple[str, str]] = []
+    left_out: dict[str, str] = {}
     for entry in toc.entries:
         reason = _reason_to_leave_out(entry, target) or _dependent_reason(entry, left_out)
         if not reason and entry.desc in ("ACL", "DEFAULT ACL"):
@@ -337,10 +335,10 @@ class _Notes:
     """Collects what was changed, to say it in a few lines however many objects it concerns."""
 
     def __init__(self) -> None:
-        self._left_out: Dict[str, List[str]] = {}
-        self._owners: Dict[Tuple[str, str], int] = {}
-        self._roles: Dict[str, int] = {}
-        self._tablespaces: Dict[str, int] = {}
+        self._left_out: dict[str, list[str]] = {}
+        self._owners: dict[tuple[str, str], int] = {}
+        self._roles: dict[str, int] = {}
+        self._tablespaces: dict[str, int] = {}
 
     def left_out(self, reason: str, entry: Entry) -> None:
         self._left_out.setdefault(reason, []).append(f"{entry.desc} {entry.tag}")
@@ -354,14 +352,14 @@ class _Notes:
     def tablespace(self, name: str) -> None:
         self._tablespaces[name] = self._tablespaces.get(name, 0) + 1
 
-    def lines(self) -> Tuple[str, ...]:
+    def lines(self) -> tuple[str, ...]:
         lines = []
         for (was, becomes), count in sorted(self._owners.items()):
             lines.append(f"{_count(count, 'object')} of role {was} will belong to {becomes}, who can own them here")
         for role, count in sorted(self._roles.items()):
             lines.append(f"{_count(count, 'grant')} left out: role {role} does not exist here")
         for name, count in sorted(self._tablespaces.items()):
-            lines.append(f"{_count(count, 'object')} moved to the default tablespace: {name} does not exist here")
+            lines.append(f"{_count(count, 'object')} moved to the default tablespace: there is no {name} here")
         for reason, names in sorted(self._left_out.items()):
             shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
             lines.append(f"left out, {reason}: {shown}")
@@ -377,7 +375,7 @@ def _described(entry: Entry) -> str:
     return f"{entry.namespace or ''} {entry.desc} {entry.tag}"
 
 
-def _dependent_reason(entry: Entry, left_out: Dict[str, str]) -> str:
+def _dependent_reason(entry: Entry, left_out: dict[str, str]) -> str:
     if entry.desc in ("COMMENT", "ACL", "SECURITY LABEL"):
         return left_out.get(f"{entry.namespace or ''} {entry.tag}", "")
     return ""
@@ -419,7 +417,7 @@ def _reason_to_leave_out(entry: Entry, target: Target) -> str:
     return ""
 
 
-def _fit_owner(entry: Entry, target: Target, notes: _Notes, owners: List[Tuple[str, str]]) -> Entry:
+def _fit_owner(entry: Entry, target: Target, notes: _Notes, owners: list[tuple[str, str]]) -> Entry:
     """Return the entry with an owner that the restoring user can give it; empty leaves it with the user."""
     owner = entry.owner or ""
     if not owner or owner == "pg_database_owner":
@@ -459,9 +457,9 @@ def _fit_tablespace(entry: Entry, target: Target, notes: _Notes) -> Entry:
     return replace(entry, tablespace="")
 
 
-def _fitting_statements(entry: Entry, target: Target, notes: _Notes) -> Optional[str]:
+def _fitting_statements(entry: Entry, target: Target, notes: _Notes) -> str | None:
     """Return the entry's grants without those that name a role which does not exist here; None when none is left."""
-    kept: List[str] = []
+    kept: list[str] = []
     for statement in split_statements(entry.defn or ""):
         words = [token.lower() for token in tokens(statement) if token[:1].isalpha()]
         if words[:3] == ["set", "session", "authorization"] or words[:3] == ["reset", "session", "authorization"]:
@@ -480,7 +478,7 @@ def _fitting_statements(entry: Entry, target: Target, notes: _Notes) -> Optional
     return "".join(f"{statement};\n" for statement in kept)
 
 
-def _unknown_roles(statement: str, target: Target, extra_words: Iterable[str] = ()) -> List[str]:
+def _unknown_roles(statement: str, target: Target, extra_words: Iterable[str] = ()) -> list[str]:
     """Return the roles that a statement names and that do not exist here.
 
     Roles stand after TO, FROM, BY and ``extra_words``, with commas between them. In what pg_dump writes these words
@@ -488,7 +486,7 @@ def _unknown_roles(statement: str, target: Target, extra_words: Iterable[str] = 
     """
     introducing = {"to", "from", "by", *extra_words}
     everyone = {"public", "current_user", "session_user", "current_role", "default"}
-    unknown: List[str] = []
+    unknown: list[str] = []
     words = tokens(statement)
     depth = 0
     for position, word in enumerate(words):
@@ -512,17 +510,17 @@ def _unknown_roles(statement: str, target: Target, extra_words: Iterable[str] = 
 
 
 def _is_name(token: str) -> bool:
-    return token.startswith('"') or token[:1].isalpha() or token.startswith("_")
+    return token.startswith(('"', "_")) or token[:1].isalpha()
 
 
-def tokens(statement: str) -> List[str]:
+def tokens(statement: str) -> list[str]:
     """Return the tokens of an SQL text: words, quoted names, strings and single other characters; no comments."""
     return [token for token, _end in _scan(statement) if token]
 
 
-def split_statements(text: str) -> List[str]:
+def split_statements(text: str) -> list[str]:
     """Return the statements of an SQL text, without their semicolons."""
-    statements: List[str] = []
+    statements: list[str] = []
     start = 0
     for token, end in _scan(text):
         if token == ";":
@@ -536,9 +534,9 @@ def split_statements(text: str) -> List[str]:
     return statements
 
 
-def _scan(text: str) -> List[Tuple[str, int]]:
+def _scan(text: str) -> list[tuple[str, int]]:
     """Return (token, position after it) for each token of an SQL text; comments are tokens that are empty."""
-    found: List[Tuple[str, int]] = []
+    found: list[tuple[str, int]] = []
     position = 0
     while position < len(text):
         character = text[position]

@@ -6,12 +6,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import re
 import subprocess
 from collections.abc import Sequence
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any
 
 from ..errors import EnvSyncError, MissingLibrary
 from ..task import Connection
@@ -31,7 +32,7 @@ _BINARY_DIRS = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin")
 _MAINTENANCE = ("postgres", "template1")
 
 
-def environment(connection: Connection) -> Dict[str, str]:
+def environment(connection: Connection) -> dict[str, str]:
     """Return the libpq environment for the connection; the password goes here, never on a command line."""
     values = {
         "PGHOST": connection.host,
@@ -80,7 +81,7 @@ class Server:
 
     def connect(self, database: str, doing: str) -> Any:
         """Return a new autocommit connection to ``database``."""
-        values: Dict[str, Any] = {
+        values: dict[str, Any] = {
             "host": self._connection.host or None,
             "port": self._connection.port or None,
             "user": self._connection.user or None,
@@ -116,7 +117,7 @@ class Server:
 
     def query(
         self, statement: str, parameters: Sequence[Any] = (), doing: str = "", connection: Any = None
-    ) -> List[Tuple[Any, ...]]:
+    ) -> list[tuple[Any, ...]]:
         """Run one statement and return its rows (none for a command).
 
         :param connection: where, instead of the control connection.
@@ -132,10 +133,8 @@ class Server:
 
     def close(self) -> None:
         if self._control is not None:
-            try:
+            with contextlib.suppress(psycopg2.Error):
                 self._control.close()
-            except psycopg2.Error:
-                pass
             self._control = None
 
     def _error(self, doing: str, error: Exception, database: str = "") -> EnvSyncError:
@@ -161,7 +160,7 @@ class Programs:
     ``version`` is ``(major, minor)``, as the programs say.
     """
 
-    def __init__(self, folder: str, version: Tuple[int, int]) -> None:
+    def __init__(self, folder: str, version: tuple[int, int]) -> None:
         self._folder = folder
         self.version = version
 
@@ -202,8 +201,8 @@ def _major(server_version: int) -> int:
     return server_version // 10000
 
 
-def _installed() -> List[Programs]:
-    folders: List[str] = []
+def _installed() -> list[Programs]:
+    folders: list[str] = []
     for pattern in _BINARY_DIRS:
         folders += sorted(glob.glob(pattern))
     # The PATH comes first: an operator who puts a client there means it. Debian's wrappers in /usr/bin choose a version
@@ -220,7 +219,7 @@ def _installed() -> List[Programs]:
     return found
 
 
-def _version(program: str) -> Optional[Tuple[int, int]]:
+def _version(program: str) -> tuple[int, int] | None:
     try:
         said = subprocess.run([program, "--version"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=10)
     except (OSError, subprocess.TimeoutExpired):

@@ -17,7 +17,7 @@ import os
 import tarfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import IO, Dict, List, Optional, Tuple, cast
+from typing import IO, cast
 
 from ..errors import EnvSyncError
 from ..members import PointSource
@@ -48,9 +48,9 @@ class Feeder:
         self._group = group
         self._source = source
         self._directory = directory
-        self._pipes: Dict[str, int] = {}
-        self._large_objects: List[str] = [name for name in files if name.endswith(".toc")]
-        self._small: List[str] = []
+        self._pipes: dict[str, int] = {}
+        self._large_objects: list[str] = [name for name in files if name.endswith(".toc")]
+        self._small: list[str] = []
         room = SMALL_TOTAL
         for name in sorted((name for name in files if not name.endswith(".toc")), key=self._raw_size):
             size = self._raw_size(name)
@@ -111,11 +111,11 @@ class Feeder:
         if descriptor is not None:
             yield descriptor
 
-    def _object_order(self, list_name: str) -> List[str]:
+    def _object_order(self, list_name: str) -> list[str]:
         with open(self._path(list_name), encoding="ascii") as stream:
             return [line.split()[1] for line in stream if line.strip()]
 
-    def _feed_large_objects(self, order: List[str]) -> None:
+    def _feed_large_objects(self, order: list[str]) -> None:
         made = min(_AHEAD, len(order))
         for position, (info, data) in enumerate(self._packed_objects()):
             if position >= len(order) or info.name != order[position]:
@@ -141,7 +141,7 @@ class Feeder:
             with open(os.open(self._path(info.name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
                 _copy(data, stream)
 
-    def _packed_objects(self) -> Iterator[Tuple[tarfile.TarInfo, Reader]]:
+    def _packed_objects(self) -> Iterator[tuple[tarfile.TarInfo, Reader]]:
         reader = self._source.open("/blobs.tar")
         try:
             with tarfile.open(fileobj=cast(IO[bytes], reader), mode="r|", bufsize=BLOCK) as tar:
@@ -158,7 +158,7 @@ class Feeder:
             reader.close()
 
 
-def open_if_read(path: str) -> Optional[int]:
+def open_if_read(path: str) -> int | None:
     """Open a named pipe for writing if somebody has it open for reading, else return None."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -17,7 +17,7 @@ import queue
 import signal
 import tarfile
 import threading
-from typing import IO, Dict, List, Optional, Set, cast
+from typing import IO, cast
 
 from ..errors import EnvSyncError
 from ..members import StoreSink
@@ -47,17 +47,17 @@ class Follower:
     """
 
     def __init__(
-        self, group: Group, dump: Stage, directory: str, sink: StoreSink, workers: int, raw_size_hint: Optional[int]
+        self, group: Group, dump: Stage, directory: str, sink: StoreSink, workers: int, raw_size_hint: int | None
     ) -> None:
         self._group = group
         self._dump = dump
         self._directory = directory
         self._sink = sink
         self._hint = raw_size_hint
-        self._files: Dict[str, _GrowingFile] = {}
-        self._queue: queue.Queue[Optional[_GrowingFile]] = queue.Queue()
+        self._files: dict[str, _GrowingFile] = {}
+        self._queue: queue.Queue[_GrowingFile | None] = queue.Queue()
         self._workers = [group.start(self._work) for _ in range(workers)]
-        self._large_objects: Optional[_LargeObjects] = None
+        self._large_objects: _LargeObjects | None = None
         self._stopped = False
         self.peak = 0
 
@@ -84,7 +84,7 @@ class Follower:
             self._group.sleep(_TICK)
         self._group.check()
 
-    def _tick(self, open_files: Optional[Set[str]]) -> None:
+    def _tick(self, open_files: set[str] | None) -> None:
         """Take up new files, and mark as finished the ones that nobody has open any more.
 
         Files are listed after ``open_files`` was taken only if they existed before: one that appears in between is
@@ -117,9 +117,9 @@ class Follower:
             self._sink.member(f"/{file.name}", file, self._hint)
             file.remove()
 
-    def _open_files(self) -> Optional[Set[str]]:
+    def _open_files(self) -> set[str] | None:
         """Return the names of the dump's files that any of its processes has open; None where that can't be seen."""
-        names: Set[str] = set()
+        names: set[str] = set()
         try:
             for pid in [self._dump.popen.pid, *_children(self._dump.popen.pid)]:
                 folder = f"/proc/{pid}/fd"
@@ -152,7 +152,7 @@ def _is_data(name: str) -> bool:
     return name != "toc.dat"
 
 
-def _children(pid: int) -> List[int]:
+def _children(pid: int) -> list[int]:
     with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as stream:
         return [int(child) for child in stream.read().split()]
 
@@ -241,12 +241,12 @@ class _LargeObjects:
     restore can feed the objects one after the other.
     """
 
-    def __init__(self, group: Group, sink: StoreSink, raw_size_hint: Optional[int]) -> None:
+    def __init__(self, group: Group, sink: StoreSink, raw_size_hint: int | None) -> None:
         self._group = group
         self._sink = sink
-        self._queue: queue.Queue[Optional[_GrowingFile]] = queue.Queue()
-        self._lists: List[_GrowingFile] = []
-        self._order: Dict[str, int] = {}
+        self._queue: queue.Queue[_GrowingFile | None] = queue.Queue()
+        self._lists: list[_GrowingFile] = []
+        self._order: dict[str, int] = {}
         reading, writing = os.pipe()
         self._reading = os.fdopen(reading, "rb", buffering=0)
         self._writing = os.fdopen(writing, "wb", buffering=1024 * 1024)
@@ -293,14 +293,14 @@ class _LargeObjects:
         finally:
             self._writing.close()
 
-    def _take(self) -> Optional[_GrowingFile]:
+    def _take(self) -> _GrowingFile | None:
         while True:
             try:
                 return self._queue.get(timeout=0.5)
             except queue.Empty:
                 self._group.check()
 
-    def _store(self, raw_size_hint: Optional[int]) -> None:
+    def _store(self, raw_size_hint: int | None) -> None:
         self._sink.member("/blobs.tar", self, raw_size_hint, contains="large objects")
         for file in self._lists:
             lines = _read_all(file).splitlines(keepends=True)

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, List, Optional, Tuple
+from typing import Any
 
 from ..errors import EnvSyncError
 from .pg_client import Server, literal, quote
@@ -40,13 +40,13 @@ class Properties:
     connection_limit: int
     allow_connections: bool
     is_template: bool
-    acl: Optional[Tuple[Tuple[str, str, bool], ...]]
-    settings: Tuple[Tuple[str, Tuple[str, ...]], ...]
+    acl: tuple[tuple[str, str, bool], ...] | None
+    settings: tuple[tuple[str, tuple[str, ...]], ...]
     comment: str
     size: int
 
 
-def read_properties(server: Server, database: str) -> Optional[Properties]:
+def read_properties(server: Server, database: str) -> Properties | None:
     """Return the properties of a database, None when it does not exist."""
     version = _version(server)
     if version >= 170000:
@@ -119,7 +119,7 @@ def _version(server: Server) -> int:
     return int(server.control().server_version)
 
 
-def carry_over(properties: Properties, database: str) -> List[str]:
+def carry_over(properties: Properties, database: str) -> list[str]:
     """Return the statements that give ``database`` these properties: owner, grants, limit, settings, comment."""
     name = quote(database)
     statements = [
@@ -170,9 +170,9 @@ def _setting_value(setting: str, value: str) -> str:
     return ", ".join(literal(item) for item in _split_names(value)) or "''"
 
 
-def _split_names(value: str) -> List[str]:
+def _split_names(value: str) -> list[str]:
     """Split a list of names as the server stores it: ``"$user", public``; doubled quotes stand for one."""
-    names: List[str] = []
+    names: list[str] = []
     current, quoted, position = "", False, 0
     while position < len(value):
         character = value[position]
@@ -192,7 +192,7 @@ def _split_names(value: str) -> List[str]:
     return [name for name in names if name]
 
 
-def swap(server: Server, live: str, scratch: str, old: str, properties: Optional[Properties], keep_old: bool) -> float:
+def swap(server: Server, live: str, scratch: str, old: str, properties: Properties | None, keep_old: bool) -> float:
     """Give ``scratch`` the name ``live``, and what was called ``live`` the name ``old``; return the seconds it took.
 
     One transaction renames both. It takes the lock on the live database first: from then on new connections wait, and
@@ -223,7 +223,7 @@ def swap(server: Server, live: str, scratch: str, old: str, properties: Optional
         f"COMMENT ON DATABASE {quote(old)} IS {literal(f'env_sync: {live}, {purpose}')}",
     ]
     rename = f"ALTER DATABASE {quote(live)} RENAME TO {quote(old)}"
-    last: Optional[EnvSyncError] = None
+    last: EnvSyncError | None = None
     for _ in range(SWAP_TRIES):
         stop = threading.Event()
         ending = threading.Thread(target=_keep_ending, args=(server, live, stop), daemon=True)
@@ -245,7 +245,7 @@ def swap(server: Server, live: str, scratch: str, old: str, properties: Optional
     )
 
 
-def _transaction(server: Server, statements: List[str], doing: str) -> float:
+def _transaction(server: Server, statements: list[str], doing: str) -> float:
     started = time.monotonic()
     server.query("BEGIN", doing=doing)
     try:

@@ -12,7 +12,7 @@ import hashlib
 import os
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any
 
 from ..errors import EnvSyncError
 from ..manifest import Manifest
@@ -76,7 +76,7 @@ class PostgreSQL(Database):
         stem = database.encode()[:room].decode("utf-8", "ignore")
         self.scratch = f"{SCRATCH_PREFIX}{stem}{tail}"
         self.old = f"{OLD_PREFIX}{stem}{tail}"
-        self._live: Optional[pg_swap.Properties] = None
+        self._live: pg_swap.Properties | None = None
         self._restored = 0
 
     # -- both ways ---------------------------------------------------------------------------------------------------
@@ -139,7 +139,7 @@ class PostgreSQL(Database):
             self._dump_stream(group, sink, argv, doing, facts)
         return facts
 
-    def _dump_directory(self, group: Group, sink: StoreSink, argv: List[str], doing: str, facts: DumpFacts) -> int:
+    def _dump_directory(self, group: Group, sink: StoreSink, argv: list[str], doing: str, facts: DumpFacts) -> int:
         directory = os.path.join(self._work_dir, "dump")
         os.mkdir(directory, 0o700)
         # -Z0 and --no-sync: compressing and syncing happen where the data is going, not on its way.
@@ -149,7 +149,7 @@ class PostgreSQL(Database):
         follower.run()
         return follower.peak
 
-    def _dump_stream(self, group: Group, sink: StoreSink, argv: List[str], doing: str, facts: DumpFacts) -> None:
+    def _dump_stream(self, group: Group, sink: StoreSink, argv: list[str], doing: str, facts: DumpFacts) -> None:
         # With gzip the archive compresses by itself: that is the one form that the original can read.
         packed = self._compression == "gzip"
         level = f"-Z{self._compression_level or 6}" if packed else "-Z0"
@@ -159,7 +159,7 @@ class PostgreSQL(Database):
         group.start(sink.member, name, StageReader(stage), facts.details["size_bytes"], packed=packed)
         group.wait()
 
-    def _dump_facts(self, connection: Any, doing: str, excluded: Sequence[Tuple[str, str]]) -> DumpFacts:
+    def _dump_facts(self, connection: Any, doing: str, excluded: Sequence[tuple[str, str]]) -> DumpFacts:
         properties = pg_swap.read_properties(self._server, self._database)
         assert properties is not None
         ask = self._server.query
@@ -219,7 +219,7 @@ class PostgreSQL(Database):
         }
         return facts
 
-    def _tables(self, connection: Any, doing: str) -> List[Tuple[str, str]]:
+    def _tables(self, connection: Any, doing: str) -> list[tuple[str, str]]:
         rows = self._server.query(
             """SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                 WHERE c.relkind IN ('r', 'p', 'f', 'm') AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
@@ -230,7 +230,7 @@ class PostgreSQL(Database):
         )
         return [(str(schema), str(table)) for schema, table in rows]
 
-    def _excluded_tables(self, connection: Any, doing: str) -> List[Tuple[str, str]]:
+    def _excluded_tables(self, connection: Any, doing: str) -> list[tuple[str, str]]:
         """Return the tables that ``excluded_tables`` names; ``*`` and ``?`` stand for any characters."""
         tables = self._tables(connection, doing)
         excluded = []
@@ -248,7 +248,7 @@ class PostgreSQL(Database):
 
     # -- pull --------------------------------------------------------------------------------------------------------
 
-    def preflight_restore(self, manifest: Optional[Manifest]) -> Plan:
+    def preflight_restore(self, manifest: Manifest | None) -> Plan:
         doing = f"preparing to restore {self._database} on {self._server.name}"
         self._live = pg_swap.read_properties(self._server, self._database)
         details = manifest.details if manifest else {}
@@ -297,7 +297,7 @@ class PostgreSQL(Database):
         )
         return bool(rows[0][0])
 
-    def sweep(self) -> List[str]:
+    def sweep(self) -> list[str]:
         """Drop the scratch database and a replaced one that a killed run left; they carry our comment."""
         left = self._server.query(
             """SELECT datname FROM pg_database WHERE datname IN (%s, %s)
@@ -394,7 +394,7 @@ class PostgreSQL(Database):
         self._verify_restored(adapted, doing)
         return {"warnings": adapted.warnings}
 
-    def _restore_command(self, manifest: Manifest, dump_ids: Sequence[int], doing: str) -> List[str]:
+    def _restore_command(self, manifest: Manifest, dump_ids: Sequence[int], doing: str) -> list[str]:
         programs = self._programs(doing, int(manifest.details.get("server_version_num", 0)))
         listing = os.path.join(self._work_dir, "restore.list")
         with open(listing, "w", encoding="ascii") as stream:
@@ -409,7 +409,7 @@ class PostgreSQL(Database):
             conninfo(self.scratch),
         ]
 
-    def _restore_environment(self) -> Dict[str, str]:
+    def _restore_environment(self) -> dict[str, str]:
         options = f"{os.environ.get('PGOPTIONS', '')} {_RESTORE_OPTIONS}".strip()
         return dict(self._environment, PGOPTIONS=options)
 
@@ -452,7 +452,7 @@ class PostgreSQL(Database):
         """What ``pg_has_role`` calls the right to make a role an owner: since 16 a membership may come without it."""
         return "SET" if self._server.control().server_version >= 160000 else "MEMBER"
 
-    def _give_away(self, owners: Sequence[Tuple[str, str]], doing: str) -> None:
+    def _give_away(self, owners: Sequence[tuple[str, str]], doing: str) -> None:
         """Give the restored objects to their owners, as a user who is no superuser, in one transaction.
 
         A new owner must be allowed to create in the object's schema: where it is not, it is for that moment.

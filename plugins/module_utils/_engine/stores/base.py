@@ -7,10 +7,11 @@
 from __future__ import annotations
 
 import abc
+import builtins
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import List, Optional, Protocol
+from typing import Protocol
 
 BLOCK = 1024 * 1024
 
@@ -69,11 +70,11 @@ class Store(abc.ABC):
         """Yield every finished object whose name starts with ``prefix``, in order of name, folders entered."""
 
     @abc.abstractmethod
-    def stat(self, name: str) -> Optional[StoredObject]:
+    def stat(self, name: str) -> StoredObject | None:
         """Return the object of that exact name, or None."""
 
     @abc.abstractmethod
-    def put(self, name: str, source: Reader, size_hint: Optional[int] = None) -> Stored:
+    def put(self, name: str, source: Reader, size_hint: int | None = None) -> Stored:
         """Store all that ``source`` gives, under ``name``: wholly, or not at all.
 
         The object appears under its name only after ``source`` came to its end without raising.
@@ -84,7 +85,7 @@ class Store(abc.ABC):
         """
 
     @abc.abstractmethod
-    def open(self, name: str, size: Optional[int] = None) -> Reader:
+    def open(self, name: str, size: int | None = None) -> Reader:
         """Return a reader over the object. A connection cut half-way is resumed or raised, never taken for the end.
 
         :param size: the object's size in bytes, where the caller knows it; saves a look.
@@ -95,7 +96,7 @@ class Store(abc.ABC):
         """Remove these objects; one that is not there is no error."""
 
     @abc.abstractmethod
-    def sweep(self, prefix: str) -> List[str]:
+    def sweep(self, prefix: str) -> builtins.list[str]:
         """Remove what interrupted writers left below ``prefix``: temporary names, unfinished multipart uploads.
 
         Finished objects are never touched.  Returns what was removed, as a person would call it.
@@ -109,7 +110,7 @@ class Store(abc.ABC):
         """Return the whole of a small object, at most ``limit`` bytes of it."""
         reader = self.open(name)
         try:
-            blocks: List[bytes] = []
+            blocks: list[bytes] = []
             room = limit
             while room > 0:
                 block = reader.read(min(BLOCK, room))

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import errno
 import fcntl
@@ -13,7 +14,6 @@ import hashlib
 import os
 import secrets
 from collections.abc import Iterable, Iterator
-from typing import List, Optional
 
 from ..errors import EnvSyncError
 from .base import BLOCK, Reader, Store, Stored, StoredObject
@@ -53,7 +53,7 @@ class DirectoryStore(Store):
             raise EnvSyncError(doing, f"{place} may not be {wanted} by this user", "Correct its owner or its mode.")
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        found: List[StoredObject] = []
+        found: list[StoredObject] = []
         for path in self._files():
             name = os.path.relpath(path, self._root)
             if name.startswith(prefix) and not _is_partial(name):
@@ -62,7 +62,7 @@ class DirectoryStore(Store):
                     found.append(StoredObject(name, status.st_size, status.st_mtime))
         yield from sorted(found, key=lambda item: item.name)
 
-    def stat(self, name: str) -> Optional[StoredObject]:
+    def stat(self, name: str) -> StoredObject | None:
         try:
             status = os.stat(self._path(name))
         except (FileNotFoundError, NotADirectoryError):
@@ -71,7 +71,7 @@ class DirectoryStore(Store):
             raise self._error("looking at", name, error) from error
         return StoredObject(name, status.st_size, status.st_mtime)
 
-    def put(self, name: str, source: Reader, size_hint: Optional[int] = None) -> Stored:
+    def put(self, name: str, source: Reader, size_hint: int | None = None) -> Stored:
         path = self._path(name)
         folder = os.path.dirname(path)
         # A name may be as long as the file system allows, so the temporary one can't be made by adding to it.
@@ -109,7 +109,7 @@ class DirectoryStore(Store):
             raise
         return Stored(name, size, digest.hexdigest())
 
-    def open(self, name: str, size: Optional[int] = None) -> Reader:
+    def open(self, name: str, size: int | None = None) -> Reader:
         try:
             return _FileReader(self._path(name))
         except OSError as error:
@@ -129,7 +129,7 @@ class DirectoryStore(Store):
         for folder in sorted(folders, key=len, reverse=True):
             self._remove_empty(folder)
 
-    def sweep(self, prefix: str) -> List[str]:
+    def sweep(self, prefix: str) -> builtins.list[str]:
         removed = []
         folders = set()
         for path in self._files():
