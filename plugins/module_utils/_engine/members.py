@@ -165,16 +165,17 @@ class VerifyingReader:
         self._source = HashingReader(store.open(member.name, member.size))
         self._member = member
         self._url = store.url(member.name)
+        self._given = memoryview(b"")
         self._ahead: bytes | None = None
 
     def read(self, size: int) -> bytes:
-        if self._ahead is None:
-            self._ahead = self._source.read(size)
-        block = self._ahead
-        if block:
-            self._ahead = self._source.read(size)
-        if not self._ahead:
-            self._verify()
+        if not self._given:
+            block = self._source.read(BLOCK) if self._ahead is None else self._ahead
+            self._ahead = self._source.read(BLOCK) if block else b""
+            if not self._ahead:
+                self._verify()
+            self._given = memoryview(block)
+        block, self._given = bytes(self._given[:size]), self._given[size:]
         return block
 
     def close(self) -> None:

@@ -7,9 +7,10 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ContextManager
+from typing import Any
 
 from ..manifest import Manifest
 from ..members import PointSource, StoreSink
@@ -83,7 +84,7 @@ class Database(abc.ABC):
         """Check all that a restore of that point needs; change nothing. None: a point of the original's."""
 
     @abc.abstractmethod
-    def exclusive(self) -> ContextManager[None]:
+    def exclusive(self) -> contextlib.AbstractContextManager[None]:
         """Hold the server's own lock on pulls into this database, against other hosts."""
 
     @abc.abstractmethod

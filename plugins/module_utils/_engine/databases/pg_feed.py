@@ -117,6 +117,7 @@ class Feeder:
 
     def _feed_large_objects(self, order: list[str]) -> None:
         made = min(_AHEAD, len(order))
+        position = -1
         for position, (info, data) in enumerate(self._packed_objects()):
             if position >= len(order) or info.name != order[position]:
                 raise EnvSyncError("restoring the large objects", f"{info.name} is not where the list has it")
@@ -128,6 +129,10 @@ class Feeder:
                 # Unlinked before the end, so that its reader's next object can't be taken for this one's.
                 os.unlink(path)
                 _copy(data, stream)
+        if position + 1 != len(order):
+            raise EnvSyncError(
+                "restoring the large objects", f"the point has {position + 1} of the {len(order)} that it lists"
+            )
 
     def _wait_open(self, path: str) -> int:
         while True:

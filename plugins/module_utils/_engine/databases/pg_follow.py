@@ -64,11 +64,16 @@ class Follower:
     def run(self) -> None:
         """Follow until the dump has ended and everything is stored; the table of contents last."""
         while not self._dump.ended():
-            self._tick(self._open_files())
+            # Looked at before new files are taken up: what appears in between counts as open until the next round.
+            open_files = self._open_files()
+            if open_files is not None:
+                self._finish_all_but(open_files)
+            self._take_up()
             self._bound_backlog()
             self._group.sleep(_TICK)
         self._dump.wait()
-        self._tick(set())
+        self._take_up()
+        self._finish_all_but(set())
         for _ in self._workers:
             self._queue.put(None)
         while any(worker.alive() for worker in self._workers):
@@ -84,23 +89,23 @@ class Follower:
             self._group.sleep(_TICK)
         self._group.check()
 
-    def _tick(self, open_files: set[str] | None) -> None:
-        """Take up new files, and mark as finished the ones that nobody has open any more.
-
-        Files are listed after ``open_files`` was taken only if they existed before: one that appears in between is
-        looked at in the next round.
-        """
+    def _take_up(self) -> None:
+        """Begin to read every file that has appeared since the last time."""
         for name in sorted(os.listdir(self._directory)):
-            if name not in self._files and _is_data(name):
-                file = _GrowingFile(self._group, os.path.join(self._directory, name), name)
-                self._files[name] = file
-                if name.startswith("blob"):
-                    if self._large_objects is None:
-                        self._large_objects = _LargeObjects(self._group, self._sink, self._hint)
-                else:
-                    self._queue.put(file)
-            elif name in self._files and open_files is not None and name not in open_files:
-                self._finish(self._files[name])
+            if name in self._files or not _is_data(name):
+                continue
+            file = _GrowingFile(self._group, os.path.join(self._directory, name), name)
+            self._files[name] = file
+            if not name.startswith("blob"):
+                self._queue.put(file)
+            elif self._large_objects is None:
+                self._large_objects = _LargeObjects(self._group, self._sink, self._hint)
+
+    def _finish_all_but(self, open_files: set[str]) -> None:
+        """Mark as finished the files that nobody has open any more."""
+        for name, file in self._files.items():
+            if name not in open_files:
+                self._finish(file)
 
     def _finish(self, file: _GrowingFile) -> None:
         if not file.finished.is_set():
@@ -225,13 +230,13 @@ class _PlainFile:
     """A complete local file as a reader."""
 
     def __init__(self, path: str) -> None:
-        self._stream = open(path, "rb", buffering=0)
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
     def read(self, size: int) -> bytes:
-        return self._stream.read(size) or b""
+        return os.read(self._descriptor, size)
 
     def close(self) -> None:
-        self._stream.close()
+        os.close(self._descriptor)
 
 
 class _LargeObjects:
@@ -302,11 +307,17 @@ class _LargeObjects:
 
     def _store(self, raw_size_hint: int | None) -> None:
         self._sink.member("/blobs.tar", self, raw_size_hint, contains="large objects")
+        listed = 0
         for file in self._lists:
             lines = _read_all(file).splitlines(keepends=True)
+            listed += len(lines)
             lines.sort(key=lambda line: self._order.get(line.split()[-1].decode(), len(self._order)))
             self._sink.member(f"/{file.name}", BytesReader(b"".join(lines)), contains="list of large objects")
             file.remove()
+        if listed != len(self._order):
+            raise EnvSyncError(
+                "packing the large objects", f"the dump lists {listed} of them and wrote {len(self._order)}"
+            )
 
 
 class _FileLike:
@@ -327,7 +338,7 @@ class _FileLike:
 
 
 def _read_all(file: _GrowingFile) -> bytes:
-    blocks = []
+    blocks: list[bytes] = []
     while True:
         block = file.read(READ_BLOCK)
         if not block:

@@ -1,0 +1,58 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Makes the checkout importable as ``ansible_collections.govuk.env_sync``, wherever it is."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _collection_tree() -> Path:
+    """Make a folder in which the checkout is where Ansible and Python look for the collection."""
+    tree = Path(tempfile.mkdtemp(prefix="env_sync-collections-"))
+    namespace = tree / "ansible_collections" / "govuk"
+    namespace.mkdir(parents=True)
+    (namespace / "env_sync").symlink_to(ROOT)
+    return tree
+
+
+_TREE = _collection_tree()
+sys.path.insert(0, str(_TREE))
+os.environ["ANSIBLE_COLLECTIONS_PATH"] = str(_TREE)
+
+
+def pytest_unconfigure() -> None:
+    (_TREE / "ansible_collections" / "govuk" / "env_sync").unlink(missing_ok=True)
+    for folder in (_TREE / "ansible_collections" / "govuk", _TREE / "ansible_collections", _TREE):
+        folder.rmdir()
+
+
+@pytest.fixture(autouse=True)
+def _state_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No test reads or writes the user's own state."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state-home"))
+    yield
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object]) -> Iterator[None]:
+    """A server that can't be had skips its tests, saying why; where everything is required, it fails them."""
+    from tests.servers import Unavailable
+
+    outcome = yield
+    error = outcome.excinfo[1] if outcome.excinfo else None  # type: ignore[attr-defined]
+    if isinstance(error, Unavailable):
+        text = f"{fixturedef.argname}: {error}"
+        if os.environ.get("ENV_SYNC_TEST_REQUIRE") == "all":
+            pytest.fail(text, pytrace=False)
+        pytest.skip(text)

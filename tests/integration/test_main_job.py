@@ -1,0 +1,53 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The main job: a database pushed from one server and pulled into another."""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+import pytest
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine import catalogue, pull, push, upkeep
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores import open_store
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Task
+
+from tests.servers.postgresql import PostgresServer
+
+SAMPLE = """
+CREATE TABLE customers (id serial PRIMARY KEY, email text NOT NULL);
+INSERT INTO customers (email) SELECT 'user' || g || '@example.com' FROM generate_series(1, 5000) g;
+CREATE TABLE orders (id bigserial PRIMARY KEY, customer int REFERENCES customers, data jsonb);
+INSERT INTO orders (customer, data)
+  SELECT 1 + g % 5000, jsonb_build_object('n', g, 'text', md5(g::text)) FROM generate_series(1, 20000) g;
+SELECT lo_from_bytea(0, convert_to('object ' || g, 'UTF8')) FROM generate_series(1, 200) g \\g /dev/null
+"""
+
+Values = Callable[..., dict[str, Any]]
+
+
+@pytest.mark.parametrize("form", ["directory", "custom"])
+@pytest.mark.parametrize("compression", ["zstd", "gzip", "none"])
+def test_push_and_pull(
+    production: PostgresServer, staging: PostgresServer, database: str, task_values: Values, form: str, compression: str
+) -> None:
+    production.create_database(database, SAMPLE)
+    how = {"format": form, "compression": compression}
+
+    pushed = push.push(Task.from_mapping(task_values("push", database, **how)), Host())
+    verified = upkeep.verify(Task.from_mapping(task_values("pull", database)), Host())
+    pulled = pull.pull(Task.from_mapping(task_values("pull", database)), Host())
+
+    points = catalogue.list_points(open_store(Task.from_mapping(task_values("pull", database))))
+    assert [(point.name, point.state) for point in points] == [(pushed["point"], "complete")]
+    assert verified["point"] == pulled["point"] == pushed["point"]
+    for query in (
+        "SELECT count(*), min(email), max(email) FROM customers",
+        "SELECT count(*), md5(string_agg(o::text, ',' ORDER BY id)) FROM orders o",
+        "SELECT count(*), md5(string_agg(lo_get(oid)::text, ',' ORDER BY oid)) FROM pg_largeobject_metadata",
+        "SELECT nextval('orders_id_seq')",
+    ):
+        assert staging.psql(database, query) == production.psql(database, query)
+    assert [name for name in staging.databases() if name.startswith("env_sync")] == []

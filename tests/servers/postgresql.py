@@ -1,0 +1,169 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Throwaway PostgreSQL servers."""
+
+from __future__ import annotations
+
+import atexit
+import glob
+import os
+import pwd
+import secrets
+import shutil
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+
+from tests.servers import Unavailable
+
+
+def bin_dir() -> str:
+    """Return the folder of the newest server programs; ``ENV_SYNC_TEST_POSTGRESQL_BIN`` names another."""
+    named = os.environ.get("ENV_SYNC_TEST_POSTGRESQL_BIN")
+    folders = [named] if named else sorted(glob.glob("/usr/lib/postgresql/*/bin") + glob.glob("/usr/pgsql-*/bin"))
+    found = shutil.which("initdb")
+    if found and not named:
+        folders.insert(0, str(Path(found).parent))
+    usable = [folder for folder in folders if Path(folder, "initdb").exists()]
+    if not usable:
+        raise Unavailable("no PostgreSQL server is installed (Debian: postgresql)")
+    return usable[-1]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class PostgresServer:
+    """One server with a data directory of its own, on a Unix socket (trusting) and on loopback (with a password).
+
+    ``host`` is the socket's directory; ``superuser`` is ``postgres``, whose ``password`` TCP asks for.
+    """
+
+    superuser = "postgres"
+
+    def __init__(self, name: str, **settings: str) -> None:
+        self.name = name
+        self.password = secrets.token_urlsafe(12)
+        self.port = free_port()
+        self._bin = bin_dir()
+        self._settings = settings
+        self.host = tempfile.mkdtemp(prefix=f"pg-{name}-", dir="/tmp")
+        self._data = os.path.join(self.host, "data")
+        atexit.register(self.stop)
+
+    def __enter__(self) -> PostgresServer:
+        return self.start()
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    def start(self) -> PostgresServer:
+        """Start the server and wait until it answers (about a second)."""
+        password_file = Path(self.host, "password")
+        password_file.write_text(self.password + "\n", encoding="utf-8")
+        if os.geteuid() == 0:
+            try:
+                owner = pwd.getpwnam("postgres")
+            except KeyError:
+                raise Unavailable("running as root, and there is no user postgres to run the server as") from None
+            os.chown(self.host, owner.pw_uid, owner.pw_gid)
+            os.chown(password_file, owner.pw_uid, owner.pw_gid)
+        os.chmod(self.host, 0o755)
+        common = ["-D", self._data]
+        self._run(
+            "initdb", *common, "-U", self.superuser, "--no-sync", "--pwfile", str(password_file), "-E", "UTF8",
+            "--locale=C.UTF-8", "--auth-local=trust", "--auth-host=scram-sha-256",
+        )  # fmt: skip
+        options = {
+            "port": str(self.port),
+            "unix_socket_directories": self.host,
+            "listen_addresses": "127.0.0.1",
+            "fsync": "off",
+            "max_connections": "60",
+            "wal_level": "logical",
+            **self._settings,
+        }
+        arguments = " ".join(f"-c {key}={value}" for key, value in options.items())
+        self._run("pg_ctl", *common, "-l", os.path.join(self.host, "log"), "-o", arguments, "-w", "start")
+        return self
+
+    def stop(self) -> None:
+        """Stop the server and remove its files; safe to call twice."""
+        if os.path.isdir(self._data):
+            subprocess.run(
+                [*self._as_owner(), os.path.join(self._bin, "pg_ctl"), "-D", self._data, "-m", "immediate", "stop"],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd="/",
+                check=False,
+            )
+        shutil.rmtree(self.host, ignore_errors=True)
+
+    def _as_owner(self) -> list[str]:
+        if os.geteuid() != 0:
+            return []
+        return ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"]
+
+    def _run(self, program: str, *arguments: str) -> None:
+        done = subprocess.run(
+            [*self._as_owner(), os.path.join(self._bin, program), *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            cwd="/",
+            check=False,
+        )
+        if done.returncode != 0:
+            raise Unavailable(f"{program} failed: {done.stdout.decode(errors='replace')[-500:]}")
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The libpq environment that reaches the server as its superuser."""
+        return {"PGHOST": self.host, "PGPORT": str(self.port), "PGUSER": self.superuser}
+
+    def program(self, name: str) -> str:
+        """Return the path of one of the server's own programs (``pg_dump``)."""
+        return os.path.join(self._bin, name)
+
+    def psql(self, database: str, sql: str) -> str:
+        """Run SQL as the superuser; return rows unaligned, fields separated by ``|``."""
+        done = subprocess.run(
+            [self.program("psql"), "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", database],
+            input=sql.encode(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=dict(os.environ, **self.env, PGCLIENTENCODING="UTF8"),
+            check=False,
+        )
+        if done.returncode != 0:
+            raise AssertionError(done.stderr.decode(errors="replace"))
+        return done.stdout.decode(errors="replace").rstrip("\n")
+
+    def databases(self) -> list[str]:
+        """Return the names of all databases but the server's own."""
+        return self.psql(
+            "postgres",
+            "SELECT datname FROM pg_database WHERE datname NOT IN ('postgres', 'template0', 'template1') ORDER BY 1",
+        ).split("\n")
+
+    def create_database(self, name: str, sql: str = "", options: str = "") -> None:
+        """Create a database and run ``sql`` in it; ``options`` follow CREATE DATABASE."""
+        quoted = '"' + name.replace('"', '""') + '"'
+        self.psql("postgres", f"CREATE DATABASE {quoted} {options}")
+        if sql:
+            self.psql(conninfo(name), sql)
+
+    def drop_database(self, name: str) -> None:
+        quoted = '"' + name.replace('"', '""') + '"'
+        self.psql("postgres", f"DROP DATABASE IF EXISTS {quoted} WITH (FORCE)")
+
+
+def conninfo(database: str) -> str:
+    escaped = database.replace("\\", "\\\\").replace("'", "\\'")
+    return f"dbname='{escaped}'"
