@@ -58,7 +58,6 @@ class StoreSink:
         point: str,
         compression: str,
         level: int,
-        threads: int,
         progress: Callable[[int, int], None],
     ) -> None:
         self._group = group
@@ -66,7 +65,6 @@ class StoreSink:
         self._point = point
         self._compression = compression
         self._level = level
-        self._threads = threads
         self._progress = progress
         self._lock = threading.Lock()
         self.members: list[Member] = []
@@ -77,6 +75,7 @@ class StoreSink:
         source: Reader,
         raw_size_hint: int | None = None,
         packed: bool = False,
+        threads: int = 1,
         **facts: Any,
     ) -> Member:
         """Store all that ``source`` gives as a member, and return what was stored.
@@ -84,6 +83,7 @@ class StoreSink:
         :param name: what follows the point's name: ``/3041.dat`` for one of several, ``.dump`` for the only one.
         :param raw_size_hint: about how many bytes will come.
         :param packed: the data is compressed already, store it as it is.
+        :param threads: how many threads may compress it: more than one for a point's only stream.
         :param facts: what else the manifest says of this member.
         """
         counting = _Counting(source, lambda size: self._progress(size, 0))
@@ -94,7 +94,7 @@ class StoreSink:
         else:
             full_name = self._point + name + SUFFIXES[self._compression]
             stage = self._group.run(
-                compressor(self._compression, self._level, self._threads),
+                compressor(self._compression, self._level, threads),
                 f"compressing {full_name}",
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

@@ -10,7 +10,7 @@ from typing import Any
 
 from . import catalogue, guards, locks
 from .catalogue import LEGACY, Point
-from .databases import Database, open_database, server_key, verify_archive
+from .databases import Database, database_class, open_database, server_key
 from .databases.base import Plan
 from .errors import EnvSyncError
 from .manifest import Manifest, Member
@@ -28,7 +28,7 @@ def plan(task: Task, host: Host) -> dict[str, Any]:
     store = open_store(task)
     store.preflight(write=False)
     point = catalogue.choose(store, task.database, task.timestamp)
-    manifest = manifest_of(store, point)
+    manifest = manifest_of(store, point, task.dbms)
     with open_database(task, "") as database:
         prepared = _preflight(task, manifest, database)
         identity = database.identity()
@@ -68,7 +68,7 @@ def pull(task: Task, host: Host) -> dict[str, Any]:
         store.preflight(write=False)
         point = catalogue.choose(store, task.database, task.timestamp)
         run.progress.point(point.name)
-        manifest = manifest_of(store, point)
+        manifest = manifest_of(store, point, task.dbms)
         key = server_key(task)
         with (
             locks.hold(key, f"{task.database} on this host", task.lock_wait, host.cancelled),
@@ -83,7 +83,7 @@ def pull(task: Task, host: Host) -> dict[str, Any]:
                 run.warn(warning)
             sanitised = summarise(task.transformation_sql)
             if point.state == LEGACY:
-                _verify_legacy(run, store, point, manifest, directory)
+                _verify_legacy(run, task.dbms, store, point, manifest, directory)
             try:
                 checked = _restore(task, run, database, store, point, manifest)
                 with run.phase("swapping"):
@@ -112,10 +112,11 @@ def pull(task: Task, host: Host) -> dict[str, Any]:
         )
 
 
-def manifest_of(store: Store, point: Point) -> Manifest:
+def manifest_of(store: Store, point: Point, dbms: str) -> Manifest:
     """Return the point's manifest; for one of the original's, which has none, what its name and size say."""
     if point.state != LEGACY:
         return catalogue.read_manifest(store, point)
+    form, compression = database_class(dbms).legacy
     return Manifest(
         tool_version="",
         dbms="",
@@ -125,8 +126,8 @@ def manifest_of(store: Store, point: Point) -> Manifest:
         host="",
         server={},
         client_version="",
-        format="custom",
-        compression="none",
+        format=form,
+        compression=compression,
         jobs=1,
         started="",
         finished=point.finished,
@@ -145,11 +146,12 @@ def _preflight(task: Task, manifest: Manifest, database: Database) -> Plan:
     return database.preflight_restore(None if legacy else manifest)
 
 
-def _verify_legacy(run: Run, store: Store, point: Point, manifest: Manifest, directory: str) -> None:
+def _verify_legacy(run: Run, dbms: str, store: Store, point: Point, manifest: Manifest, directory: str) -> None:
     """Read all of an object that has no manifest: nothing else tells whether it is whole."""
     with run.phase("verifying", bytes_total=point.stored_bytes), Group(run.host.cancelled) as group:
         try:
-            verify_archive(group, PointSource(group, store, point.name, manifest, run.progress.add), directory)
+            source = PointSource(group, store, point.name, manifest, run.progress.add)
+            database_class(dbms).verify(group, source, directory)
         except EnvSyncError as error:
             raise EnvSyncError(
                 f"verifying {store.url(point.objects[0])}", f"it is damaged ({error})", "Choose another point (--list)."

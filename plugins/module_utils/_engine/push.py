@@ -33,12 +33,15 @@ def plan(task: Task, host: Host) -> dict[str, Any]:
     with open_database(task, "") as database:
         identity = database.identity()
         facts = database.preflight_dump()
+    if facts.get("skip"):
+        return {"changed": False, "skipped": str(facts["skip"]), "point": "", "store": store.url(), "steps": []}
     point = point_name(task.timestamp or now(task.timezone), task.database)
     steps = [f"run {script} on {task.database} itself" for script in task.pre_dump_transformation_sql]
     steps.append(f"dump {task.database} from {identity.host} ({identity.dbms} {identity.version})")
     steps.append(f"store it as {store.url(point)}")
     return {
         "changed": True,
+        "skipped": "",
         "point": point,
         "store": store.url(),
         "steps": steps,
@@ -69,6 +72,8 @@ def push(task: Task, host: Host) -> dict[str, Any]:
         ):
             identity = database.identity()
             facts = database.preflight_dump()
+            if facts.get("skip"):
+                return _nothing_to_do(run, store, str(facts["skip"]))
             journal = Journal(run.state_dir, store.url(), key)
             sweep(store, task.database, journal, run)
             before = [point.name for point in catalogue.list_points(store, task.database)]
@@ -98,6 +103,12 @@ def push(task: Task, host: Host) -> dict[str, Any]:
             )
 
 
+def _nothing_to_do(run: Run, store: Store, reason: str) -> dict[str, Any]:
+    run.host.log("info", f"nothing to do: {reason}")
+    run.progress.finish("done", f"nothing to do: {reason}")
+    return result(run, changed=False, skipped=reason, point="", store=store.url())
+
+
 def _dump_and_store(
     task: Task, run: Run, database: Database, store: Store, point: str, identity: Identity, size: int
 ) -> Manifest:
@@ -106,19 +117,12 @@ def _dump_and_store(
         with run.phase("running the pre-dump SQL"), Group(run.host.cancelled) as group:
             database.prepare(scripts, group)
     with run.phase("dumping", bytes_total=size), Group(run.host.cancelled) as group:
-        sink = StoreSink(
-            group, store, point, task.compression, task.compression_level, _threads(task), run.progress.add
-        )
+        sink = StoreSink(group, store, point, task.compression, task.compression_level, run.progress.add)
         facts = database.dump(group, sink)
     with run.phase("writing the manifest"):
         manifest = _manifest(task, run, identity, point, facts, sink)
         store.put_bytes(manifest_name(point), manifest.to_json())
     return manifest
-
-
-def _threads(task: Task) -> int:
-    """One compressor for each table that is dumped at once; a single stream has all cores to itself."""
-    return 1 if task.format == "directory" else task.worker_count
 
 
 def _manifest(task: Task, run: Run, identity: Identity, point: str, facts: DumpFacts, sink: StoreSink) -> Manifest:

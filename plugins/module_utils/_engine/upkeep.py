@@ -10,18 +10,18 @@ from typing import Any
 
 from . import catalogue, locks
 from .catalogue import COMPLETE, INCOMPLETE, Point
-from .databases import verify_archive
+from .databases import database_class
 from .errors import EnvSyncError
 from .members import PointSource, VerifyingReader
 from .pipeline import Group
-from .point import manifest_name
+from .point import iso_utc, manifest_name
 from .progress import Host
 from .pull import manifest_of
 from .run import result, running, work_dir
 from .stores import Store, open_store
 from .task import Task
 
-#: an interrupted push that no journal here knows of may still be running on another host; after this many hours it isn't
+#: an interrupted push that no journal here knows of may be running on another host; after this many hours it isn't
 ABANDONED_HOURS = 48
 
 
@@ -32,7 +32,7 @@ def verify(task: Task, host: Host) -> dict[str, Any]:
         store.preflight(write=False)
         point = catalogue.choose(store, task.database, task.timestamp)
         run.progress.point(point.name)
-        manifest = manifest_of(store, point)
+        manifest = manifest_of(store, point, task.dbms)
         key = f"verify {store.url()} {task.database}"
         with (
             locks.hold(key, f"the verification of {task.database}", task.lock_wait, host.cancelled),
@@ -40,7 +40,8 @@ def verify(task: Task, host: Host) -> dict[str, Any]:
             run.phase("verifying", point.stored_bytes, len(manifest.members)),
             Group(host.cancelled) as group,
         ):
-            verify_archive(group, PointSource(group, store, point.name, manifest, run.progress.add), directory)
+            source = PointSource(group, store, point.name, manifest, run.progress.add)
+            database_class(manifest.dbms or task.dbms).verify(group, source, directory)
         run.progress.finish("done", f"{store.url(point.name)} is good")
         return result(
             run,
@@ -160,7 +161,7 @@ def sweep(task: Task, host: Host, dry_run: bool = False) -> dict[str, Any]:
     with running(task, host) as run:
         store = open_store(task)
         store.preflight(write=not dry_run)
-        limit = catalogue.iso_utc(run.started - ABANDONED_HOURS * 3600)
+        limit = iso_utc(run.started - ABANDONED_HOURS * 3600)
         doomed = [
             point
             for point in catalogue.list_points(store, task.database)

@@ -12,9 +12,20 @@ from collections.abc import Iterator
 from ..errors import EnvSyncError
 from ..task import Task
 from .base import Database
-from .postgresql import PostgreSQL, verify_archive
+from .postgresql import PostgreSQL
 
-__all__ = ["DATABASES", "Database", "open_database", "server_key", "verify_archive"]
+__all__ = ["DATABASES", "Database", "database_class", "open_database", "server_key"]
+
+
+#: what ``dbms`` can be
+DATABASES: dict[str, type[Database]] = {"postgresql": PostgreSQL}
+
+
+def database_class(dbms: str) -> type[Database]:
+    """Return the class that knows this DBMS."""
+    if dbms not in DATABASES:
+        raise EnvSyncError("opening the database", f"there is no dbms {dbms}", f"Known are {', '.join(DATABASES)}.")
+    return DATABASES[dbms]
 
 
 def server_key(task: Task) -> str:
@@ -28,26 +39,8 @@ def open_database(task: Task, work_dir: str) -> Iterator[Database]:
 
     :param work_dir: an empty directory for this run; may be empty where nothing but a plan is made.
     """
-    if task.dbms not in DATABASES:
-        raise EnvSyncError(
-            "opening the database", f"there is no dbms {task.dbms}", f"Known are {', '.join(DATABASES)}."
-        )
-    database = DATABASES[task.dbms](
-        connection=task.connection,
-        database=task.database,
-        work_dir=work_dir,
-        jobs=task.worker_count,
-        dump_format=task.format,
-        compression=task.compression,
-        compression_level=task.compression_level,
-        excluded_tables=task.excluded_tables,
-        analyze=task.analyze,
-    )
+    database = database_class(task.dbms).from_task(task, work_dir)
     try:
         yield database
     finally:
         database.close()
-
-
-#: what ``dbms`` can be
-DATABASES = {"postgresql": PostgreSQL}

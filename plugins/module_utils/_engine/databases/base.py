@@ -15,6 +15,7 @@ from typing import Any
 from ..manifest import Manifest
 from ..members import PointSource, StoreSink
 from ..pipeline import Group
+from ..task import Task
 
 
 @dataclass(frozen=True)
@@ -63,13 +64,35 @@ class Database(abc.ABC):
     #: the name in ``dbms``
     kind = ""
 
+    #: format and compression of what the original stored of this DBMS, in one object with no manifest
+    legacy = ("", "")
+
+    @classmethod
+    @abc.abstractmethod
+    def from_task(cls, task: Task, work_dir: str) -> Database:
+        """Return the task's database; nothing is connected yet.
+
+        :param work_dir: an empty directory of this run's own; may be empty where nothing but a plan is made.
+        """
+
+    @classmethod
+    @abc.abstractmethod
+    def verify(cls, group: Group, source: PointSource, work_dir: str) -> None:
+        """Have the DBMS's own tool (or its like) read all of a point, to nowhere; raise when it finds anything wrong.
+
+        Needs no server. Sizes and SHA-256 are compared by the source, as its members are read to their ends.
+        """
+
     @abc.abstractmethod
     def identity(self) -> Identity:
         """Return which server this is; raises when it cannot be reached."""
 
     @abc.abstractmethod
     def preflight_dump(self) -> Mapping[str, Any]:
-        """Check all that a dump needs, change nothing; return facts for the plan (``size_bytes``, ``tables``...)."""
+        """Check all that a dump needs, change nothing; return facts for the plan (``size_bytes``, ``tables``...).
+
+        ``skip`` among them says why there is rightly nothing to do here (a replica set's secondary member).
+        """
 
     @abc.abstractmethod
     def prepare(self, scripts: Sequence[str], group: Group) -> None:

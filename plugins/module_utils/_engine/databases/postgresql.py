@@ -21,7 +21,7 @@ from ..pipeline import Group, Stage, StageReader
 from ..point import LEGACY_SUFFIX, SINGLE_SUFFIX
 from ..sanitise import run_sql_file
 from ..stores.base import BLOCK, Reader
-from ..task import Connection
+from ..task import Connection, Task
 from . import pg_archive, pg_swap
 from .base import Database, DumpFacts, Identity, Plan
 from .pg_client import Programs, Server, conninfo, environment, find_programs, literal, quote
@@ -46,6 +46,7 @@ class PostgreSQL(Database):
     """
 
     kind = "postgresql"
+    legacy = ("custom", "none")  # a custom-format archive, despite its suffix
 
     def __init__(
         self,
@@ -79,6 +80,20 @@ class PostgreSQL(Database):
         self._live: pg_swap.Properties | None = None
         self._restored = 0
 
+    @classmethod
+    def from_task(cls, task: Task, work_dir: str) -> PostgreSQL:
+        return cls(
+            connection=task.connection,
+            database=task.database,
+            work_dir=work_dir,
+            jobs=task.worker_count,
+            dump_format=task.format,
+            compression=task.compression,
+            compression_level=task.compression_level,
+            excluded_tables=task.excluded_tables,
+            analyze=task.analyze,
+        )
+
     # -- both ways ---------------------------------------------------------------------------------------------------
 
     def identity(self) -> Identity:
@@ -105,6 +120,34 @@ class PostgreSQL(Database):
             yield
         finally:
             connection.close()
+
+    @classmethod
+    def verify(cls, group: Group, source: PointSource, work_dir: str) -> None:
+        """Have ``pg_restore`` read all of a point, to nowhere: to list an archive does not tell a whole one from half."""
+        manifest = source.manifest
+        doing = f"verifying {manifest.timestamp}-{manifest.database}"
+        programs = find_programs(int(manifest.details.get("server_version_num", 0)), doing)
+        argv = [programs.path("pg_restore"), "-f", "/dev/null"]
+        if manifest.format == "directory":
+            directory = os.path.join(work_dir, "verify")
+            os.mkdir(directory, 0o700)
+            reader = source.open("/toc.dat")
+            try:
+                toc = pg_archive.Toc.read(reader)
+                while reader.read(BLOCK):
+                    pass
+            finally:
+                reader.close()
+            with open(os.path.join(directory, "toc.dat"), "wb") as stream:
+                stream.write(toc.to_bytes())
+            feeder = Feeder(group, source, directory, list(toc.data_members()))
+            feeder.prepare()
+            feeder.run(group.run([*argv, directory], doing, guarded=True))
+        else:
+            reader = source.open(next(iter(source.names())))
+            stage = group.run(argv, doing, stdin=subprocess.PIPE)
+            group.start(_send_archive, group, b"", reader, stage)
+            group.wait()
 
     # -- push --------------------------------------------------------------------------------------------------------
 
@@ -156,7 +199,7 @@ class PostgreSQL(Database):
         argv += ["-Fc", level, "-d", conninfo(self._database)]
         stage = group.run(argv, doing, stdout=subprocess.PIPE, env=self._environment)
         name = LEGACY_SUFFIX if packed else SINGLE_SUFFIX
-        group.start(sink.member, name, StageReader(stage), facts.details["size_bytes"], packed=packed)
+        group.start(sink.member, name, StageReader(stage), facts.details["size_bytes"], packed, self._jobs)
         group.wait()
 
     def _dump_facts(self, connection: Any, doing: str, excluded: Sequence[tuple[str, str]]) -> DumpFacts:
@@ -569,37 +612,6 @@ class PostgreSQL(Database):
         self._server.query(
             f"DROP DATABASE IF EXISTS {quote(name)}{force}", doing=f"dropping {name} on {self._server.name}"
         )
-
-
-def verify_archive(group: Group, source: PointSource, work_dir: str) -> None:
-    """Have ``pg_restore`` read all of a point, to nowhere; raise when it finds anything wrong.
-
-    This is what tells a whole archive from half of one: listing it does not.
-    """
-    manifest = source.manifest
-    doing = f"verifying {manifest.timestamp}-{manifest.database}"
-    programs = find_programs(int(manifest.details.get("server_version_num", 0)), doing)
-    argv = [programs.path("pg_restore"), "-f", "/dev/null"]
-    if manifest.format == "directory":
-        directory = os.path.join(work_dir, "verify")
-        os.mkdir(directory, 0o700)
-        reader = source.open("/toc.dat")
-        try:
-            toc = pg_archive.Toc.read(reader)
-            while reader.read(BLOCK):
-                pass
-        finally:
-            reader.close()
-        with open(os.path.join(directory, "toc.dat"), "wb") as stream:
-            stream.write(toc.to_bytes())
-        feeder = Feeder(group, source, directory, list(toc.data_members()))
-        feeder.prepare()
-        feeder.run(group.run([*argv, directory], doing, guarded=True))
-    else:
-        reader = source.open(next(iter(source.names())))
-        stage = group.run(argv, doing, stdin=subprocess.PIPE)
-        group.start(_send_archive, group, b"", reader, stage)
-        group.wait()
 
 
 def _send_archive(group: Group, head: bytes, rest: Reader, stage: Stage) -> None:
