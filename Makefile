@@ -1,0 +1,50 @@
+# The two commands that matter are `make demo` and `make test`. Both install what they need and leave nothing running.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/pytest
+
+.PHONY: help demo test test-unit test-integration lint bench build venv clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1	\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+demo: ## the main job in front of your eyes: production pushed, staging pulled, sanitised (STORE=directory or s3)
+	@tests/install demo
+	@$(MAKE) --no-print-directory venv
+	@$(BIN)/python -m demo.run
+
+test: ## everything: checks, unit tests, integration tests on real servers
+	@tests/install
+	@$(MAKE) --no-print-directory venv
+	@$(PYTEST) -n 2 --dist loadgroup tests
+
+test-unit: venv ## unit tests only (seconds)
+	@$(PYTEST) -q tests/unit
+
+test-integration: venv ## integration tests only
+	@$(PYTEST) -n 2 --dist loadgroup tests/integration
+
+lint: venv ## ruff, mypy, sanity, ansible-lint, documentation, changelog, build
+	@$(PYTEST) -q tests/checks
+
+bench: venv ## measure beside what users would pick instead
+	@$(BIN)/python -m benchmarks.run
+
+build: venv ## build the collection's archive into the current directory
+	@$(BIN)/ansible-galaxy collection build --force
+
+venv: $(VENV)/.ready ## the Python environment, with the host's command in .venv/bin/govuk_env_sync
+
+$(VENV)/.ready: tests/requirements.txt Makefile
+	@echo "making $(VENV) from tests/requirements.txt (ansible-core, boto3, psycopg2, pytest and the linters)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --quiet --disable-pip-version-check install --requirement tests/requirements.txt
+	@printf '#!/bin/sh\nexec env PYTHONPATH="%s" "%s" -m _engine "$$@"\n' \
+		"$(CURDIR)/plugins/module_utils" "$(CURDIR)/$(BIN)/python" > $(BIN)/govuk_env_sync
+	@chmod 755 $(BIN)/govuk_env_sync
+	@touch $@
+
+clean: ## remove what the targets above made in the checkout
+	@rm -rf $(VENV) .cache tests/output govuk-env_sync-*.tar.gz

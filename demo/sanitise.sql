@@ -1,0 +1,9 @@
+-- What staging may not see. Runs on the scratch database, in one transaction, before anybody can connect to it.
+UPDATE customers
+   SET name = 'Customer ' || id,
+       email = 'customer' || id || '@staging.invalid',
+       phone = NULL,
+       address = jsonb_build_object('city', address -> 'city'),
+       password_hash = '';
+UPDATE orders SET note = NULL WHERE note IS NOT NULL;
+TRUNCATE audit;
