@@ -165,7 +165,7 @@ class Bench:
     def measure(self, ways: dict[str, Callable[[], None]]) -> dict[str, float]:
         """Return the median seconds of each way; the rounds alternate, so that all meet the same weather."""
         took: dict[str, list[float]] = {name: [] for name in ways}
-        for _ in range(self.rounds):
+        for _unused in range(self.rounds):
             for name, run in ways.items():
                 began = time.monotonic()
                 run()

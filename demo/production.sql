@@ -40,7 +40,7 @@ CREATE TABLE orders_2025 PARTITION OF orders FOR VALUES FROM ('2025-01-01') TO (
 CREATE TABLE orders_other PARTITION OF orders DEFAULT;
 
 INSERT INTO orders (customer_id, state, total_pence, note, ordered_on)
-SELECT 1 + (g * 7919) % 60000,
+SELECT 1 + (g::bigint * 7919) % 60000,
        (ARRAY['new','paid','sent','returned'])[1 + g % 4]::order_state,
        (g * 31) % 20000,
        CASE WHEN g % 20 = 0 THEN 'call ' || (g % 60000) || ' first, ' || md5(g::text) END,

@@ -30,6 +30,12 @@ from tests.servers.postgresql import PostgresServer
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "demo"
 DATABASE = "shop"
+LAST_MONTH = """
+CREATE TABLE customers (id bigint, email text);
+INSERT INTO customers SELECT g, 'customer' || g || '@staging.invalid' FROM generate_series(1, 50000) g;
+CREATE TABLE orders (id bigint, note text);
+INSERT INTO orders (id) SELECT generate_series(1, 200000);
+"""
 TABLES = ("customers", "orders", "audit")
 
 
@@ -57,17 +63,15 @@ def show(stack: contextlib.ExitStack, store: str) -> int:
     say("starting two PostgreSQL servers, production and staging")
     production = stack.enter_context(PostgresServer("production"))
     staging = stack.enter_context(PostgresServer("staging"))
-    task, environment = open_store(stack, store, folder)
+    store_keys, environment = open_store(stack, store, folder)
     say("filling production's database: customers, orders, an audit trail")
     production.create_database(DATABASE, (DEMO / "production.sql").read_text(encoding="utf-8"))
     say("staging has last month's copy, and an application that uses it")
-    staging.create_database(
-        DATABASE, "CREATE TABLE customers (id bigint, email text); CREATE TABLE orders (id bigint, note text);"
-    )
+    staging.create_database(DATABASE, LAST_MONTH)
     before = look(staging)
-    say(f"pushing and pulling with ansible-playbook, through a store: {task['url']} ({store})")
+    say(f"pushing and pulling with ansible-playbook, through a store: {store_keys['url']} ({store})")
     print()
-    run_playbook(folder, production, staging, task, environment)
+    run_playbook(folder, production, staging, store_keys, environment)
     report(folder, look(production), before, look(staging), time.monotonic() - began)
     return 0
 
@@ -76,17 +80,21 @@ def open_store(stack: contextlib.ExitStack, store: str, folder: Path) -> tuple[d
     """Return the task's store keys, and the environment that the modules find credentials in."""
     if store == "directory":
         (folder / "store").mkdir()
-        return {"storagebackend": "directory", "url": str(folder / "store"), "path": "postgresql"}, {}
+        return {"storagebackend": "directory", "url": str(folder / "store")}, {}
     say("starting an S3 server (OpenStack Swift; the first time it is installed, which takes a minute)")
     server = stack.enter_context(SwiftS3())
     server.create_bucket("env-sync-demo")
-    keys = {"storagebackend": "s3", "url": "env-sync-demo", "path": "postgresql", "endpoint_url": server.endpoint}
+    keys = {"storagebackend": "s3", "url": "env-sync-demo", "endpoint_url": server.endpoint}
     keys.update(region=server.region, addressing_style="path")
     return keys, {"AWS_ACCESS_KEY_ID": server.access_key, "AWS_SECRET_ACCESS_KEY": server.secret_key}
 
 
 def run_playbook(
-    folder: Path, production: PostgresServer, staging: PostgresServer, task: dict[str, Any], environment: dict[str, str]
+    folder: Path,
+    production: PostgresServer,
+    staging: PostgresServer,
+    store: dict[str, Any],
+    environment: dict[str, str],
 ) -> None:
     collections = folder / "collections" / "ansible_collections" / "govuk"
     collections.mkdir(parents=True)
@@ -95,16 +103,7 @@ def run_playbook(
         name: {
             "ansible_connection": "local",
             "ansible_python_interpreter": sys.executable,
-            "demo_task": {
-                **task,
-                "dbms": "postgresql",
-                "database": DATABASE,
-                "database_hostname": server.host,
-                "database_port": server.port,
-                "login_user": server.superuser,
-                "temppath": str(folder / "temp"),
-                "state_dir": str(folder / "state"),
-            },
+            "demo_server": {"host": server.host, "port": server.port, "user": server.superuser},
         }
         for name, server in (("production", production), ("staging", staging))
     }
@@ -114,11 +113,7 @@ def run_playbook(
             {
                 "all": {
                     "hosts": hosts,
-                    "vars": {
-                        "demo_environment": environment,
-                        "demo_report": str(folder),
-                        "demo_sanitise": str(DEMO / "sanitise.sql"),
-                    },
+                    "vars": {"demo_environment": environment, "demo_folder": str(folder), "demo_store": store},
                 }
             }
         ),

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers import Unavailable
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -47,8 +49,6 @@ def _state_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
 @pytest.hookimpl(hookwrapper=True)
 def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object]) -> Iterator[None]:
     """A server that can't be had skips its tests, saying why; where everything is required, it fails them."""
-    from tests.servers import Unavailable
-
     outcome = yield
     error = outcome.excinfo[1] if outcome.excinfo else None  # type: ignore[attr-defined]
     if isinstance(error, Unavailable):

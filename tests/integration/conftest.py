@@ -14,6 +14,7 @@ from typing import Any, Callable
 import pytest
 
 from tests.servers.postgresql import PostgresServer
+from tests.servers.s3 import SwiftS3
 
 
 @pytest.fixture(scope="session")
@@ -66,3 +67,19 @@ def task_values(production: PostgresServer, staging: PostgresServer, tmp_path: P
         }
 
     return values
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[SwiftS3]:
+    """An S3 server that checks signatures."""
+    with SwiftS3() as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(s3_server: SwiftS3) -> Iterator[str]:
+    """An empty bucket; removed afterwards with all that is in it."""
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    s3_server.create_bucket(name)
+    yield name
+    s3_server.delete_bucket(name)

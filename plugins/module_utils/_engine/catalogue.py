@@ -67,10 +67,10 @@ def list_points(store: Store, database: str = "", details: bool = False) -> list
             objects.setdefault((name.timestamp, name.database), []).append(
                 (name.role, found.name, found.size, found.modified)
             )
-    with_manifests = {key[1] for key, found in objects.items() if any(role == "manifest" for role, *_ in found)}
+    with_manifests = {key[1] for key, found in objects.items() if any(role == "manifest" for role, *_unused in found)}
     points = []
     for (timestamp, of_database), parts in sorted(objects.items()):
-        roles = {role for role, *_ in parts}
+        roles = {role for role, *_unused in parts}
         if "manifest" in roles:
             state = COMPLETE
         elif roles == {"legacy"} and of_database not in with_manifests:
@@ -83,7 +83,7 @@ def list_points(store: Store, database: str = "", details: bool = False) -> list
             state=state,
             stored_bytes=sum(size for role, _name, size, _modified in parts if role != "manifest"),
             objects=tuple(object_name for _role, object_name, _size, _modified in parts),
-            finished=iso_utc(max(modified for *_, modified in parts)),
+            finished=iso_utc(max(modified for *_unused, modified in parts)),
         )
         points.append(with_manifest(store, point) if details and state == COMPLETE else point)
     return points

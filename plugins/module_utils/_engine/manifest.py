@@ -9,6 +9,7 @@ The format is JSON, ``manifest_version`` 1; docs/manifest.md describes every key
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -73,7 +74,9 @@ class Manifest:
 
     def to_json(self) -> bytes:
         """Return the bytes that are stored."""
-        return json.dumps(self.to_dict(), indent=1, sort_keys=False, ensure_ascii=False).encode() + b"\n"
+        data = self.to_dict()
+        data["checksum"] = _checksum(data)
+        return json.dumps(data, indent=1, sort_keys=False, ensure_ascii=False).encode() + b"\n"
 
     @classmethod
     def from_json(cls, data: bytes, where: str) -> Manifest:
@@ -92,6 +95,8 @@ class Manifest:
                 raise EnvSyncError(
                     doing, f"it is of version {version}, this program reads version {VERSION}", "Upgrade env_sync here."
                 )
+            if "checksum" in values and values.pop("checksum") != _checksum({"manifest_version": version, **values}):
+                raise ValueError("its checksum is another")
             members = tuple(_member(item) for item in values.pop("members"))
             known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
             for name in ("tables", "extensions", "roles", "sanitised"):
@@ -99,10 +104,15 @@ class Manifest:
             return cls(members=members, **known)
         except EnvSyncError:
             raise
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise EnvSyncError(
                 doing, f"it is damaged ({type(error).__name__}: {error})", "Choose another point (--list shows them)."
             ) from error
+
+
+def _checksum(values: Mapping[str, Any]) -> str:
+    """Return the SHA-256 (hex) of the values, however their JSON is laid out: a changed byte is to be noticed."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _member(item: dict[str, Any]) -> Member:

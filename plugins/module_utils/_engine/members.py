@@ -209,6 +209,12 @@ class PointSource:
         self._progress = progress
         self.manifest = manifest
         self._members: dict[str, Member] = {}
+        if manifest.compression not in SUFFIXES:
+            raise EnvSyncError(
+                f"reading the point {store.url(point)}",
+                f"this program does not know the compression {manifest.compression}",
+                "Upgrade env_sync here.",
+            )
         suffix = SUFFIXES[manifest.compression]
         for member in manifest.members:
             name = member.name[len(point) :]

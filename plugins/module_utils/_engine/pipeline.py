@@ -12,6 +12,7 @@ exited with status zero: that is what :class:`StageReader` is for.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -34,30 +35,33 @@ CONSEQUENCE = 3.0
 
 # Reads until its standard input ends (which is when the process that held the other end is gone, by any cause), then
 # kills the process group named by its argument. Ended by its parent before that when all is well.
-_WATCHDOG = ("/bin/sh", "-c", 'read -r _; kill -KILL -- "-$1"', "env_sync-watchdog")
+_WATCHDOG = ("/bin/sh", "-c", 'read -r _; kill -s KILL -- "-$1"', "env_sync-watchdog")
 
 
 class Stage:
     """One running process of a group."""
 
-    def __init__(self, group: Group, argv: Sequence[str], popen: subprocess.Popen[bytes], doing: str) -> None:
+    def __init__(self, group: Group, argv: Sequence[str | bytes], popen: subprocess.Popen[bytes], doing: str) -> None:
         self.group = group
-        self.argv = tuple(argv)
+        self.argv = tuple(os.fsdecode(argument) for argument in argv)
         self.popen = popen
         self.doing = doing
         self.stopped = False
+        self.repeatable: Callable[[str], str] = str
         self._stderr: list[bytes] = []
         self._ended = threading.Event()
         self._watchdog: subprocess.Popen[bytes] | None = None
 
     @property
     def stdin(self) -> IO[bytes]:
-        assert self.popen.stdin is not None
+        if self.popen.stdin is None:
+            raise ValueError(f"{self.argv[0]} was not started with a pipe to write to")
         return self.popen.stdin
 
     @property
     def stdout(self) -> IO[bytes]:
-        assert self.popen.stdout is not None
+        if self.popen.stdout is None:
+            raise ValueError(f"{self.argv[0]} was not started with a pipe to read from")
         return self.popen.stdout
 
     @property
@@ -87,13 +91,13 @@ class Stage:
         """Return the error that this process's end amounts to."""
         status = self.popen.returncode
         how = f"ended by signal {-status}" if status < 0 else f"exit status {status}"
-        said = one_line(self.stderr_text)[-2000:]
+        said = one_line(self.repeatable(self.stderr_text))[-2000:]
         tool = os.path.basename(self.argv[0])
         return EnvSyncError(self.doing, f"{tool}: {how}" + (f": {said}" if said else ""))
 
     def signal(self, number: int) -> None:
         """Send a signal to the process and all that it started; ended processes are left alone."""
-        if not self._ended.is_set():
+        if self.popen.returncode is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.popen.pid, number)
 
@@ -123,12 +127,13 @@ class Stage:
             self._watchdog.wait()
             if self._watchdog.stdin is not None:
                 self._watchdog.stdin.close()
-        self._ended.set()
         if status != 0 and not self.stopped:
             # A tool that lost its reader is a consequence: the reader's own failure is about to be known.
             if status == -signal.SIGPIPE:
                 self.group.stopping.wait(CONSEQUENCE)
             self.group.fail(self.error())
+        # After the failure is known: who sees that all has ended must also see how.
+        self._ended.set()
 
 
 class StageReader:
@@ -189,7 +194,7 @@ class Group:
 
     def run(
         self,
-        argv: Sequence[str],
+        argv: Sequence[str | bytes],
         doing: str,
         stdin: Any = subprocess.DEVNULL,
         stdout: Any = subprocess.DEVNULL,
@@ -197,6 +202,7 @@ class Group:
         cwd: str | None = None,
         guarded: bool = False,
         checked: bool = True,
+        repeatable: Callable[[str], str] = str,
     ) -> Stage:
         """Start a process.
 
@@ -205,6 +211,7 @@ class Group:
         :param env: added to this process's environment.
         :param guarded: also end the process, and all it started, when this process dies by any cause, even SIGKILL;
             for tools that would not notice by themselves (those that write to files).
+        :param repeatable: given what the tool says on its standard error, returns what of it an error may repeat.
         :param checked: an exit status other than zero is a failure of the group; otherwise the caller looks at it.
         """
         self.check()
@@ -221,11 +228,13 @@ class Group:
                 start_new_session=True,
             )
         except OSError as error:
+            program = os.fsdecode(argv[0])
             raise EnvSyncError(
-                doing, f"{argv[0]} cannot be started: {error.strerror}", f"Install {os.path.basename(argv[0])}."
+                doing, f"{program} cannot be started: {error.strerror}", f"Install {os.path.basename(program)}."
             ) from error
         stage = Stage(self, argv, popen, doing)
         stage.stopped = not checked
+        stage.repeatable = repeatable
         if guarded:
             stage._watchdog = subprocess.Popen(
                 [*_WATCHDOG, str(popen.pid)],
@@ -234,7 +243,7 @@ class Group:
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )
-        follower = threading.Thread(target=stage._follow, daemon=True, name=f"follow {argv[0]}")
+        follower = threading.Thread(target=stage._follow, daemon=True, name=f"follow {stage.argv[0]}")
         with self._lock:
             self._stages.append(stage)
             self._followers.append(follower)
@@ -263,6 +272,9 @@ class Group:
 
     def fail(self, error: BaseException) -> None:
         """Record a failure (the first one counts) and stop everything."""
+        if isinstance(error, OSError):
+            place = f"{error.filename}: " if error.filename else ""
+            error = EnvSyncError("moving the data", f"{place}{error.strerror or error}", _hint(error))
         with self._lock:
             if self._failure is None:
                 self._failure = error
@@ -308,8 +320,7 @@ class Group:
         self.fail(error)
         self._stop_all()
         # What surfaces here is often only the consequence (a pipe that broke); the first failure is the cause.
-        assert self._failure is not None
-        if self._failure is not error:
+        if self._failure is not None and self._failure is not error:
             raise self._failure from error
 
     def _stop_all(self) -> None:
@@ -330,6 +341,12 @@ class Group:
             worker._thread.join(GRACE)
         for stage in stages:
             stage._ended.wait(GRACE)
+
+
+def _hint(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "Make room, or set temppath to a folder with more."
+    return ""
 
 
 def pump(read: Callable[[int], bytes], write: Callable[[bytes], Any], block: int = BLOCK) -> int:

@@ -23,7 +23,7 @@ LEGACY_SUFFIX = ".gz"
 #: the only member of a point of ours, before the compression's suffix
 SINGLE_SUFFIX = ".dump"
 
-_NAME = re.compile(r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})-(.+)\Z", re.DOTALL)
+_NAME = re.compile(r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})-(.+)\Z", re.DOTALL | re.ASCII)
 
 
 def encode(database: str) -> str:

@@ -39,6 +39,7 @@ class Snapshot:
     members_done: int = 0
     members_total: int = 0
     started: float = 0.0
+    phase_started: float = 0.0
     updated: float = 0.0
     message: str = ""
     pid: int = 0
@@ -46,8 +47,8 @@ class Snapshot:
 
     @property
     def rate(self) -> float:
-        """Bytes a second since the start of the run; 0.0 in its first moments."""
-        elapsed = self.updated - self.started
+        """Bytes a second since the start of the phase; 0.0 in its first moments."""
+        elapsed = self.updated - self.phase_started
         return self.bytes_done / elapsed if elapsed > 0.5 else 0.0
 
     @property
@@ -93,7 +94,13 @@ class Progress:
     def phase(self, name: str, bytes_total: int = 0, members_total: int = 0) -> None:
         """Enter a phase; counters start again."""
         self._change(
-            phase=name, bytes_done=0, bytes_total=bytes_total, members_done=0, members_total=members_total, at_once=True
+            phase=name,
+            phase_started=time.time(),
+            bytes_done=0,
+            bytes_total=bytes_total,
+            members_done=0,
+            members_total=members_total,
+            at_once=True,
         )
 
     def point(self, name: str) -> None:

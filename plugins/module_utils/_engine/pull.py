@@ -12,7 +12,7 @@ from . import catalogue, guards, locks
 from .catalogue import LEGACY, Point
 from .databases import Database, database_class, open_database, server_key
 from .databases.base import Plan
-from .errors import EnvSyncError
+from .errors import Cancelled, EnvSyncError
 from .manifest import Manifest, Member
 from .members import PointSource
 from .pipeline import Group
@@ -87,10 +87,12 @@ def pull(task: Task, host: Host) -> dict[str, Any]:
             try:
                 checked = _restore(task, run, database, store, point, manifest)
                 with run.phase("swapping"):
-                    swapped = database.swap(keep_old=task.old_database == "keep")
+                    swapped = dict(database.swap(keep_old=task.old_database == "keep"))
             except BaseException:
                 database.discard()
                 raise
+        for warning in swapped.pop("warnings", ()):
+            run.warn(warning)
         message = f"{task.database} is {point.name} since {swapped['name_away_seconds']} s"
         run.progress.finish("done", message)
         return result(
@@ -148,14 +150,16 @@ def _preflight(task: Task, manifest: Manifest, database: Database) -> Plan:
 
 def _verify_legacy(run: Run, dbms: str, store: Store, point: Point, manifest: Manifest, directory: str) -> None:
     """Read all of an object that has no manifest: nothing else tells whether it is whole."""
-    with run.phase("verifying", bytes_total=point.stored_bytes), Group(run.host.cancelled) as group:
-        try:
+    try:
+        with run.phase("verifying", bytes_total=point.stored_bytes), Group(run.host.cancelled) as group:
             source = PointSource(group, store, point.name, manifest, run.progress.add)
             database_class(dbms).verify(group, source, directory)
-        except EnvSyncError as error:
-            raise EnvSyncError(
-                f"verifying {store.url(point.objects[0])}", f"it is damaged ({error})", "Choose another point (--list)."
-            ) from error
+    except Cancelled:
+        raise
+    except EnvSyncError as error:
+        raise EnvSyncError(
+            f"verifying {store.url(point.objects[0])}", f"it is damaged ({error})", "Choose another point (--list)."
+        ) from error
 
 
 def _restore(

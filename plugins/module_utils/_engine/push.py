@@ -35,7 +35,7 @@ def plan(task: Task, host: Host) -> dict[str, Any]:
         facts = database.preflight_dump()
     if facts.get("skip"):
         return {"changed": False, "skipped": str(facts["skip"]), "point": "", "store": store.url(), "steps": []}
-    point = point_name(task.timestamp or now(task.timezone), task.database)
+    point = _new_point(task)
     steps = [f"run {script} on {task.database} itself" for script in task.pre_dump_transformation_sql]
     steps.append(f"dump {task.database} from {identity.host} ({identity.dbms} {identity.version})")
     steps.append(f"store it as {store.url(point)}")
@@ -77,7 +77,7 @@ def push(task: Task, host: Host) -> dict[str, Any]:
             journal = Journal(run.state_dir, store.url(), key)
             sweep(store, task.database, journal, run)
             before = [point.name for point in catalogue.list_points(store, task.database)]
-            point = point_name(task.timestamp or now(task.timezone), task.database)
+            point = _new_point(task)
             if point in before:
                 raise EnvSyncError(f"pushing {store.url(point)}", "there is such a point already", "Wait a second.")
             run.progress.point(point)
@@ -103,6 +103,12 @@ def push(task: Task, host: Host) -> dict[str, Any]:
             )
 
 
+def _new_point(task: Task) -> str:
+    """Return the name of the point to make; of a minute that was asked for, it is the first second."""
+    timestamp = task.timestamp or now(task.timezone)
+    return point_name(timestamp if len(timestamp) == len("YYYY-MM-DDTHH:MM:SS") else f"{timestamp}:00", task.database)
+
+
 def _nothing_to_do(run: Run, store: Store, reason: str) -> dict[str, Any]:
     run.host.log("info", f"nothing to do: {reason}")
     run.progress.finish("done", f"nothing to do: {reason}")
@@ -119,6 +125,8 @@ def _dump_and_store(
     with run.phase("dumping", bytes_total=size), Group(run.host.cancelled) as group:
         sink = StoreSink(group, store, point, task.compression, task.compression_level, run.progress.add)
         facts = database.dump(group, sink)
+    for warning in facts.warnings:
+        run.warn(warning)
     with run.phase("writing the manifest"):
         manifest = _manifest(task, run, identity, point, facts, sink)
         store.put_bytes(manifest_name(point), manifest.to_json())

@@ -10,6 +10,7 @@ Values arrive as strings (a config file, a command line) or as native types (a m
 
 from __future__ import annotations
 
+import datetime
 import os
 import re
 from collections.abc import Mapping
@@ -19,8 +20,8 @@ from typing import Any, Callable
 from .errors import EnvSyncError
 
 ACTIONS = ("push", "pull", "s3_sync")
-DBMS = ("postgresql",)
-STORES = ("s3", "directory")
+DBMS = ("postgresql", "files", "mongo", "documentdb")
+STORES = ("s3", "directory", "rsync")
 FORMATS = ("directory", "custom")
 COMPRESSIONS = ("zstd", "gzip", "none")
 TIMEZONES = ("utc", "local")
@@ -28,7 +29,7 @@ OLD_DATABASE = ("drop", "keep")
 ADDRESSING_STYLES = ("auto", "path", "virtual")
 ENCRYPTION_MODES = ("AES256", "aws:kms", "none")
 
-TIMESTAMP = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2})?\Z")
+TIMESTAMP = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:[0-5]\d)?\Z", re.ASCII)
 
 
 def _text(value: Any) -> str:
@@ -81,6 +82,10 @@ def _timestamp(value: Any) -> str:
     text = str(value).strip()
     if not TIMESTAMP.match(text):
         raise ValueError("must have the form YYYY-MM-DDTHH:MM or YYYY-MM-DDTHH:MM:SS")
+    try:
+        datetime.datetime.strptime(text[:16], "%Y-%m-%dT%H:%M")
+    except ValueError:
+        raise ValueError("must be a day and a time that exist") from None
     return text
 
 
@@ -88,8 +93,15 @@ def _path(value: Any) -> str:
     return os.path.expanduser(_text(value))
 
 
+def _absolute(value: Any) -> str:
+    text = _path(value)
+    if not os.path.isabs(text):
+        raise ValueError("must be an absolute path")
+    return text
+
+
 def _prefix(value: Any) -> str:
-    text = _text(value).strip("/")
+    text = _text(value).rstrip("/")
     if any(part in (".", "..") for part in text.split("/")):
         raise ValueError("must not contain . or .. as a folder")
     return text
@@ -133,6 +145,15 @@ class S3Options:
 
 
 @dataclass(frozen=True)
+class SshOptions:
+    """How to reach the host of an rsync store. Empty values are left to ssh's own configuration."""
+
+    ssh_port: int = 0
+    ssh_key_file: str = ""
+    ssh_known_hosts_file: str = ""
+
+
+@dataclass(frozen=True)
 class Task:
     """One push, pull or bucket sync. Build it with :meth:`from_mapping`.
 
@@ -146,6 +167,7 @@ class Task:
     dbms: str = ""
     storagebackend: str = ""
     database: str = ""
+    directory: str = ""
     connection: Connection = Connection()
     temppath: str = ""
     url: str = ""
@@ -155,6 +177,7 @@ class Task:
     pre_dump_transformation_sql: tuple[str, ...] = ()
     excluded_tables: tuple[str, ...] = ()
     s3: S3Options = S3Options()
+    ssh: SshOptions = SshOptions()
     format: str = "directory"
     compression: str = "zstd"
     compression_level: int = 0
@@ -198,6 +221,9 @@ class Task:
         given.pop("name", None)
         if not faults:
             faults = _missing(given)
+        if given.get("storagebackend") != "rsync" and "path" in given:
+            # Only an rsync store has a root of its own that a path could begin at.
+            given["path"] = given["path"].lstrip("/")
         local = given.pop("dest", "") or given.pop("src", "")
         if local:
             given.update(storagebackend="directory", url=local, path="")
@@ -215,10 +241,16 @@ class Task:
                 password=given.get("login_password", ""),
             ),
             s3=S3Options(**{f.name: given[f.name] for f in fields(S3Options) if f.name in given}),
+            ssh=SshOptions(**{f.name: given[f.name] for f in fields(SshOptions) if f.name in given}),
             transformation_sql=_scripts(given, "transformation_sql", conf_dir),
             pre_dump_transformation_sql=_scripts(given, "pre_dump_transformation_sql", conf_dir),
             **{key: given[key] for key in direct},
         )
+
+    @property
+    def tree(self) -> str:
+        """The directory tree of a task on files: ``directory``, or ``database``, where the original has it."""
+        return self.directory or self.database
 
     @property
     def title(self) -> str:
@@ -251,6 +283,8 @@ def _missing(given: Mapping[str, Any]) -> list[str]:
         local = given.get("dest") if action == "push" else given.get("src")
         if not local:
             needed += ["storagebackend", "url"]
+    if given.get("dbms") == "files" and "directory" not in given and not given.get("database", "/").startswith("/"):
+        needed.append("directory")  # the original has the path in database
     return [f"missing key {key}" for key in needed if key not in given]
 
 
@@ -261,6 +295,7 @@ KEYS: dict[str, Callable[[Any], Any]] = {
     "ensure": _choice("present", "disabled", "absent"),
     "hour": _text,
     "minute": _text,
+    "freshness": _number(60, 366 * 24 * 3600),
     "action": _choice(*ACTIONS),
     "dbms": _choice(*DBMS),
     "storagebackend": _choice(*STORES),
@@ -274,6 +309,7 @@ KEYS: dict[str, Callable[[Any], Any]] = {
     "pre_dump_transformation_sql_filename": _names,
     "pre_dump_transformation_sql_file": _names,
     "excluded_tables": _names,
+    "directory": _absolute,
     "source_bucket": _text,
     "destination_bucket": _text,
     "delete": _boolean,
@@ -299,6 +335,10 @@ KEYS: dict[str, Callable[[Any], Any]] = {
     "acl": _text,
     "storage_class": _text,
     "max_upload_parts": _number(2, 10000),
+    # ours: rsync
+    "ssh_port": _number(1, 65535),
+    "ssh_key_file": _path,
+    "ssh_known_hosts_file": _path,
     # ours: how
     "format": _choice(*FORMATS),
     "compression": _choice(*COMPRESSIONS),

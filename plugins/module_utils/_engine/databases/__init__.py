@@ -12,13 +12,21 @@ from collections.abc import Iterator
 from ..errors import EnvSyncError
 from ..task import Task
 from .base import Database
+from .documentdb import DocumentDB
+from .files import Files
+from .mongo import Mongo
 from .postgresql import PostgreSQL
 
 __all__ = ["DATABASES", "Database", "database_class", "open_database", "server_key"]
 
 
 #: what ``dbms`` can be
-DATABASES: dict[str, type[Database]] = {"postgresql": PostgreSQL}
+DATABASES: dict[str, type[Database]] = {
+    "documentdb": DocumentDB,
+    "files": Files,
+    "mongo": Mongo,
+    "postgresql": PostgreSQL,
+}
 
 
 def database_class(dbms: str) -> type[Database]:
@@ -30,7 +38,7 @@ def database_class(dbms: str) -> type[Database]:
 
 def server_key(task: Task) -> str:
     """Return what the lock on the task's database goes by: one push or pull of it at a time on a host."""
-    return f"{task.dbms} {task.connection.host} {task.connection.port} {task.database}"
+    return f"{task.dbms} {task.connection.host} {task.connection.port} {task.tree}"
 
 
 @contextlib.contextmanager

@@ -42,6 +42,7 @@ class DumpFacts:
     roles: list[str] = field(default_factory=list)
     client_version: str = ""
     peak_temporary_bytes: int = 0
+    warnings: list[str] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)
 
 
@@ -128,7 +129,7 @@ class Database(abc.ABC):
 
     @abc.abstractmethod
     def swap(self, keep_old: bool) -> Mapping[str, Any]:
-        """Give the scratch database the live name, atomically; return ``name_away_seconds`` and ``kept``."""
+        """Give the scratch database the live name, atomically; return ``name_away_seconds``, ``kept``, ``warnings``."""
 
     @abc.abstractmethod
     def discard(self) -> None:

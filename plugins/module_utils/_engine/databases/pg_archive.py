@@ -11,9 +11,11 @@ back byte for byte.
 
 from __future__ import annotations
 
+import codecs
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..errors import EnvSyncError
 
@@ -76,7 +78,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Toc:
-    """A table of contents. ``created`` is seconds, minutes, hours, day, month - 1, year - 1900, daylight saving."""
+    """A table of contents. ``created`` is seconds, minutes, hours, day, month - 1, year - 1900, daylight saving.
+
+    ``codec`` is Python's name for the encoding that the archive's texts have.
+    """
 
     version: tuple[int, int, int]
     int_size: int
@@ -88,6 +93,7 @@ class Toc:
     server_version: str | None
     dump_version: str | None
     entries: tuple[Entry, ...] = field(repr=False)
+    codec: str = "utf-8"
 
     @classmethod
     def read(cls, source: _Bytes) -> Toc:
@@ -113,17 +119,17 @@ class Toc:
         if form not in (CUSTOM, DIRECTORY):
             raise _damaged(f"format {form} is neither custom nor directory")
         compression = decoder.byte() if version >= (1, 15, 0) else decoder.integer()
-        created = tuple(decoder.integer() for _ in range(7))
+        created = tuple(decoder.integer() for _unused in range(7))
         names = (decoder.string(), decoder.string(), decoder.string())
         count = decoder.integer()
         if not 0 <= count <= _MOST_ENTRIES:
             raise _damaged(f"{count} entries")
-        entries = tuple(decoder.entry(version, form, off_size) for _ in range(count))
-        return cls(version, decoder.int_size, off_size, form, compression, created, *names, entries)
+        entries = tuple(decoder.entry(version, form, off_size) for _unused in range(count))
+        return cls(version, decoder.int_size, off_size, form, compression, created, *names, entries)._decoded()
 
     def to_bytes(self) -> bytes:
         """Return the encoding."""
-        encoder = _Encoder(self.int_size)
+        encoder = _Encoder(self.int_size, self.codec)
         encoder.raw(_MAGIC + bytes([*self.version, self.int_size, self.off_size, self.format]))
         if self.version >= (1, 15, 0):
             encoder.raw(bytes([self.compression]))
@@ -138,6 +144,28 @@ class Toc:
             encoder.entry(entry, self.version, self.format)
         return encoder.done()
 
+    def _decoded(self) -> Toc:
+        """Return the same with its texts read in the archive's own encoding, which it names in its first entry."""
+        statements = [tokens(entry.defn or "") for entry in self.entries if entry.desc == "ENCODING"]
+        codec = python_codec(statements[0][3].strip("'")) if statements and len(statements[0]) > 3 else self.codec
+        if codec == self.codec:
+            return self
+
+        def decoded(text: Any) -> Any:
+            if text is None or text.isascii():
+                return text
+            data = text.encode(self.codec, "surrogateescape")
+            other = data.decode(codec, "surrogateescape")
+            if other.encode(codec, "surrogateescape") != data:
+                raise UnicodeError
+            return other
+
+        try:
+            entries = tuple(replace(e, **{name: decoded(getattr(e, name)) for name in _TEXTS}) for e in self.entries)
+            return replace(self, dbname=decoded(self.dbname), entries=entries, codec=codec)
+        except UnicodeError:
+            return self  # what can't be written back as it was is left undecoded
+
     def data_members(self) -> dict[str, Entry]:
         """Return the data files of a directory archive (``3041.dat``, ``blobs.toc``) with their entries."""
         return {
@@ -145,6 +173,19 @@ class Toc:
             for entry in self.entries
             if self.format == DIRECTORY and entry.extra and entry.had_data
         }
+
+
+#: the fields of an entry that hold names or SQL
+_TEXTS = ("tag", "defn", "drop_stmt", "copy_stmt", "namespace", "tablespace", "owner")
+
+
+def python_codec(encoding: str) -> str:
+    """Return Python's name of a PostgreSQL encoding; UTF-8 for one that Python lacks or that is none (SQL_ASCII)."""
+    name = re.sub("^WIN", "cp", re.sub("^KOI8", "koi8_", encoding))
+    try:
+        return "utf-8" if encoding == "SQL_ASCII" else codecs.lookup(name).name
+    except LookupError:
+        return "utf-8"
 
 
 def _join(version: Sequence[int]) -> str:
@@ -216,8 +257,9 @@ class _Decoder:
 
 
 class _Encoder:
-    def __init__(self, int_size: int) -> None:
+    def __init__(self, int_size: int, codec: str) -> None:
         self._int_size = int_size
+        self._codec = codec
         self._parts: list[bytes] = []
 
     def raw(self, data: bytes) -> None:
@@ -230,7 +272,7 @@ class _Encoder:
         if text is None:
             self.integer(-1)
         else:
-            data = text.encode("utf-8", "surrogateescape")
+            data = text.encode(self._codec, "surrogateescape")
             self.integer(len(data))
             self._parts.append(data)
 
@@ -262,7 +304,7 @@ class _Encoder:
         return b"".join(self._parts)
 
 
-# -- fitting an archive to a server --------------------------------------------------------------------------------------
+# -- fitting an archive to a server ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -288,8 +330,8 @@ class Target:
 class Adapted:
     """An archive's table of contents, fitted to a server.
 
-    ``dump_ids`` are the entries to restore, in order (``pg_restore -L``). ``owners`` are objects as SQL names them, with
-    the role to give them to after the restore, for a user who can't do that on the way.
+    ``dump_ids`` are the entries to restore, in order (``pg_restore -L``). ``owners`` are objects as SQL names them,
+    with the role to give them to after the restore, for a user who can't do that on the way.
     """
 
     toc: Toc
@@ -313,22 +355,31 @@ def adapt(toc: Toc, target: Target) -> Adapted:
     dump_ids: list[int] = []
     owners: list[tuple[str, str]] = []
     left_out: dict[str, str] = {}
-    for entry in toc.entries:
+    for original in toc.entries:
+        entry = original
+        if _of_the_database(entry):
+            kept.append(entry)
+            continue
         reason = _reason_to_leave_out(entry, target) or _dependent_reason(entry, left_out)
+        statements: str | None = ""
         if not reason and entry.desc in ("ACL", "DEFAULT ACL"):
             statements = _fitting_statements(entry, target, notes)
-            if statements is None:
-                reason = "grants to roles that do not exist here"
-            else:
-                entry = replace(entry, defn=statements)
+            entry = replace(entry, defn=statements or "")
         if reason:
             notes.left_out(reason, entry)
             if entry.object_name:
                 left_out[_described(entry)] = reason
-        else:
+        elif statements is not None:
             dump_ids.append(entry.dump_id)
         kept.append(_fit_owner(_fit_tablespace(entry, target, notes), target, notes, owners if not reason else []))
     return Adapted(replace(toc, entries=tuple(kept)), tuple(dump_ids), notes.lines(), tuple(owners))
+
+
+def _of_the_database(entry: Entry) -> bool:
+    """Say whether the entry is about the database itself, not its contents: the one that is replaced has its own."""
+    if entry.desc in ("COMMENT", "ACL", "SECURITY LABEL"):
+        return entry.tag.startswith("DATABASE ")
+    return entry.desc in ("DATABASE", "DATABASE PROPERTIES")
 
 
 class _Notes:
@@ -409,9 +460,13 @@ def _reason_to_leave_out(entry: Entry, target: Target) -> str:
         return "security labels need a superuser"
     if entry.desc == "SCHEMA" and entry.tag == "public":
         return "schema public belongs to this server's administrator"
-    if entry.desc in ("COMMENT", "ACL") and entry.tag == "SCHEMA public":
-        if target.public_owner not in target.assumable and target.public_owner != "pg_database_owner":
-            return "schema public belongs to this server's administrator"
+    if (
+        entry.desc in ("COMMENT", "ACL")
+        and entry.tag == "SCHEMA public"
+        and target.public_owner not in target.assumable
+        and target.public_owner != "pg_database_owner"
+    ):
+        return "schema public belongs to this server's administrator"
     if entry.desc == "DEFAULT ACL" and entry.owner and entry.owner not in target.assumable:
         return "default privileges of roles that this user is no member of"
     return ""

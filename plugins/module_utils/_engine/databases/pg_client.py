@@ -12,7 +12,7 @@ import os
 import re
 import subprocess
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Callable
 
 from ..errors import EnvSyncError, MissingLibrary
 from ..task import Connection
@@ -30,6 +30,15 @@ _BINARY_DIRS = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin")
 
 #: the database for control statements; every server has the second one
 _MAINTENANCE = ("postgres", "template1")
+
+#: limits that an operator sets for applications; what is done here takes as long as it takes
+_NO_LIMITS = (
+    "statement_timeout",
+    "lock_timeout",
+    "idle_in_transaction_session_timeout",
+    "idle_session_timeout",
+    "transaction_timeout",
+)
 
 
 def environment(connection: Connection) -> dict[str, str]:
@@ -63,6 +72,51 @@ def literal(text: str) -> str:
     return f"'{escaped}'"
 
 
+def name_pattern(pattern: str, doing: str) -> Callable[[str, str], bool]:
+    """Return what tells whether a schema and a table match ``pattern``, as ``pg_dump`` and ``psql`` read patterns.
+
+    ``*`` and ``?`` stand for any characters, a dot ends the schema's name, what is not in double quotes is lower case;
+    other characters are a regular expression's. (PostgreSQL manual, psql, "Patterns".) A name that stands there in its
+    own capitals, with no quotes, is understood too.
+    """
+    parts, quoted, position = [""], False, 0
+    while position < len(pattern):
+        character = pattern[position]
+        if character == '"':
+            if quoted and pattern[position + 1 : position + 2] == '"':
+                parts[-1] += '"'
+                position += 1
+            else:
+                quoted = not quoted
+        elif quoted or character == "$":
+            parts[-1] += re.escape(character)
+        elif character == ".":
+            parts.append("")
+        else:
+            parts[-1] += {"*": ".*", "?": "."}.get(character, character.lower())
+        position += 1
+    try:
+        table = re.compile(parts[-1], re.DOTALL)
+        schema = re.compile(parts[-2] if len(parts) > 1 else ".*", re.DOTALL)
+    except re.error as error:
+        raise EnvSyncError(doing, f"{pattern} is no pattern for tables: {error}", "Correct it.") from error
+
+    def matches(of_schema: str, of_table: str) -> bool:
+        if pattern in (of_table, f"{of_schema}.{of_table}"):
+            return True
+        return bool(table.fullmatch(of_table) and schema.fullmatch(of_schema))
+
+    return matches
+
+
+class ServerError(EnvSyncError):
+    """The server refused a statement, or a connection; ``sqlstate`` is empty where it could not be reached."""
+
+    def __init__(self, doing: str, why: str, hint: str, sqlstate: str) -> None:
+        super().__init__(doing, why, hint)
+        self.sqlstate = sqlstate
+
+
 class Server:
     """Control connections to one PostgreSQL server; opened when first needed."""
 
@@ -92,12 +146,22 @@ class Server:
                 dbname=database,
                 application_name="env_sync",
                 connect_timeout=int(os.environ.get("PGCONNECT_TIMEOUT", "10")),
+                # A control connection says nothing for as long as a restore takes; firewalls forget such ones.
+                keepalives_idle=60,
                 **{key: value for key, value in values.items() if value is not None},
             )
+            connection.set_session(autocommit=True)
+            connection.set_client_encoding("UTF8")
         except (psycopg2.Error, UnicodeError) as error:
             raise self._error(doing, error, database) from error
-        connection.set_session(autocommit=True)
-        connection.set_client_encoding("UTF8")
+        # Names are the catalogue's own, whatever search path the database or the role has.
+        self.query("SELECT set_config('search_path', 'pg_catalog', false)", (), doing, connection)
+        self.query(
+            "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = ANY (%s)",
+            (list(_NO_LIMITS),),
+            doing,
+            connection,
+        )
         return connection
 
     def control(self) -> Any:
@@ -128,7 +192,7 @@ class Server:
                 # Without parameters nothing is interpolated, so that a % in a name stays what it is.
                 cursor.execute(statement, tuple(parameters) if parameters else None)
                 return list(cursor.fetchall()) if cursor.description else []
-        except psycopg2.Error as error:
+        except (psycopg2.Error, UnicodeError) as error:
             raise self._error(doing or f"running a statement on {self.name}", error) from error
 
     def close(self) -> None:
@@ -139,7 +203,7 @@ class Server:
 
     def _error(self, doing: str, error: Exception, database: str = "") -> EnvSyncError:
         why = str(error).strip() or type(error).__name__
-        return EnvSyncError(doing, why, _hint(why, database))
+        return ServerError(doing, why, _hint(why, database), getattr(error, "pgcode", None) or "")
 
 
 def _hint(why: str, database: str) -> str:
@@ -152,6 +216,18 @@ def _hint(why: str, database: str) -> str:
     if "permission denied" in why or "must be owner" in why or "must be superuser" in why:
         return "Give the role of login_user the right that is missing."
     return ""
+
+
+#: lines in which the server quotes rows, and where the next line of pg_dump's or pg_restore's own begins
+_QUOTES_ROWS = re.compile(r"^(DETAIL|CONTEXT):.*?(?=^(?:pg_\w+: |HINT:|Command was:)|\Z)", re.M | re.S)
+
+#: an error in a row's data, whose text may quote a value of it
+_ROW_ERROR = re.compile(r"(COPY failed for table .*?): [^:\s]+: .*$", re.M)
+
+
+def without_values(said: str) -> str:
+    """Return what ``pg_dump`` or ``pg_restore`` said, without what quotes values of rows."""
+    return _ROW_ERROR.sub(r"\1 (the server's message is withheld, as it may quote data)", _QUOTES_ROWS.sub("", said))
 
 
 class Programs:
@@ -208,7 +284,7 @@ def _installed() -> list[Programs]:
     # The PATH comes first: an operator who puts a client there means it. Debian's wrappers in /usr/bin choose a version
     # by rules of their own, so they count only where nothing else is found.
     on_path = [folder for folder in os.environ.get("PATH", "").split(os.pathsep) if folder not in ("/usr/bin", "/bin")]
-    found = []
+    found: list[Programs] = []
     for folder in [*on_path, *folders, "/usr/bin"]:
         if os.access(os.path.join(folder, "pg_dump"), os.X_OK) and os.access(
             os.path.join(folder, "pg_restore"), os.X_OK
@@ -221,7 +297,9 @@ def _installed() -> list[Programs]:
 
 def _version(program: str) -> tuple[int, int] | None:
     try:
-        said = subprocess.run([program, "--version"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=10)
+        said = subprocess.run(
+            [program, "--version"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=10, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     match = re.search(r"(\d+)(?:\.(\d+))?", said.stdout.decode("utf-8", "replace"))

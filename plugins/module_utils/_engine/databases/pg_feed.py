@@ -17,6 +17,7 @@ import os
 import tarfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import IO, cast
 
 from ..errors import EnvSyncError
@@ -31,10 +32,20 @@ SMALL_TOTAL = 32 * 1024 * 1024
 #: how many small members are fetched at once: each is little data and a round trip
 _FETCHERS = 8
 
-#: how many large objects' pipes are made ahead of the one being fed
-_AHEAD = 64
+#: so many small large objects are written as files between two pipes, up to so many bytes
+_BATCH = 256
+_BATCH_BYTES = 4 * 1024 * 1024
 
 _TICK = 0.002
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Large objects that are files now, the pipe that is read after them, and what comes after that."""
+
+    files: list[str]
+    pipe: tuple[tarfile.TarInfo, Reader] | None
+    rest: Iterator[tuple[tarfile.TarInfo, Reader]]
 
 
 class Feeder:
@@ -49,6 +60,7 @@ class Feeder:
         self._source = source
         self._directory = directory
         self._pipes: dict[str, int] = {}
+        self._restored = False
         self._large_objects: list[str] = [name for name in files if name.endswith(".toc")]
         self._small: list[str] = []
         room = SMALL_TOTAL
@@ -63,15 +75,14 @@ class Feeder:
     def prepare(self) -> None:
         """Write the small members, and make the pipes for the others."""
         with ThreadPoolExecutor(_FETCHERS) as pool:
-            for _ in pool.map(self._fetch, self._small + self._large_objects):
+            for _unused in pool.map(self._fetch, self._small + self._large_objects):
                 self._group.check()
         for name in self._pipes:
             os.mkfifo(self._path(name), 0o600)
         if len(self._large_objects) == 1:
             order = self._object_order(self._large_objects[0])
-            for name in order[:_AHEAD]:
-                os.mkfifo(self._path(name), 0o600)
-            self._group.start(self._feed_large_objects, order)
+            batch = self._next_batch(self._in_order(self._packed_objects(), order))
+            self._group.start(self._feed_large_objects, batch)
         elif self._large_objects:
             # Newer archives hold several lists, read by several workers in an order of their own.
             self._unpack_large_objects()
@@ -87,6 +98,7 @@ class Feeder:
                 self._group.start(self._source.send, f"/{name}", descriptor)
             self._group.sleep(0.0 if opened else _TICK)
         restore.wait()
+        self._restored = True
         self._group.wait()
         if waiting:
             raise EnvSyncError("restoring", f"pg_restore did not read {len(waiting)} members ({waiting[0]}...)")
@@ -100,10 +112,19 @@ class Feeder:
     def _fetch(self, name: str) -> None:
         reader = self._source.open(f"/{name}")
         try:
-            with open(os.open(self._path(name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-                _copy(reader, stream)
+            self._write(name, reader)
         finally:
             reader.close()
+
+    def _write(self, name: str, reader: Reader) -> None:
+        path = self._path(name)
+        try:
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+                _copy(reader, stream)
+        except OSError as error:
+            raise EnvSyncError(
+                f"writing {path}", str(error.strerror), "Make room, or set temppath to a folder with more."
+            ) from error
 
     def _try_open(self, name: str) -> Iterator[int]:
         """Yield a descriptor when somebody has opened the pipe for reading."""
@@ -115,36 +136,60 @@ class Feeder:
         with open(self._path(list_name), encoding="ascii") as stream:
             return [line.split()[1] for line in stream if line.strip()]
 
-    def _feed_large_objects(self, order: list[str]) -> None:
-        made = min(_AHEAD, len(order))
-        position = -1
-        for position, (info, data) in enumerate(self._packed_objects()):
-            if position >= len(order) or info.name != order[position]:
-                raise EnvSyncError("restoring the large objects", f"{info.name} is not where the list has it")
-            while made < min(position + _AHEAD, len(order)):
-                os.mkfifo(self._path(order[made]), 0o600)
-                made += 1
+    def _feed_large_objects(self, batch: _Batch) -> None:
+        """Have each pipe read, and meanwhile write the files that are read after it, up to the next pipe."""
+        while batch.pipe is not None:
+            info, data = batch.pipe
             path = self._path(info.name)
             with open(self._wait_open(path), "wb") as stream:
-                # Unlinked before the end, so that its reader's next object can't be taken for this one's.
-                os.unlink(path)
+                # They are read one after the other: what comes before the pipe has been read now. The pipe itself goes
+                # before its end, so that its reader's next object can't be taken for this one's.
+                for name in [*batch.files, info.name]:
+                    os.unlink(self._path(name))
                 _copy(data, stream)
-        if position + 1 != len(order):
+                batch = self._next_batch(batch.rest)
+
+    def _next_batch(self, objects: Iterator[tuple[tarfile.TarInfo, Reader]]) -> _Batch:
+        """Write the next few small objects as files, and make a pipe for the one after them."""
+        files: list[str] = []
+        room = _BATCH_BYTES
+        for info, data in objects:
+            if info.size > room or len(files) >= _BATCH:
+                os.mkfifo(self._path(info.name), 0o600)
+                return _Batch(files, (info, data), objects)
+            self._write(info.name, data)
+            files.append(info.name)
+            room -= info.size
+        return _Batch(files, None, objects)
+
+    def _in_order(
+        self, objects: Iterator[tuple[tarfile.TarInfo, Reader]], order: Sequence[str]
+    ) -> Iterator[tuple[tarfile.TarInfo, Reader]]:
+        """Pass the objects on; raise unless they are those of the list, in its order."""
+        position = 0
+        for position, (info, data) in enumerate(objects, start=1):
+            if position > len(order) or info.name != order[position - 1]:
+                raise EnvSyncError("restoring the large objects", f"{info.name} is not where the list has it")
+            yield info, data
+        if position != len(order):
             raise EnvSyncError(
-                "restoring the large objects", f"the point has {position + 1} of the {len(order)} that it lists"
+                "restoring the large objects", f"the point has {position} of the {len(order)} that it lists"
             )
 
     def _wait_open(self, path: str) -> int:
+        pause = _TICK / 20
         while True:
             descriptor = open_if_read(path)
             if descriptor is not None:
                 return descriptor
-            self._group.sleep(_TICK)
+            if self._restored:
+                raise EnvSyncError("restoring the large objects", f"pg_restore did not read {os.path.basename(path)}")
+            self._group.sleep(pause)
+            pause = min(pause * 1.5, _TICK)
 
     def _unpack_large_objects(self) -> None:
         for info, data in self._packed_objects():
-            with open(os.open(self._path(info.name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-                _copy(data, stream)
+            self._write(info.name, data)
 
     def _packed_objects(self) -> Iterator[tuple[tarfile.TarInfo, Reader]]:
         reader = self._source.open("/blobs.tar")

@@ -11,6 +11,7 @@ becomes too much (a slow store), ``pg_dump`` is stopped (SIGSTOP) until it has b
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import queue
@@ -34,6 +35,7 @@ PUNCH_STEP = 8 * 1024 * 1024
 BACKLOG = 48 * 1024 * 1024
 
 _TICK = 0.01
+_PAGE = 4096
 _FALLOC_FL_KEEP_SIZE = 1
 _FALLOC_FL_PUNCH_HOLE = 2
 
@@ -56,7 +58,8 @@ class Follower:
         self._hint = raw_size_hint
         self._files: dict[str, _GrowingFile] = {}
         self._queue: queue.Queue[_GrowingFile | None] = queue.Queue()
-        self._workers = [group.start(self._work) for _ in range(workers)]
+        self._workers = [group.start(self._work) for _unused in range(workers)]
+        group.on_stop(self._dismiss)
         self._large_objects: _LargeObjects | None = None
         self._stopped = False
         self.peak = 0
@@ -74,8 +77,7 @@ class Follower:
         self._dump.wait()
         self._take_up()
         self._finish_all_but(set())
-        for _ in self._workers:
-            self._queue.put(None)
+        self._dismiss()
         while any(worker.alive() for worker in self._workers):
             self._bound_backlog()
             self._group.sleep(_TICK)
@@ -84,13 +86,19 @@ class Follower:
             self._join(self._large_objects.worker)
         self._sink.member("/toc.dat", _PlainFile(os.path.join(self._directory, "toc.dat")))
 
+    def _dismiss(self) -> None:
+        """Let every worker end after what it is at."""
+        for _unused in self._workers:
+            self._queue.put(None)
+
     def _join(self, worker: Worker) -> None:
         while worker.alive():
             self._group.sleep(_TICK)
         self._group.check()
 
     def _take_up(self) -> None:
-        """Begin to read every file that has appeared since the last time."""
+        """Begin to read every file that has appeared since the last time; forget those that are stored."""
+        self._files = {name: file for name, file in self._files.items() if not file.gone.is_set()}
         for name in sorted(os.listdir(self._directory)):
             if name in self._files or not _is_data(name):
                 continue
@@ -119,7 +127,8 @@ class Follower:
             if file is None:
                 return
             self._group.check()
-            self._sink.member(f"/{file.name}", file, self._hint)
+            with contextlib.closing(file):
+                self._sink.member(f"/{file.name}", file, self._hint)
             file.remove()
 
     def _open_files(self) -> set[str] | None:
@@ -142,12 +151,14 @@ class Follower:
         return names
 
     def _bound_backlog(self) -> None:
-        held = sum(file.held() for file in list(self._files.values()))
-        self.peak = max(self.peak, held)
-        if not self._stopped and held > BACKLOG:
+        """Stop the dump while more waits to be stored than is good; what waits for the dump itself does not count."""
+        files = self._files.values()
+        self.peak = max(self.peak, sum(file.held() for file in files))
+        waiting = sum(file.waiting() for file in files)
+        if not self._stopped and waiting > BACKLOG:
             self._dump.signal(signal.SIGSTOP)
             self._stopped = True
-        elif self._stopped and held < BACKLOG // 2:
+        elif self._stopped and waiting < BACKLOG // 2:
             self._dump.signal(signal.SIGCONT)
             self._stopped = False
 
@@ -163,27 +174,35 @@ def _children(pid: int) -> list[int]:
 
 
 class _GrowingFile:
-    """A file that another process appends to, as a reader whose end comes only when the writer has closed it."""
+    """A file that another process appends to, as a reader whose end comes only when the writer has closed it.
+
+    It is opened when it is first read: there may be more large objects than a process may have files open.
+    """
 
     def __init__(self, group: Group, path: str, name: str) -> None:
         self._group = group
         self._path = path
         self.name = name
         self.finished = threading.Event()
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        self.gone = threading.Event()
+        self._descriptor = -1
+        self._removing = False
         self._offset = 0
         self._punched = 0
-        self._removed = False
 
     def size(self) -> int:
-        return os.fstat(self._descriptor).st_size
+        return self._status().st_size
+
+    def _status(self) -> os.stat_result:
+        return os.stat(self._path) if self._descriptor < 0 else os.fstat(self._descriptor)
 
     def read(self, size: int) -> bytes:
-        size = max(size, READ_BLOCK)
+        if self._descriptor < 0:
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
         while True:
             finished = self.finished.is_set()
             available = self.size() - self._offset
-            if available >= size or finished:
+            if available >= min(size, READ_BLOCK) or finished:
                 break
             self.finished.wait(0.005)
             self._group.check()
@@ -194,26 +213,44 @@ class _GrowingFile:
         return block
 
     def close(self) -> None:
-        """The data is through; the file itself goes with :meth:`remove`, once it is stored."""
+        """Let go of the file; the file itself goes with :meth:`remove`, once it is stored."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def waiting(self) -> int:
+        """How much could be stored now, in bytes, and a page for the file itself.
+
+        A large object can be stored only when it is finished, as its size comes first; of a growing table, less than a
+        block is not read yet.
+        """
+        finished = self.finished.is_set()
+        if self._removing or (self.name.startswith("blob") and not finished):
+            return 0
+        try:
+            unread = self.size() - self._offset
+        except OSError:
+            return 0
+        return unread + _PAGE if finished or unread >= READ_BLOCK else 0
 
     def held(self) -> int:
         """How much disk the file takes, in bytes."""
-        if self._removed:
+        if self._removing:
             return 0
         try:
-            return os.fstat(self._descriptor).st_blocks * 512
+            return self._status().st_blocks * 512
         except OSError:
             return 0
 
     def remove(self) -> None:
-        if not self._removed:
-            self._removed = True
-            os.unlink(self._path)
-            os.close(self._descriptor)
+        self._removing = True
+        self.close()
+        os.unlink(self._path)
+        self.gone.set()
 
     def _punch(self) -> None:
         """Give back the space of what has been read; a file system that can't do it keeps the data until the end."""
-        length = (self._offset - self._punched) & ~4095
+        length = (self._offset - self._punched) & ~(_PAGE - 1)
         _punch_hole(self._descriptor, self._punched, length)
         self._punched += length
 
@@ -291,7 +328,8 @@ class _LargeObjects:
                     info = tarfile.TarInfo(file.name)
                     info.size = file.size()
                     info.mode = 0o600
-                    tar.addfile(info, cast(IO[bytes], _FileLike(file)))
+                    with contextlib.closing(file):
+                        tar.addfile(info, cast(IO[bytes], _FileLike(file)))
                     file.remove()
             self._writing.flush()
             self._complete = True
@@ -329,7 +367,7 @@ class _FileLike:
 
     def read(self, size: int = -1) -> bytes:
         while len(self._rest) < size:
-            block = self._file.read(size)
+            block = self._file.read(max(size, READ_BLOCK))
             if not block:
                 break
             self._rest += block
@@ -338,9 +376,5 @@ class _FileLike:
 
 
 def _read_all(file: _GrowingFile) -> bytes:
-    blocks: list[bytes] = []
-    while True:
-        block = file.read(READ_BLOCK)
-        if not block:
-            return b"".join(blocks)
-        blocks.append(block)
+    with contextlib.closing(file):
+        return b"".join(iter(lambda: file.read(READ_BLOCK), b""))

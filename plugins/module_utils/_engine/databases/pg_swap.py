@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import EnvSyncError
-from .pg_client import Server, literal, quote
+from .pg_client import Server, ServerError, literal, quote
+
+#: how the comments begin that tell our databases from others
+MARK = "env_sync: "
+KEPT = "kept as it was before the pull"
+DOOMED = "replaced by a pull, about to be dropped"
 
 #: PostgreSQL gives a rename five seconds to find the database without sessions; so many of these are tried
 SWAP_TRIES = 6
@@ -26,10 +31,12 @@ _CLOUD_ROLES = ("rdsadmin", "rdsrepladmin", "cloudsqladmin", "azuresu", "azure_s
 class Properties:
     """A database's own properties: what ``pg_dump`` without ``--create`` does not carry.
 
+    ``oid`` tells the database from another that has taken its name.
     ``acl`` is None for the default, else (grantee, privilege, grantable) with '' for PUBLIC; ``settings`` are
     (role, assignments) with '' for all roles.
     """
 
+    oid: int
     owner: str
     encoding: str
     collate: str
@@ -44,6 +51,10 @@ class Properties:
     settings: tuple[tuple[str, tuple[str, ...]], ...]
     comment: str
     size: int
+
+
+_OBJECT_IN_USE = "55006"
+_INSUFFICIENT_PRIVILEGE = "42501"
 
 
 def read_properties(server: Server, database: str) -> Properties | None:
@@ -88,6 +99,7 @@ def read_properties(server: Server, database: str) -> Properties | None:
         )
     )
     return Properties(
+        oid=oid,
         owner=owner,
         encoding=encoding,
         collate=collate,
@@ -120,7 +132,7 @@ def _version(server: Server) -> int:
 
 
 def carry_over(properties: Properties, database: str) -> list[str]:
-    """Return the statements that give ``database`` these properties: owner, grants, limit, settings, comment."""
+    """Return the statements that give ``database`` these properties: owner, grants, limit, comment."""
     name = quote(database)
     statements = [
         f"ALTER DATABASE {name} OWNER TO {quote(properties.owner)}",
@@ -138,6 +150,13 @@ def carry_over(properties: Properties, database: str) -> list[str]:
             option = " WITH GRANT OPTION" if grantable and grantee else ""
             to = quote(grantee) if grantee else "PUBLIC"
             statements.append(f"GRANT {privilege} ON DATABASE {name} TO {to}{option}")
+    return statements
+
+
+def settings_of(properties: Properties, database: str) -> list[str]:
+    """Return the statements that give ``database`` the old one's settings, for all roles and for single ones."""
+    name = quote(database)
+    statements = []
     for role, assignments in properties.settings:
         target = f"ALTER ROLE {quote(role)} IN DATABASE {name}" if role else f"ALTER DATABASE {name}"
         for assignment in assignments:
@@ -192,8 +211,10 @@ def _split_names(value: str) -> list[str]:
     return [name for name in names if name]
 
 
-def swap(server: Server, live: str, scratch: str, old: str, properties: Properties | None, keep_old: bool) -> float:
-    """Give ``scratch`` the name ``live``, and what was called ``live`` the name ``old``; return the seconds it took.
+def swap(
+    server: Server, live: str, scratch: str, old: str, properties: Properties | None, keep_old: bool
+) -> tuple[float, list[str]]:
+    """Give ``scratch`` the name ``live``, and what was called ``live`` the name ``old``.
 
     One transaction renames both. It takes the lock on the live database first: from then on new connections wait, and
     end with the error that the database was renamed, while a second connection ends the sessions that are there. As
@@ -201,56 +222,69 @@ def swap(server: Server, live: str, scratch: str, old: str, properties: Properti
     this process dies the server takes everything back.
 
     :param properties: what the live database has, for the new one to have too; None when there is no live database.
+    :returns: the seconds it took, and what could not be carried over.
     :raises EnvSyncError: some session could not be ended; the live database is as it was.
     """
     doing = f"swapping {live} in on {server.name}"
-    terminate(server, scratch)
+    terminate_by_name(server, scratch)
     if properties is None:
         statements = [
             f"ALTER DATABASE {quote(scratch)} RENAME TO {quote(live)}",
             f"GRANT CONNECT, TEMPORARY ON DATABASE {quote(live)} TO PUBLIC",
             f"COMMENT ON DATABASE {quote(live)} IS NULL",
         ]
-        return _transaction(server, statements, doing)
+        return _transaction(server, statements, (), doing)
     before = []
     if properties.is_template:
         before.append(f"ALTER DATABASE {quote(live)} IS_TEMPLATE false")
-    purpose = "kept as it was before the pull" if keep_old else "replaced by a pull, about to be dropped"
+    purpose = KEPT if keep_old else DOOMED
     after = [
         f"ALTER DATABASE {quote(scratch)} RENAME TO {quote(live)}",
         *carry_over(properties, live),
         f"ALTER DATABASE {quote(old)} ALLOW_CONNECTIONS false",
-        f"COMMENT ON DATABASE {quote(old)} IS {literal(f'env_sync: {live}, {purpose}')}",
+        f"COMMENT ON DATABASE {quote(old)} IS {literal(f'{MARK}{live}, {purpose}')}",
     ]
     rename = f"ALTER DATABASE {quote(live)} RENAME TO {quote(old)}"
-    last: EnvSyncError | None = None
-    for _ in range(SWAP_TRIES):
+    why = ""
+    for _unused in range(SWAP_TRIES):
         stop = threading.Event()
-        ending = threading.Thread(target=_keep_ending, args=(server, live, stop), daemon=True)
+        ending = threading.Thread(target=_keep_ending, args=(server, properties.oid, stop), daemon=True)
         ending.start()
         try:
-            return _transaction(server, [*before, rename, *after], doing)
-        except EnvSyncError as error:
-            if "being accessed by other users" not in error.why and "accessed by" not in error.why:
+            return _transaction(server, [*before, rename, *after], settings_of(properties, live), doing)
+        except ServerError as error:
+            if error.sqlstate != _OBJECT_IN_USE:
                 raise
-            last = error
+            why = error.why
         finally:
             stop.set()
             ending.join(10)
-    assert last is not None
     raise EnvSyncError(
         doing,
-        last.why,
-        f"Sessions on it could not be ended ({_sessions(server, live)}). The old database still serves.",
+        why,
+        f"Sessions on it could not be ended ({_sessions(server, properties.oid)}). The old database still serves.",
     )
 
 
-def _transaction(server: Server, statements: list[str], doing: str) -> float:
+def _transaction(
+    server: Server, statements: Sequence[str], attempts: Sequence[str], doing: str
+) -> tuple[float, list[str]]:
+    """Run the statements, and those of ``attempts`` that this role may run; return seconds, and what it may not."""
+    refused: list[str] = []
     started = time.monotonic()
     server.query("BEGIN", doing=doing)
     try:
         for statement in statements:
             server.query(statement, doing=doing)
+        for statement in attempts:
+            server.query("SAVEPOINT attempt", doing=doing)
+            try:
+                server.query(statement, doing=doing)
+            except ServerError as error:
+                if error.sqlstate != _INSUFFICIENT_PRIVILEGE:
+                    raise
+                server.query("ROLLBACK TO SAVEPOINT attempt", doing=doing)
+                refused.append(f"not carried over: {statement} ({error.why})")
         server.query("COMMIT", doing=doing)
     except BaseException:
         try:
@@ -258,18 +292,18 @@ def _transaction(server: Server, statements: list[str], doing: str) -> float:
         except EnvSyncError:
             server.close()  # the connection is gone, and the transaction with it
         raise
-    return time.monotonic() - started
+    return time.monotonic() - started, refused
 
 
-def _keep_ending(server: Server, database: str, stop: threading.Event) -> None:
-    """End the sessions on ``database`` again and again: some take a while, some were about to begin."""
+def _keep_ending(server: Server, oid: int, stop: threading.Event) -> None:
+    """End the sessions on a database again and again: some take a while, some were about to begin."""
     try:
         connection = server.another_control("ending sessions")
     except EnvSyncError:
         return  # the rename itself then says what is the matter
     try:
         while not stop.is_set():
-            terminate(server, database, connection)
+            terminate(server, oid, connection)
             stop.wait(0.02)
     except EnvSyncError:
         return
@@ -277,25 +311,34 @@ def _keep_ending(server: Server, database: str, stop: threading.Event) -> None:
         connection.close()
 
 
-def terminate(server: Server, database: str, connection: Any = None) -> None:
-    """End the sessions on ``database``, but for the cloud's own and those that this role may not end."""
+def terminate_by_name(server: Server, database: str) -> None:
+    """End the sessions on the database that has this name now."""
+    for (oid,) in server.query("SELECT oid FROM pg_database WHERE datname = %s", (database,)):
+        terminate(server, oid)
+
+
+def terminate(server: Server, oid: int, connection: Any = None) -> None:
+    """End the sessions on a database, but for the cloud's own and those that this role may not end.
+
+    The database goes by its OID, because its name may be another's a moment later.
+    """
     server.query(
         """SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a LEFT JOIN pg_roles r ON r.oid = a.usesysid
-            WHERE a.datname = %s AND a.pid <> pg_backend_pid() AND a.backend_type IS DISTINCT FROM 'autovacuum worker'
+            WHERE a.datid = %s AND a.pid <> pg_backend_pid() AND a.backend_type IS DISTINCT FROM 'autovacuum worker'
               AND (a.usename IS NULL OR NOT a.usename = ANY (%s))
               AND ((SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
                    OR (NOT r.rolsuper AND (pg_has_role(a.usesysid, 'MEMBER')
                                            OR pg_has_role('pg_signal_backend', 'MEMBER'))))""",
-        (database, list(_CLOUD_ROLES)),
-        f"ending the sessions on {database}",
+        (oid, list(_CLOUD_ROLES)),
+        "ending sessions",
         connection,
     )
 
 
-def _sessions(server: Server, database: str) -> str:
+def _sessions(server: Server, oid: int) -> str:
     rows = server.query(
-        "SELECT usename, application_name, count(*) FROM pg_stat_activity WHERE datname = %s GROUP BY 1, 2 LIMIT 5",
-        (database,),
+        "SELECT usename, application_name, count(*) FROM pg_stat_activity WHERE datid = %s GROUP BY 1, 2 LIMIT 5",
+        (oid,),
     )
     return ", ".join(f"{count} of {user} {application}".rstrip() for user, application, count in rows) or "none seen"
 

@@ -7,10 +7,10 @@
 from __future__ import annotations
 
 import contextlib
-import fnmatch
 import hashlib
 import os
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -24,14 +24,26 @@ from ..stores.base import BLOCK, Reader
 from ..task import Connection, Task
 from . import pg_archive, pg_swap
 from .base import Database, DumpFacts, Identity, Plan
-from .pg_client import Programs, Server, conninfo, environment, find_programs, literal, quote
+from .pg_client import (
+    Programs,
+    Server,
+    conninfo,
+    environment,
+    find_programs,
+    literal,
+    name_pattern,
+    quote,
+    without_values,
+)
 from .pg_feed import Feeder
 from .pg_follow import Follower
 
 #: the first bytes of a name of ours; what stands under such a name and carries our comment may be dropped
 SCRATCH_PREFIX = "env_sync_scratch_"
 OLD_PREFIX = "env_sync_old_"
-_MARK = "env_sync: "
+
+#: what a killed pull had the server do may go on for a moment, and holds the lock so long, in seconds
+_LOCK_PATIENCE = 10.0
 
 #: what every restoring session is told: its database is thrown away if the server crashes before the swap anyway
 _RESTORE_OPTIONS = "-c synchronous_commit=off -c statement_timeout=0 -c lock_timeout=0"
@@ -108,22 +120,28 @@ class PostgreSQL(Database):
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Hold the server's lock on pulls into this database, against another host; it dies with the connection."""
+        """Hold the server's lock on pulls into this database, against another host; it dies with the connection.
+
+        It is the control connection's: a killed pull has it until the last statement that it sent has ended.
+        """
         key = int.from_bytes(
             hashlib.sha256(b"env_sync pull " + self._database.encode()).digest()[:8], "big", signed=True
         )
         doing = f"locking {self._database} on {self._server.name}"
-        connection = self._server.another_control(doing)
-        try:
-            if not self._server.query("SELECT pg_try_advisory_lock(%s)", (key,), doing, connection)[0][0]:
+        deadline = time.monotonic() + _LOCK_PATIENCE
+        while not self._server.query("SELECT pg_try_advisory_lock(%s)", (key,), doing)[0][0]:
+            if time.monotonic() > deadline:
                 raise EnvSyncError(doing, "another host is pulling into it", "Wait for that pull to end.")
+            time.sleep(0.1)
+        try:
             yield
         finally:
-            connection.close()
+            with contextlib.suppress(EnvSyncError):
+                self._server.query("SELECT pg_advisory_unlock(%s)", (key,), doing)
 
     @classmethod
     def verify(cls, group: Group, source: PointSource, work_dir: str) -> None:
-        """Have ``pg_restore`` read all of a point, to nowhere: to list an archive does not tell a whole one from half."""
+        """Have ``pg_restore`` read all of a point, to nowhere: a list of its contents is had of half an archive too."""
         manifest = source.manifest
         doing = f"verifying {manifest.timestamp}-{manifest.database}"
         programs = find_programs(int(manifest.details.get("server_version_num", 0)), doing)
@@ -144,7 +162,7 @@ class PostgreSQL(Database):
             feeder.prepare()
             feeder.run(group.run([*argv, directory], doing, guarded=True))
         else:
-            reader = source.open(next(iter(source.names())))
+            reader = source.open(_only_member(source, doing))
             stage = group.run(argv, doing, stdin=subprocess.PIPE)
             group.start(_send_archive, group, b"", reader, stage)
             group.wait()
@@ -174,37 +192,49 @@ class PostgreSQL(Database):
             excluded = self._excluded_tables(connection, doing)
             facts = self._dump_facts(connection, doing, excluded)
         facts.client_version = f"pg_dump {programs.version_text}"
-        argv = [programs.path("pg_dump"), "--no-password"]
-        argv += [f"--exclude-table={quote(schema)}.{quote(table)}" for schema, table in excluded]
+        argv: list[str | bytes] = [programs.path("pg_dump"), "--no-password"]
+        # pg_dump takes a pattern to be in the encoding of its session, which is to be the database's.
+        codec = pg_archive.python_codec(str(facts.details["encoding"]))
+        argv += [f"--exclude-table={quote(schema)}.{quote(table)}".encode(codec) for schema, table in excluded]
         if self._format == "directory":
             facts.peak_temporary_bytes = self._dump_directory(group, sink, argv, doing, facts)
         else:
             self._dump_stream(group, sink, argv, doing, facts)
         return facts
 
-    def _dump_directory(self, group: Group, sink: StoreSink, argv: list[str], doing: str, facts: DumpFacts) -> int:
+    def _dump_directory(
+        self, group: Group, sink: StoreSink, argv: list[str | bytes], doing: str, facts: DumpFacts
+    ) -> int:
         directory = os.path.join(self._work_dir, "dump")
         os.mkdir(directory, 0o700)
         # -Z0 and --no-sync: compressing and syncing happen where the data is going, not on its way.
         argv += ["-Fd", f"-j{self._jobs}", "-Z0", "--no-sync", "-f", directory, "-d", conninfo(self._database)]
-        stage = group.run(argv, doing, env=self._environment, guarded=True)
+        stage = group.run(argv, doing, env=self._dump_environment(facts), guarded=True, repeatable=without_values)
         follower = Follower(group, stage, directory, sink, self._jobs + 2, facts.details["largest_table_bytes"] or None)
         follower.run()
         return follower.peak
 
-    def _dump_stream(self, group: Group, sink: StoreSink, argv: list[str], doing: str, facts: DumpFacts) -> None:
+    def _dump_stream(
+        self, group: Group, sink: StoreSink, argv: list[str | bytes], doing: str, facts: DumpFacts
+    ) -> None:
         # With gzip the archive compresses by itself: that is the one form that the original can read.
         packed = self._compression == "gzip"
         level = f"-Z{self._compression_level or 6}" if packed else "-Z0"
         argv += ["-Fc", level, "-d", conninfo(self._database)]
-        stage = group.run(argv, doing, stdout=subprocess.PIPE, env=self._environment)
+        stage = group.run(
+            argv, doing, stdout=subprocess.PIPE, env=self._dump_environment(facts), repeatable=without_values
+        )
         name = LEGACY_SUFFIX if packed else SINGLE_SUFFIX
         group.start(sink.member, name, StageReader(stage), facts.details["size_bytes"], packed, self._jobs)
         group.wait()
 
+    def _dump_environment(self, facts: DumpFacts) -> dict[str, str]:
+        return dict(self._environment, PGCLIENTENCODING=str(facts.details["encoding"]))
+
     def _dump_facts(self, connection: Any, doing: str, excluded: Sequence[tuple[str, str]]) -> DumpFacts:
         properties = pg_swap.read_properties(self._server, self._database)
-        assert properties is not None
+        if properties is None:
+            raise EnvSyncError(doing, f"the database {self._database} has just gone", "Who drops it?")
         ask = self._server.query
         facts = DumpFacts(format=self._format, jobs=self._jobs if self._format == "directory" else 1)
         facts.tables = [
@@ -262,32 +292,53 @@ class PostgreSQL(Database):
         }
         return facts
 
-    def _tables(self, connection: Any, doing: str) -> list[tuple[str, str]]:
+    def _tables(self, connection: Any, doing: str, kinds: str = "rpfm") -> list[tuple[str, str]]:
         rows = self._server.query(
             """SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-                WHERE c.relkind IN ('r', 'p', 'f', 'm') AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+                WHERE strpos(%s, c.relkind::text) > 0 AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
                 ORDER BY 1, 2""",
-            (),
+            (kinds,),
             doing,
             connection,
         )
         return [(str(schema), str(table)) for schema, table in rows]
 
     def _excluded_tables(self, connection: Any, doing: str) -> list[tuple[str, str]]:
-        """Return the tables that ``excluded_tables`` names; ``*`` and ``?`` stand for any characters."""
-        tables = self._tables(connection, doing)
-        excluded = []
+        """Return the tables (and views) that ``excluded_tables`` names, as ``pg_dump --exclude-table`` reads it.
+
+        A partitioned table stands for its partitions too: without it these could not be restored.
+        """
+        tables = self._tables(connection, doing, "rpfmvS")
+        excluded: list[tuple[str, str]] = []
         for pattern in self._excluded:
-            matching = [
-                (schema, table)
-                for schema, table in tables
-                if fnmatch.fnmatchcase(table, pattern) or fnmatch.fnmatchcase(f"{schema}.{table}", pattern)
-            ]
+            matches = name_pattern(pattern, doing)
+            matching = [table for table in tables if matches(*table)]
             if not matching:
                 # To go on would store what somebody asked to leave out.
                 raise EnvSyncError(doing, f"excluded_tables names {pattern}, and there is no such table", "Correct it.")
             excluded += [table for table in matching if table not in excluded]
+        excluded += [table for table in self._partitions(connection, excluded, doing) if table not in excluded]
         return excluded
+
+    def _partitions(self, connection: Any, tables: Sequence[tuple[str, str]], doing: str) -> list[tuple[str, str]]:
+        if not tables:
+            return []
+        rows = self._server.query(
+            """WITH RECURSIVE partition AS (
+                   SELECT c.oid, c.relnamespace, c.relname, true AS top FROM pg_class c
+                     JOIN pg_namespace n ON n.oid = c.relnamespace
+                    WHERE c.relkind = 'p' AND (n.nspname, c.relname) IN %s
+                   UNION ALL
+                   SELECT c.oid, c.relnamespace, c.relname, false FROM pg_class c
+                     JOIN pg_inherits i ON i.inhrelid = c.oid JOIN partition p ON p.oid = i.inhparent
+                    WHERE c.relispartition)
+               SELECT n.nspname, relname FROM partition JOIN pg_namespace n ON n.oid = relnamespace
+                WHERE NOT top ORDER BY 1, 2""",
+            (tuple(tables),),
+            doing,
+            connection,
+        )
+        return [(str(schema), str(table)) for schema, table in rows]
 
     # -- pull --------------------------------------------------------------------------------------------------------
 
@@ -305,13 +356,16 @@ class PostgreSQL(Database):
                 f"the role {may_create[0][1]} may not create databases",
                 "ALTER ROLE ... CREATEDB, as a superuser.",
             )
-        warnings = []
+        steps = [f"create the scratch database {self.scratch}", f"restore the point into it with {self._jobs} jobs"]
         if self._live is not None and not self._may_rename(self._live.owner):
             raise EnvSyncError(
                 doing,
                 f"the database belongs to {self._live.owner}, and this role is no member of that role",
                 f"GRANT {quote(self._live.owner)} TO the role of login_user, as a superuser.",
             )
+        for name in (self.scratch, self.old):
+            if self._exists(name) and not self._is_ours(name):
+                raise EnvSyncError(doing, f"there is a database {name} that is not env_sync's", "Rename or drop it.")
         if manifest:
             available = {
                 name for (name,) in self._server.query("SELECT name FROM pg_available_extensions", doing=doing)
@@ -326,12 +380,14 @@ class PostgreSQL(Database):
             known = {name for (name,) in self._server.query("SELECT rolname FROM pg_roles", doing=doing)}
             absent = [role for role in manifest.roles if role not in known]
             if absent:
-                warnings.append(
-                    f"these roles do not exist on {self._server.name}: {', '.join(absent)}; what they own will belong to "
-                    "the database's owner, what they were granted is left out"
+                steps.append(
+                    f"give what roles own that do not exist on {self._server.name} ({', '.join(absent)}) to the "
+                    "database's owner, and leave out what they were granted"
                 )
-        steps = [f"create the scratch database {self.scratch}", f"restore the point into it with {self._jobs} jobs"]
-        return Plan(self.scratch, pg_swap.describe(self._live) if self._live else None, tuple(steps), tuple(warnings))
+        return Plan(self.scratch, pg_swap.describe(self._live) if self._live else None, tuple(steps))
+
+    def _exists(self, name: str) -> bool:
+        return bool(self._server.query("SELECT 1 FROM pg_database WHERE datname = %s", (name,)))
 
     def _may_rename(self, owner: str) -> bool:
         rows = self._server.query(
@@ -342,16 +398,28 @@ class PostgreSQL(Database):
 
     def sweep(self) -> list[str]:
         """Drop the scratch database and a replaced one that a killed run left; they carry our comment."""
-        left = self._server.query(
-            """SELECT datname FROM pg_database WHERE datname IN (%s, %s)
-                  AND shobj_description(oid, 'pg_database') LIKE %s
-                  AND (datname = %s OR shobj_description(oid, 'pg_database') LIKE '%%about to be dropped')""",
-            (self.scratch, self.old, _MARK + "%", self.scratch),
+        left = [name for name in (self.scratch, self.old) if self._is_ours(name)]
+        if self.old in left and not self._comment(self.old).endswith(pg_swap.DOOMED):
+            left.remove(self.old)
+        for name in left:
+            self._drop(name)
+        return [f"database {name}" for name in left]
+
+    def _is_ours(self, name: str) -> bool:
+        """Say whether there is such a database, and it carries our comment or was about to get it."""
+        found = self._server.query(
+            """SELECT coalesce(shobj_description(oid, 'pg_database') LIKE %s, NOT datallowconn) FROM pg_database
+                WHERE datname = %s""",
+            (pg_swap.MARK + "%", name),
             f"looking for what an interrupted pull left on {self._server.name}",
         )
-        for (name,) in left:
-            self._drop(name)
-        return [f"database {name}" for (name,) in left]
+        return bool(found and found[0][0])
+
+    def _comment(self, name: str) -> str:
+        found = self._server.query(
+            "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s", (name,)
+        )
+        return str(found[0][0] or "") if found else ""
 
     def restore(self, group: Group, source: PointSource) -> Mapping[str, Any]:
         manifest = source.manifest
@@ -363,16 +431,17 @@ class PostgreSQL(Database):
 
     def _create_scratch(self, details: Mapping[str, Any], doing: str) -> None:
         """Create the scratch database: with the point's encoding and locale, and nobody else let in."""
-        if self._server.query("SELECT 1 FROM pg_database WHERE datname = %s", (self.scratch,)):
-            raise EnvSyncError(doing, f"there is a database {self.scratch} that is not ours", "Rename or drop it.")
         version = self._server.control().server_version
-        options = ["TEMPLATE template0", "ALLOW_CONNECTIONS true"]
+        # Nobody may connect before PUBLIC has lost the right to: such a session would see data not sanitised yet.
+        options = ["TEMPLATE template0", "ALLOW_CONNECTIONS false"]
         if details.get("encoding"):
             options.append(f"ENCODING {literal(details['encoding'])}")
             options.append(f"LC_COLLATE {literal(details['collate'])}")
             options.append(f"LC_CTYPE {literal(details['ctype'])}")
             if details.get("locale_provider") == "i" and version >= 150000:
                 options.append(f"LOCALE_PROVIDER icu ICU_LOCALE {literal(details['locale'])}")
+            elif details.get("locale_provider") == "b" and version >= 170000:
+                options.append(f"LOCALE_PROVIDER builtin BUILTIN_LOCALE {literal(details['locale'])}")
         elif self._live is not None:
             options.append(f"ENCODING {literal(self._live.encoding)}")
             options.append(f"LC_COLLATE {literal(self._live.collate)}")
@@ -380,11 +449,14 @@ class PostgreSQL(Database):
         if self._live is not None and self._live.tablespace != "pg_default":
             options.append(f"TABLESPACE {quote(self._live.tablespace)}")
         name = quote(self.scratch)
-        self._server.query(f"CREATE DATABASE {name} {' '.join(options)}", doing=doing)
-        # Nobody but its owner and superusers may look into data that is not sanitised yet.
-        self._server.query(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC", doing=doing)
-        comment = literal(f"{_MARK}scratch database of a pull of {self._database}")
-        self._server.query(f"COMMENT ON DATABASE {name} IS {comment}", doing=doing)
+        comment = literal(f"{pg_swap.MARK}scratch database of a pull of {self._database}")
+        for statement in (
+            f"CREATE DATABASE {name} {' '.join(options)}",
+            f"COMMENT ON DATABASE {name} IS {comment}",
+            f"REVOKE ALL ON DATABASE {name} FROM PUBLIC",
+            f"ALTER DATABASE {name} ALLOW_CONNECTIONS true",
+        ):
+            self._server.query(statement, doing=doing)
 
     def _restore_directory(self, group: Group, source: PointSource, doing: str) -> Mapping[str, Any]:
         directory = os.path.join(self._work_dir, "restore")
@@ -413,6 +485,7 @@ class PostgreSQL(Database):
             doing,
             env=self._restore_environment(),
             guarded=True,
+            repeatable=without_values,
         )
         feeder.run(restore)
         self._give_away(adapted.owners, doing)
@@ -420,8 +493,7 @@ class PostgreSQL(Database):
         return {"warnings": adapted.warnings}
 
     def _restore_stream(self, group: Group, source: PointSource, doing: str) -> Mapping[str, Any]:
-        name = next(iter(source.names()))
-        reader = source.open(name)
+        reader = source.open(_only_member(source, doing))
         toc = pg_archive.Toc.read(reader)
         adapted = self._adapt(toc, source.manifest, doing)
         restore = group.run(
@@ -430,6 +502,7 @@ class PostgreSQL(Database):
             stdin=subprocess.PIPE,
             env=self._restore_environment(),
             guarded=True,
+            repeatable=without_values,
         )
         group.start(_send_archive, group, adapted.toc.to_bytes(), reader, restore)
         group.wait()
@@ -570,27 +643,35 @@ class PostgreSQL(Database):
         if self._analyze:
             programs = self._programs(doing)
             argv = [programs.path("vacuumdb"), "--no-password", "--analyze-only", "--quiet", f"--jobs={self._jobs}"]
-            group.run([*argv, "-d", conninfo(self.scratch)], f"analysing {self.scratch}", env=self._environment).wait()
+            argv += ["-d", conninfo(self.scratch)]
+            group.run(argv, f"analysing {self.scratch}", env=self._restore_environment(), guarded=True).wait()
         size = self._server.query("SELECT pg_database_size(%s::name)", (self.scratch,), doing)[0][0]
         return {"tables": len(tables), "size_bytes": int(size)}
 
     def swap(self, keep_old: bool) -> Mapping[str, Any]:
         # Read again: an owner or a grant may have changed while the restore ran.
         live = pg_swap.read_properties(self._server, self._database)
-        if live is not None and self._server.query("SELECT 1 FROM pg_database WHERE datname = %s", (self.old,)):
+        if live is not None and self._is_ours(self.old):
             self._drop(self.old)
-        seconds = pg_swap.swap(self._server, self._database, self.scratch, self.old, live, keep_old)
-        kept = ""
-        if live is not None:
-            if keep_old:
-                kept = self.old
-            else:
-                self._drop(self.old)
-        return {"name_away_seconds": round(seconds, 3), "kept": kept}
+        seconds, warnings = pg_swap.swap(self._server, self._database, self.scratch, self.old, live, keep_old)
+        kept = self.old if live is not None else ""
+        if kept and not keep_old:
+            try:
+                self._drop(kept)
+                kept = ""
+            except EnvSyncError as error:
+                # The pull has succeeded: what could not be dropped is in nobody's way, and the next pull tries again.
+                warnings.append(f"the replaced database is still there as {kept}: {error}")
+        return {"name_away_seconds": round(seconds, 3), "kept": kept, "warnings": warnings}
 
     def discard(self) -> None:
-        with contextlib.suppress(EnvSyncError):
-            self._drop(self.scratch)
+        for _unused in range(2):
+            try:
+                if self._is_ours(self.scratch):
+                    self._drop(self.scratch)
+                return
+            except EnvSyncError:
+                self._server.close()  # a connection that broke; another one is made
 
     # -- helpers -----------------------------------------------------------------------------------------------------
 
@@ -608,7 +689,7 @@ class PostgreSQL(Database):
     def _drop(self, name: str) -> None:
         force = " WITH (FORCE)" if self._server.control().server_version >= 130000 else ""
         if not force:
-            pg_swap.terminate(self._server, name)
+            pg_swap.terminate_by_name(self._server, name)
         self._server.query(
             f"DROP DATABASE IF EXISTS {quote(name)}{force}", doing=f"dropping {name} on {self._server.name}"
         )
@@ -635,6 +716,13 @@ def _send_archive(group: Group, head: bytes, rest: Reader, stage: Stage) -> None
         rest.close()
         with contextlib.suppress(OSError):
             stage.stdin.close()
+
+
+def _only_member(source: PointSource, doing: str) -> str:
+    names = source.names()
+    if len(names) != 1:
+        raise EnvSyncError(doing, f"a point in one stream has {len(names)} members", "Choose another point (--list).")
+    return names[0]
 
 
 def _similar(server: Server, database: str) -> str:

@@ -10,6 +10,7 @@ from ..errors import EnvSyncError
 from ..task import Task
 from .base import Store
 from .directory import DirectoryStore
+from .s3 import S3Store
 
 __all__ = ["STORES", "Store", "open_store"]
 
@@ -18,8 +19,12 @@ def _directory(task: Task) -> Store:
     return DirectoryStore(task.url, task.path)
 
 
+def _s3(task: Task) -> Store:
+    return S3Store(task.url, task.path, task.s3, task.temppath)
+
+
 #: what ``storagebackend`` can be
-STORES = {"directory": _directory}
+STORES = {"directory": _directory, "s3": _s3}
 
 
 def open_store(task: Task) -> Store:

@@ -13,7 +13,9 @@ import fcntl
 import hashlib
 import os
 import secrets
+import stat
 from collections.abc import Iterable, Iterator
+from typing import Callable
 
 from ..errors import EnvSyncError
 from .base import BLOCK, Reader, Store, Stored, StoredObject
@@ -69,6 +71,8 @@ class DirectoryStore(Store):
             return None
         except OSError as error:
             raise self._error("looking at", name, error) from error
+        if not stat.S_ISREG(status.st_mode):
+            return None
         return StoredObject(name, status.st_size, status.st_mtime)
 
     def put(self, name: str, source: Reader, size_hint: int | None = None) -> Stored:
@@ -111,7 +115,7 @@ class DirectoryStore(Store):
 
     def open(self, name: str, size: int | None = None) -> Reader:
         try:
-            return _FileReader(self._path(name))
+            return _FileReader(self._path(name), lambda error: self._error("reading", name, error))
         except OSError as error:
             raise self._error("reading", name, error) from error
 
@@ -121,7 +125,7 @@ class DirectoryStore(Store):
             path = self._path(name)
             try:
                 os.unlink(path)
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 pass
             except OSError as error:
                 raise self._error("removing", name, error) from error
@@ -185,12 +189,16 @@ class DirectoryStore(Store):
 
 
 class _FileReader:
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, explain: Callable[[OSError], EnvSyncError]) -> None:
+        self._explain = explain
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
 
     def read(self, size: int) -> bytes:
-        return os.read(self._descriptor, size)
+        try:
+            return os.read(self._descriptor, size)
+        except OSError as error:
+            raise self._explain(error) from error
 
     def close(self) -> None:
         if self._descriptor >= 0:

@@ -1,0 +1,224 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this is not a public fragment: it is for this collection's own modules, and may change in any release.
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """The options that modules share; their specifications are in ``module_utils/_args.py``, under the same names."""
+
+    DECLARED = r"""
+options:
+  name:
+    description:
+      - What status files and messages call the task, usually its title in the inventory.
+      - The default is the action and the name of the database.
+    type: str
+  ensure:
+    description:
+      - Whether the task runs by itself on the host. It has no effect here.
+      - A task that is declared as V(absent) is refused.
+    type: str
+    choices:
+      - present
+      - disabled
+  hour:
+    description: When the task runs by itself on the host. It has no effect here.
+    type: str
+  minute:
+    description: When the task runs by itself on the host. It has no effect here.
+    type: str
+  freshness:
+    description: How old the task's last result may be, in seconds, before its check is critical. It has no effect here.
+    type: int
+notes:
+  - A task that is declared in inventory for the nightly runs can be given to the module as it stands.
+"""
+
+    DATABASE = r"""
+options:
+  dbms:
+    description: The kind of database server.
+    type: str
+    choices:
+      - postgresql
+      - files
+      - mongo
+      - documentdb
+    required: true
+  database:
+    description: The name of the database, or of a directory tree.
+    type: str
+    required: true
+  directory:
+    description: The absolute path of the directory tree, with O(dbms=files). It is O(database) unless given.
+    type: path
+"""
+
+    CONNECTION = r"""
+options:
+  database_hostname:
+    description:
+      - The database server, or for PostgreSQL the directory of its Unix socket.
+      - What of the connection is not given here comes from where the database's own client takes it. For PostgreSQL
+        that is libpq's environment variables, its service file and C(~/.pgpass).
+    type: str
+    aliases:
+      - login_host
+  database_port:
+    description: The port that the database server listens on.
+    type: int
+    aliases:
+      - login_port
+  login_user:
+    description: The role to log in as.
+    type: str
+  login_password:
+    description:
+      - The role's password.
+      - It is passed to the database's own tools in their environment, never on a command line.
+    type: str
+requirements:
+  - On the host that the module runs on, for PostgreSQL, the Python library psycopg2 2.8 or later.
+  - For PostgreSQL, C(pg_dump), C(pg_restore), C(psql) and C(vacuumdb) of at least the server's major version.
+"""
+
+    STORE = r"""
+options:
+  storagebackend:
+    description: The kind of store.
+    type: str
+    choices:
+      - s3
+      - directory
+      - rsync
+  url:
+    description:
+      - The bucket, or the base directory of a directory store, which must exist.
+      - For rsync, the host, or C(user@host).
+    type: str
+  path:
+    description: The prefix in the bucket, or the folder below the base directory, or the directory on the rsync host.
+    type: str
+  ssh_port:
+    description: The port of the ssh server of an rsync store.
+    type: int
+  ssh_key_file:
+    description: The file of the private key to reach an rsync store with. What ssh itself would take unless given.
+    type: path
+  ssh_known_hosts_file:
+    description: The file with the host key of an rsync store. What ssh itself would take unless given.
+    type: path
+  endpoint_url:
+    description: The URL of an S3 service other than AWS.
+    type: str
+    aliases:
+      - aws_endpoint_url
+      - s3_url
+  region:
+    description: The bucket's region.
+    type: str
+    aliases:
+      - aws_region
+  profile:
+    description:
+      - A profile of the AWS configuration files.
+      - Credentials that are not given here come from where the AWS command line takes them, be it environment
+        variables, configuration files or the role of the instance.
+    type: str
+    aliases:
+      - aws_profile
+  access_key:
+    description: The access key of an AWS user or of a compatible service.
+    type: str
+    aliases:
+      - aws_access_key_id
+      - aws_access_key
+  secret_key:
+    description: The secret that belongs to O(access_key).
+    type: str
+    aliases:
+      - aws_secret_access_key
+      - aws_secret_key
+  session_token:
+    description: The token of temporary credentials.
+    type: str
+    aliases:
+      - aws_session_token
+  validate_certs:
+    description: Whether the service's TLS certificate is checked.
+    type: bool
+    default: true
+  aws_ca_bundle:
+    description: A file with the certificates of the authorities to trust.
+    type: path
+  addressing_style:
+    description:
+      - Whether the bucket is named in the URL's path or in its host name. V(auto) leaves it to the AWS library.
+    type: str
+    choices:
+      - auto
+      - path
+      - virtual
+    default: auto
+  encryption_mode:
+    description: Encryption at rest for what is stored. Without it the bucket's own default applies.
+    type: str
+    choices:
+      - AES256
+      - aws:kms
+      - none
+  encryption_kms_key_id:
+    description: The key for O(encryption_mode=aws:kms).
+    type: str
+  acl:
+    description:
+      - The canned ACL for what is stored, for example V(bucket-owner-full-control) where another account owns the
+        bucket.
+      - Without it none is sent, which is what buckets with ACLs off need.
+    type: str
+  storage_class:
+    description: The storage class for what is stored.
+    type: str
+  max_upload_parts:
+    description: How many parts the service allows in one upload. AWS allows 10,000, some compatible services 1,000.
+    type: int
+    default: 10000
+requirements:
+  - For O(storagebackend=s3), the Python library boto3 on the host that the module runs on.
+"""
+
+    RUN = r"""
+options:
+  timestamp:
+    description:
+      - A point's timestamp, in the form C(YYYY-MM-DDTHH:MM:SS) or C(YYYY-MM-DDTHH:MM).
+      - Where a point is made, the default is the present, elsewhere the newest point.
+    type: str
+  temppath:
+    description:
+      - The folder for temporary files. It is made when it does not exist.
+      - The default is the system's folder for temporary files.
+    type: path
+  jobs:
+    description: How many tables or objects are worked on at once. V(0) means as many as there are processor cores.
+    type: int
+    default: 0
+  lock_wait:
+    description: How many seconds to wait for another run on the same database on this host, before failing.
+    type: int
+    default: 0
+"""
+
+    STATE = r"""
+options:
+  state_dir:
+    description:
+      - Where the statuses of runs are kept, and what a run needs to know of one before it that was killed.
+      - The default is C(/var/lib/govuk_env_sync) where the user may write to it, else C(govuk_env_sync) in the user's
+        C(~/.local/state).
+    type: path
+"""

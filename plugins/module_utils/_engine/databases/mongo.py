@@ -1,0 +1,421 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""MongoDB: ``mongodump`` and ``mongorestore`` for the data, pymongo for everything else.
+
+A pull restores into collections ``env_sync_scratch.<name>`` of the live database itself, because a rename is atomic
+only within one database. Who may read all of that database can read them until the swap, by these names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ..errors import EnvSyncError
+from ..manifest import Manifest
+from ..members import PointSource, StoreSink
+from ..pipeline import Group, Stage, StageReader
+from ..point import SINGLE_SUFFIX
+from ..stores.base import BLOCK
+from ..task import Task
+from . import mongo_tar
+from .base import Database, DumpFacts, Identity, Plan
+from .mongo_archive import TIMESERIES, VIEW, Archive, Collection
+from .mongo_client import Server, ServerError, program, program_version, uri_of, write_config
+from .mongo_lease import Lease
+from .mongo_script import check_script, run_script
+from .mongo_swap import MARK, OLD_PREFIX, SCRATCH_PREFIX, Swap, is_ours, is_system, put_back
+
+#: how long ``<database>.<collection>`` may be, in bytes, from MongoDB 4.4 on and before
+_LONGEST_NAME = 255
+_LONGEST_NAME_BEFORE_4_4 = 120
+
+#: more collections at once make mongorestore keep more of an archive in memory
+_MOST_AT_ONCE = 4
+
+#: what of an index's definition a restore has to give back, with the value that a missing key stands for
+_INDEX_FACTS = {"unique": False, "sparse": False, "expireAfterSeconds": None}
+
+
+class Mongo(Database):
+    """One database of one MongoDB server or replica set.
+
+    :param uri: a connection string with no database in it.
+    :param work_dir: an empty directory of this run's own.
+    :param jobs: how many collections to dump or restore at once.
+    :param scripts: the transformation scripts, to be checked before a restore begins.
+    """
+
+    kind = "mongo"
+    legacy = ("tar", "gzip")
+
+    def __init__(
+        self,
+        uri: str,
+        database: str,
+        work_dir: str,
+        jobs: int,
+        compression: str,
+        excluded: Sequence[str],
+        scripts: Sequence[str],
+    ) -> None:
+        self._server = Server(uri)
+        self._database = database
+        self._work_dir = work_dir
+        self._jobs = jobs
+        # <point>.gz, and not <point>.dump.gz, is how a single gzipped member is called.
+        self._member = "" if compression == "gzip" else SINGLE_SUFFIX
+        self._excluded = tuple(excluded)
+        self._scripts = tuple(scripts)
+        self._lease = Lease(self._server, database)
+        self._views: dict[str, Collection] = {}
+        self._spared: tuple[str, ...] = ()
+        self._swapping = False
+        self._before: list[str] = []
+
+    @classmethod
+    def from_task(cls, task: Task, work_dir: str) -> Mongo:
+        return cls(
+            uri=cls.uri(task),
+            database=task.database,
+            work_dir=work_dir,
+            jobs=min(task.worker_count, _MOST_AT_ONCE),
+            compression=task.compression,
+            excluded=task.excluded_tables,
+            scripts=task.transformation_sql,
+        )
+
+    @classmethod
+    def uri(cls, task: Task) -> str:
+        """Return the connection string: the task's keys, and ``MONGODB_URI`` for what they leave open."""
+        return uri_of(task.connection, os.environ.get("MONGODB_URI", ""), {})
+
+    # -- both ways ---------------------------------------------------------------------------------------------------
+
+    def identity(self) -> Identity:
+        doing = f"asking {self._server.name} who it is"
+        version = str(self._server.command("admin", {"buildInfo": 1}, doing)["version"])
+        return Identity(self.kind, self._server.system(doing), version, self._server.name)
+
+    def close(self) -> None:
+        self._server.close()
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        self._lease.take()
+        try:
+            yield
+        finally:
+            with contextlib.suppress(EnvSyncError):
+                self._lease.release(keep=bool(self._named(OLD_PREFIX, "looking for what was kept")))
+
+    @classmethod
+    def verify(cls, group: Group, source: PointSource, work_dir: str) -> None:
+        """Read the whole dump here: ``mongorestore --dryRun`` stops after the prelude."""
+        manifest = source.manifest
+        doing = f"verifying {manifest.timestamp}-{manifest.database}"
+        reader = source.open(next(iter(source.names())))
+        try:
+            if manifest.format == cls.legacy[0]:
+                mongo_tar.scan(reader, manifest.database, doing)
+                return
+            archive = Archive(reader, manifest.database, doing)
+            while archive.read(BLOCK):
+                group.check()
+            _compare_counts(manifest, archive.collections, doing)
+        finally:
+            reader.close()
+
+    # -- push --------------------------------------------------------------------------------------------------------
+
+    def preflight_dump(self) -> Mapping[str, Any]:
+        doing = f"preparing to dump {self._database} on {self._server.name}"
+        _check_database_name(self._database, doing)
+        if not self._server.hello(doing).get("isWritablePrimary"):
+            return {"skip": f"{self._server.name} is not the primary member of its replica set"}
+        live = self._live(doing)
+        if not live:
+            names = self._server.client(doing).list_database_names()
+            raise EnvSyncError(
+                doing, f"there is no database {self._database}", f"The server has {', '.join(names[:10])}."
+            )
+        for name in self._excluded:
+            if name not in live:
+                # To go on would store what somebody asked to leave out.
+                raise EnvSyncError(
+                    doing, f"excluded_tables names {name}, and there is no such collection", "Correct it."
+                )
+        program("mongodump", doing)
+        tables = sum(about.get("type") != VIEW for about in live.values()) - len(self._excluded)
+        return {"size_bytes": self._size(doing), "tables": tables, "jobs": self._jobs}
+
+    def prepare(self, scripts: Sequence[str], group: Group) -> None:
+        known = set(self._live(f"looking at {self._database}"))
+        for script in scripts:
+            run_script(script, self._server, self._database, "", known, group, self._work_dir)
+
+    def dump(self, group: Group, sink: StoreSink) -> DumpFacts:
+        """Dump all collections, each as it is when its turn comes: MongoDB has no snapshot of one database.
+
+        A database that is written to meanwhile may hold, in one collection, what another does not know yet.
+        """
+        doing = f"dumping {self._database} from {self._server.name}"
+        path = program("mongodump", doing)
+        argv = [path, "--config", write_config(self._work_dir, self._server.uri), f"--db={self._database}", "--archive"]
+        argv += [f"--numParallelCollections={self._jobs}"]
+        argv += [f"--excludeCollection={name}" for name in (*self._excluded, "system.profile", MARK)]
+        argv += [f"--excludeCollectionsWithPrefix={prefix}" for prefix in (SCRATCH_PREFIX, OLD_PREFIX)]
+        stage = group.run(argv, doing, stdout=subprocess.PIPE)
+        archive = Archive(StageReader(stage), self._database, doing)
+        size = self._size(doing)
+        group.start(sink.member, self._member, archive, size or None, threads=self._jobs)
+        group.wait()
+        if not archive.collections:
+            raise EnvSyncError(doing, "the dump holds no collection", "Check what this user may read.")
+        facts = DumpFacts(format="archive", jobs=self._jobs, client_version=program_version(path))
+        facts.tables = [_table(collection) for _name, collection in sorted(archive.collections.items())]
+        facts.details = {"size_bytes": size, "excluded_tables": list(self._excluded)}
+        return facts
+
+    # -- pull --------------------------------------------------------------------------------------------------------
+
+    def preflight_restore(self, manifest: Manifest | None) -> Plan:
+        doing = f"preparing to restore {self._database} on {self._server.name}"
+        _check_database_name(self._database, doing)
+        if not self._server.hello(doing).get("isWritablePrimary"):
+            raise EnvSyncError(
+                doing,
+                "it is not the primary member of its replica set",
+                "Pull on the member that is, or name them all.",
+            )
+        program("mongorestore", doing)
+        for script in self._scripts:
+            check_script(script, doing)
+        if manifest is not None:
+            self._check_collections({str(t["name"]): str(t.get("type")) for t in manifest.tables}, doing)
+        live = self._live(doing)
+        replaces = {"tables": len(live), "size_bytes": self._size(doing)} if live else None
+        scratch = f"{self._database}.{SCRATCH_PREFIX}*"
+        return Plan(scratch, replaces, (f"restore it into the collections {scratch} on {self._server.name}",))
+
+    def _check_collections(self, kinds: Mapping[str, str], doing: str) -> None:
+        """Raise when a collection cannot go by a scratch name, or not be renamed."""
+        version = self._server.command("admin", {"buildInfo": 1}, doing)["versionArray"]
+        longest = _LONGEST_NAME if list(version[:2]) >= [4, 4] else _LONGEST_NAME_BEFORE_4_4
+        for name, kind in kinds.items():
+            if kind == TIMESERIES:
+                raise EnvSyncError(
+                    doing,
+                    f"{name} is a time series, which MongoDB cannot rename, so it cannot be swapped in",
+                    "Leave it out of the push (excluded_tables), or restore the point by hand.",
+                )
+            if kind != VIEW and len(f"{self._database}.{SCRATCH_PREFIX}{name}".encode()) > longest:
+                raise EnvSyncError(
+                    doing,
+                    f"with {SCRATCH_PREFIX} before it, the name {name} is longer than this server allows",
+                    "Leave it out of the push (excluded_tables), or restore the point by hand.",
+                )
+
+    def sweep(self) -> list[str]:
+        doing = f"looking for what is left of a pull into {self._database}"
+        found = self._lease.found
+        left = self._named(SCRATCH_PREFIX, doing) + self._named(OLD_PREFIX, doing)
+        if left and not found:
+            raise EnvSyncError(
+                doing,
+                f"there are collections that carry our names ({left[0]}), and no mark {MARK} that they are ours",
+                "Drop or rename them.",
+            )
+        removed = []
+        if found.get("swapping"):
+            restored = put_back(self._server, self._database, found.get("before", ()), doing)
+            removed += [f"the swap of {name}, which has its old contents again" for name in restored]
+        doomed = self._named(SCRATCH_PREFIX, doing)
+        if not found.get("kept"):
+            doomed += self._named(OLD_PREFIX, doing)
+        self._drop(doomed, doing)
+        self._lease.note(swapping=False, kept=bool(found.get("kept")))
+        return removed + [f"collection {name}" for name in doomed]
+
+    def restore(self, group: Group, source: PointSource) -> Mapping[str, Any]:
+        manifest = source.manifest
+        doing = f"restoring {manifest.timestamp}-{manifest.database} into {self._database} on {self._server.name}"
+        argv = [program("mongorestore", doing), "--config", write_config(self._work_dir, self._server.uri)]
+        argv += ["--stopOnError", f"--numParallelCollections={self._jobs}"]
+        argv += [f"--nsInclude={manifest.database}.*", f"--nsFrom={manifest.database}.*"]
+        argv += [f"--nsTo={self._database}.{SCRATCH_PREFIX}*"]
+        reader = source.open(next(iter(source.names())))
+        if manifest.format == self.legacy[0]:
+            directory = os.path.join(self._work_dir, "legacy")
+            try:
+                collections = mongo_tar.scan(reader, manifest.database, doing, directory)
+            finally:
+                reader.close()
+            argv += self._left_out(manifest, collections, doing)
+            group.run([*argv, f"--dir={directory}"], doing, guarded=True).wait()
+        else:
+            archive = Archive(reader, manifest.database, doing)
+            head = archive.head(BLOCK)
+            collections = archive.collections
+            argv += self._left_out(manifest, collections, doing)
+            stage = group.run([*argv, "--archive"], doing, stdin=subprocess.PIPE, guarded=True)
+            group.start(_send, group, head, archive, stage)
+            group.wait()
+            _compare_counts(manifest, collections, doing)
+        self._views = {name: collection for name, collection in collections.items() if collection.kind == VIEW}
+        self._spared = tuple(manifest.details.get("excluded_tables", ()))
+        kept_out = [name for name in collections if is_system(name)]
+        self._prove({n: c for n, c in collections.items() if n not in self._views and n not in kept_out}, doing)
+        return {"warnings": [f"not restored: {name}, which is the server's own" for name in kept_out]}
+
+    def _left_out(self, manifest: Manifest, collections: Mapping[str, Collection], doing: str) -> list[str]:
+        """Return what has mongorestore leave out views, made after the swap, and the server's own collections."""
+        self._check_collections({name: collection.kind for name, collection in collections.items()}, doing)
+        names = [n for n, collection in collections.items() if collection.kind == VIEW or is_system(n)]
+        escaped = [name.replace("\\", "\\\\").replace("*", "\\*") for name in names]
+        return [f"--nsExclude={manifest.database}.{name}" for name in escaped]
+
+    def _prove(self, collections: Mapping[str, Collection], doing: str) -> None:
+        """Raise unless every collection is there with all its documents and indexes.
+
+        The exit status is not enough: without ``--stopOnError`` mongorestore exits 0 when documents failed.
+        """
+        there = self._server.collections(self._database, doing)
+        for name, collection in collections.items():
+            scratch = SCRATCH_PREFIX + name
+            if scratch not in there:
+                raise EnvSyncError(doing, f"collection {name} was not restored", "Look into the server's log.")
+            count = self._server.count(self._database, scratch, doing)
+            # The server itself takes out of a collection with such an index what has expired since the dump.
+            expires = any("expireAfterSeconds" in index for index in collection.indexes)
+            if count > collection.documents or (count < collection.documents and not expires):
+                why = f"collection {name} has {count} documents, the dump {collection.documents}"
+                raise EnvSyncError(doing, why, "Look into the server's log.")
+            wanted = {str(index["name"]): _index(index) for index in collection.indexes}
+            found = {str(i["name"]): _index(i) for i in self._server.indexes(self._database, scratch, doing)}
+            for index, definition in wanted.items():
+                if found.get(index) != definition:
+                    raise EnvSyncError(doing, f"index {index} of collection {name} is missing or another")
+
+    def sanitise(self, scripts: Sequence[str], group: Group) -> None:
+        """Run the scripts; one that fails half-way leaves scratch collections that the pull then throws away."""
+        known = {name[len(SCRATCH_PREFIX) :] for name in self._named(SCRATCH_PREFIX, f"looking at {self._database}")}
+        for script in scripts:
+            run_script(script, self._server, self._database, SCRATCH_PREFIX, known, group, self._work_dir)
+
+    def check(self, group: Group) -> Mapping[str, Any]:
+        doing = f"checking the scratch collections of {self._database}"
+        names = self._named(SCRATCH_PREFIX, doing)
+        if not names:
+            raise EnvSyncError(doing, "there are none", "Check the point, and what the transformation drops.")
+        return {"tables": len(names), "size_bytes": self._size(doing)}
+
+    def swap(self, keep_old: bool) -> Mapping[str, Any]:
+        """Swap collection by collection: each at once, but all of them not in one moment."""
+        doing = f"swapping {self._database} in on {self._server.name}"
+        exchange = Swap(self._server, self._database, keep_old)
+        exchange.drop_old()  # what an earlier pull kept
+        self._before = list(self._live(doing))
+        self._lease.note(swapping=True, before=self._before, kept=False)
+        self._swapping = True
+        exchange.run(self._views, self._spared)
+        self._lease.note(swapping=False, kept=keep_old)
+        self._swapping = False
+        if not keep_old:
+            exchange.drop_old()
+        kept = f"{self._database}.{OLD_PREFIX}*" if keep_old and self._before else ""
+        return {"name_away_seconds": round(exchange.away, 3), "kept": kept}
+
+    def discard(self) -> None:
+        doing = f"dropping the scratch collections of {self._database}"
+        with contextlib.suppress(EnvSyncError):
+            if self._swapping:
+                put_back(self._server, self._database, self._before, doing)
+                self._swapping = False
+                self._lease.note(swapping=False)
+            self._drop(self._named(SCRATCH_PREFIX, doing), doing)
+
+    # -- helpers -----------------------------------------------------------------------------------------------------
+
+    def _live(self, doing: str) -> dict[str, dict[str, Any]]:
+        """Return the database's collections and views, but for the server's own and ours."""
+        found = self._server.collections(self._database, doing)
+        return {name: about for name, about in found.items() if not is_ours(name) and not is_system(name)}
+
+    def _named(self, prefix: str, doing: str) -> list[str]:
+        return sorted(name for name in self._server.collections(self._database, doing) if name.startswith(prefix))
+
+    def _drop(self, names: Sequence[str], doing: str) -> None:
+        for name in names:
+            self._server.command(self._database, {"drop": name}, doing)
+
+    def _size(self, doing: str) -> int:
+        """Return the size of all documents in bytes; 0 where this user may not know it."""
+        try:
+            return int(self._server.command(self._database, {"dbStats": 1}, doing).get("dataSize", 0))
+        except ServerError:
+            return 0
+
+
+def _check_database_name(name: str, doing: str) -> None:
+    """Raise unless MongoDB allows the name: the programs would read other characters as a pattern."""
+    if not name or len(name.encode()) > 63 or any(character in '/\\. "$*<>:|?\0' for character in name):
+        raise EnvSyncError(doing, f"{name!r} is no name for a MongoDB database", "Correct database.")
+
+
+def _send(group: Group, head: bytes, archive: Archive, stage: Stage) -> None:
+    """Write an archive to mongorestore; the group knows of a failure before mongorestore sees an end of its input."""
+    reading = True
+    try:
+        block = head
+        while block:
+            if reading:
+                try:
+                    stage.stdin.write(block)
+                    stage.stdin.flush()
+                except BrokenPipeError:
+                    stage.wait()  # raises, unless it has all that it wanted; the rest is still read to be verified
+                    reading = False
+            block = archive.read(BLOCK)
+    except BaseException as error:
+        group.fail(error)
+        raise
+    finally:
+        archive.close()
+        with contextlib.suppress(OSError):
+            stage.stdin.close()
+
+
+def _compare_counts(manifest: Manifest, collections: Mapping[str, Collection], doing: str) -> None:
+    """Raise unless the archive holds what the manifest says."""
+    said = {str(table["name"]): int(table["rows"]) for table in manifest.tables}
+    held = {name: collection.documents for name, collection in collections.items()}
+    if said != held:
+        raise EnvSyncError(doing, "its collections or their counts are not those of its manifest", "Choose another.")
+
+
+def _table(collection: Collection) -> dict[str, Any]:
+    """Return what the manifest says of a collection."""
+    indexes = [{"name": str(index["name"]), **_index(index)} for index in collection.indexes]
+    return {
+        "name": collection.name,
+        "type": collection.kind,
+        "rows": collection.documents,
+        "indexes": json.loads(json.dumps(indexes)),
+    }
+
+
+def _index(index: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what counts of an index's definition, in plain JSON types; directions come as any kind of number."""
+    key = [
+        [field, int(kind) if isinstance(kind, (int, float)) else str(kind)]
+        for field, kind in dict(index.get("key", {})).items()
+    ]
+    facts = {name: index[name] for name, usual in _INDEX_FACTS.items() if index.get(name, usual) != usual}
+    return {"key": key, **{name: int(v) if name == "expireAfterSeconds" else bool(v) for name, v in facts.items()}}

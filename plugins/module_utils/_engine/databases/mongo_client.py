@@ -1,0 +1,205 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The connection to a MongoDB server: its address, control commands, and MongoDB's own programs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import urllib.parse
+from collections.abc import Mapping
+from typing import Any, Callable
+
+from ..errors import EnvSyncError, MissingLibrary, one_line
+from ..task import Connection
+
+try:
+    import pymongo
+    import pymongo.errors
+
+    HAS_PYMONGO = True
+except ImportError:
+    HAS_PYMONGO = False
+
+#: how long to look for the server, in seconds
+_PATIENCE = 10
+
+#: codes with which servers say that they lack a feature: CommandNotSupported, NotImplemented (FerretDB),
+#: "Feature not supported" (Amazon DocumentDB, functional differences)
+LACKING = frozenset({115, 238, 303})
+
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class ServerError(EnvSyncError):
+    """The server refused a command; ``code`` is its own."""
+
+    def __init__(self, doing: str, why: str, code: int) -> None:
+        super().__init__(doing, why)
+        self.code = code
+
+
+def uri_of(connection: Connection, base: str, options: Mapping[str, str]) -> str:
+    """Return a connection string with no database in it.
+
+    :param base: a connection string (``MONGODB_URI``) that gives what ``connection`` leaves open; may be empty.
+    :param options: added; those of ``base`` win.
+    """
+    given = urllib.parse.urlsplit(base or "mongodb://")
+    userinfo, _at, hosts = given.netloc.rpartition("@")
+    scheme = given.scheme
+    if connection.host or not hosts:
+        host = connection.host or "localhost"
+        scheme = "mongodb"
+        hosts = f"[{host}]" if ":" in host else host
+        hosts += f":{connection.port or 27017}"
+    elif connection.port and "," not in hosts and scheme == "mongodb":
+        hosts = f"{_without_port(hosts)}:{connection.port}"
+    if connection.user:
+        userinfo = urllib.parse.quote(connection.user, safe="")
+        if connection.password:
+            userinfo += ":" + urllib.parse.quote(connection.password, safe="")
+    query = dict(options, **dict(urllib.parse.parse_qsl(given.query)))
+    if given.path.strip("/") and userinfo:
+        query.setdefault("authSource", urllib.parse.unquote(given.path.strip("/")))
+    names = {name.lower() for name in query}
+    if scheme == "mongodb" and "," not in hosts and not names & {"replicaset", "directconnection", "loadbalanced"}:
+        # One host means that host: otherwise a driver goes on to the primary, and nobody learns that this is none.
+        query["directConnection"] = "true"
+    return urllib.parse.urlunsplit(
+        (scheme, f"{userinfo}@{hosts}" if userinfo else hosts, "/", urllib.parse.urlencode(query), "")
+    )
+
+
+def _without_port(host: str) -> str:
+    return host[: host.rindex(":")] if ":" in host and not host.endswith("]") else host
+
+
+class Server:
+    """A server, or replica set, that a connection string leads to; connected when first asked."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self.name = urllib.parse.urlsplit(uri).netloc.rpartition("@")[2]
+        self._client: Any = None
+
+    def client(self, doing: str) -> Any:
+        """Return the ``MongoClient``."""
+        if not HAS_PYMONGO:
+            raise MissingLibrary("pymongo", "pymongo", "a MongoDB task")
+        if self._client is None:
+            try:
+                self._client = pymongo.MongoClient(
+                    self.uri, serverSelectionTimeoutMS=_PATIENCE * 1000, appname="env_sync"
+                )
+            except (pymongo.errors.PyMongoError, ValueError, OSError) as error:
+                raise EnvSyncError(doing, describe(error), "Check database_hostname, or MONGODB_URI.") from error
+        return self._client
+
+    def command(self, database: str, command: Mapping[str, Any], doing: str) -> dict[str, Any]:
+        """Run one command; its first key is its name.
+
+        :raises ServerError: the server refused it.
+        """
+        return dict(self._ask(lambda client: client[database].command(command), doing))
+
+    def collections(self, database: str, doing: str) -> dict[str, dict[str, Any]]:
+        """Return what ``listCollections`` says of each collection and view, by name."""
+        found = self._all(lambda client: client[database].list_collections(), doing)
+        return {str(item["name"]): item for item in found}
+
+    def indexes(self, database: str, collection: str, doing: str) -> list[dict[str, Any]]:
+        """Return what ``listIndexes`` says of each index."""
+        return self._all(lambda client: client[database][collection].list_indexes(), doing)
+
+    def count(self, database: str, collection: str, doing: str) -> int:
+        """Return how many documents there are, counted, not estimated."""
+        return int(self._ask(lambda client: client[database][collection].count_documents({}), doing))
+
+    def _all(self, call: Callable[[Any], Any], doing: str) -> list[dict[str, Any]]:
+        return list(self._ask(lambda client: [dict(item) for item in call(client)], doing))
+
+    def _ask(self, call: Callable[[Any], Any], doing: str) -> Any:
+        client = self.client(doing)
+        try:
+            return call(client)
+        except pymongo.errors.OperationFailure as error:
+            raise ServerError(doing, describe(error), error.code or 0) from error
+        except pymongo.errors.PyMongoError as error:
+            raise EnvSyncError(doing, describe(error), "Check that the server runs, and its address.") from error
+
+    def hello(self, doing: str) -> dict[str, Any]:
+        """Return what the server says of its part in a replica set; servers before 4.4.2 know ``isMaster`` only."""
+        try:
+            return self.command("admin", {"hello": 1}, doing)
+        except ServerError as error:
+            if error.code != 59:
+                raise
+            answer = self.command("admin", {"isMaster": 1}, doing)
+            answer["isWritablePrimary"] = answer.get("ismaster", False)
+            return answer
+
+    def system(self, doing: str) -> str:
+        """Return what tells this server from others.
+
+        The replica set's own id where it may be read; otherwise the host and port as the server itself names them;
+        otherwise, where this user may not ask, as the task names them (with this host's name for a loopback address).
+        """
+        try:
+            config = self.command("admin", {"replSetGetConfig": 1}, doing)["config"]
+            return f"replica set {config['settings']['replicaSetId']}"
+        except (ServerError, KeyError):
+            pass
+        port = self.name.rpartition(":")[2]
+        try:
+            host = str(self.command("admin", {"serverStatus": 1}, doing)["host"])
+        except (ServerError, KeyError):
+            named = _without_port(self.name).strip("[]")
+            host = socket.gethostname() if named in _LOOPBACK else named
+        return host if ":" in host else f"{host}:{port}"
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+
+def describe(error: Exception) -> str:
+    """Return the server's or driver's words, without the driver's account of its own state."""
+    details = getattr(error, "details", None)
+    if isinstance(details, Mapping) and details.get("errmsg"):
+        return one_line(str(details["errmsg"]))[:500]
+    return one_line(str(error)).split(" (configured timeouts:")[0].split(", Topology Description")[0][:500]
+
+
+def program(name: str, doing: str) -> str:
+    """Return the path of one of MongoDB's programs."""
+    found = shutil.which(name)
+    if found is None:
+        package = "mongosh" if name == "mongosh" else "the MongoDB Database Tools"
+        raise EnvSyncError(doing, f"{name} is not installed on this host", f"Install {package}.")
+    return found
+
+
+def program_version(path: str) -> str:
+    """Return the first line of ``--version``; empty when the program has nothing to say."""
+    try:
+        argv = [path, "--version"]
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return one_line(done.stdout.decode("utf-8", "replace").partition("\n")[0])
+
+
+def write_config(directory: str, uri: str) -> str:
+    """Write the file that gives MongoDB's programs the address, secrets and all; return its path."""
+    path = os.path.join(directory, "mongo.yaml")
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        quoted = uri.replace("'", "''")
+        stream.write(f"uri: '{quoted}'\n")
+    return path

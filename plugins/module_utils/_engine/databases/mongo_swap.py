@@ -1,0 +1,172 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The moment in which scratch collections take the live names, and how it is taken back.
+
+MongoDB renames one collection at a time. With ``dropTarget`` the new one replaces the old one in one step. Where the
+old ones are kept, or a server lacks ``dropTarget`` (FerretDB), each goes through two renames; then all is taken back
+when something fails in between.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection as Names
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import EnvSyncError
+from .mongo_archive import VIEW, Collection
+from .mongo_client import LACKING, Server, ServerError
+
+#: the first characters of a name of ours; what stands under such a name beside our mark may be dropped
+SCRATCH_PREFIX = "env_sync_scratch."
+OLD_PREFIX = "env_sync_old."
+#: the collection that holds the mark and lock of a pull
+MARK = "env_sync_pull"
+
+
+def is_ours(name: str) -> bool:
+    return name.startswith((SCRATCH_PREFIX, OLD_PREFIX)) or name == MARK
+
+
+def is_system(name: str) -> bool:
+    """Say whether a collection is the server's own: it cannot be renamed."""
+    return name.startswith("system.")
+
+
+class Swap:
+    """One exchange of a database's collections."""
+
+    def __init__(self, server: Server, database: str, keep_old: bool) -> None:
+        self._server = server
+        self._database = database
+        self._doing = f"swapping {database} in on {server.name}"
+        self._two_steps = keep_old
+        self._keep_old = keep_old
+        self._replaced = 0
+        self.away = 0.0
+
+    def run(self, views: Mapping[str, Collection], spared: Names[str]) -> None:
+        """Exchange all, then drop what vanished at the source.
+
+        :param views: the point's views, by name.
+        :param spared: collections that were left out of the dump: the live ones stay.
+        :raises EnvSyncError: says whether live collections were replaced already.
+        """
+        there = self._server.collections(self._database, self._doing)
+        incoming = sorted(name[len(SCRATCH_PREFIX) :] for name in there if name.startswith(SCRATCH_PREFIX))
+        live = {name: about for name, about in there.items() if not is_ours(name) and not is_system(name)}
+        try:
+            for name in incoming:
+                if live.get(name, {}).get("type") == VIEW:
+                    self._drop(name)
+                    del live[name]
+                self._exchange(name, name in live)
+            self._views(views, live)
+            # Views first: one that reads a collection about to be dropped would read nothing for a moment.
+            gone = [name for name in live if name not in incoming and name not in views and name not in spared]
+            for name in sorted(gone, key=lambda name: live[name].get("type") != VIEW):
+                self._remove(name, live[name].get("type") == VIEW)
+            if self._two_steps and not self._keep_old:
+                self.drop_old()
+        except EnvSyncError as error:
+            if self._replaced:
+                raise EnvSyncError(
+                    self._doing,
+                    f"{self._replaced} of {len(incoming)} collections were replaced, then: {error.why}",
+                    "The others are as they were; run the pull again.",
+                ) from error
+            raise
+
+    def _exchange(self, name: str, replaces: bool) -> None:
+        if not replaces:
+            self._rename(SCRATCH_PREFIX + name, name)
+            return
+        if not self._two_steps:
+            try:
+                self._rename(SCRATCH_PREFIX + name, name, dropTarget=True)
+                self._replaced += 1
+                return
+            except ServerError as error:
+                if error.code not in LACKING or self._replaced:
+                    raise
+                self._two_steps = True
+        started = time.monotonic()
+        self._rename(name, OLD_PREFIX + name)
+        try:
+            self._rename(SCRATCH_PREFIX + name, name)
+        except EnvSyncError:
+            self._rename(OLD_PREFIX + name, name)
+            raise
+        self.away = max(self.away, time.monotonic() - started)
+
+    def _views(self, views: Mapping[str, Collection], live: Mapping[str, Mapping[str, Any]]) -> None:
+        """Make the live views what the point's are; one that is right already is left alone."""
+        for name, view in views.items():
+            there = live.get(name)
+            if there is None:
+                self._command({"create": name, **view.options})
+            elif there.get("type") == VIEW:
+                self._change(name, there.get("options", {}), view.options)
+            else:
+                self._remove(name, is_view=False)
+                self._command({"create": name, **view.options})
+
+    def _change(self, name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+        if dict(old) == dict(new):
+            return
+        if old.get("collation") == new.get("collation"):
+            self._command({"collMod": name, "viewOn": new["viewOn"], "pipeline": new.get("pipeline", [])})
+        else:  # the one thing that collMod cannot change
+            self._command({"drop": name})
+            self._command({"create": name, **new})
+
+    def _remove(self, name: str, is_view: bool) -> None:
+        if self._two_steps and not is_view:
+            self._rename(name, OLD_PREFIX + name)
+        else:
+            self._drop(name)
+
+    def drop_old(self) -> None:
+        for name in self._server.collections(self._database, self._doing):
+            if name.startswith(OLD_PREFIX):
+                self._drop(name)
+
+    def _rename(self, old: str, new: str, **options: Any) -> None:
+        rename(self._server, self._database, old, new, self._doing, **options)
+
+    def _drop(self, name: str) -> None:
+        self._command({"drop": name})
+
+    def _command(self, command: Mapping[str, Any]) -> None:
+        self._server.command(self._database, command, self._doing)
+
+
+def rename(server: Server, database: str, old: str, new: str, doing: str, **options: Any) -> None:
+    """Rename one collection; both names are in ``database``."""
+    command = {"renameCollection": f"{database}.{old}", "to": f"{database}.{new}", **options}
+    server.command("admin", command, doing)
+
+
+def put_back(server: Server, database: str, before: Names[str], doing: str) -> list[str]:
+    """Give the live names back to the old collections of a swap that did not end; return them.
+
+    What came with the swap becomes a scratch collection again.
+
+    :param before: the live collections that there were before the swap.
+    """
+    there = server.collections(database, doing)
+    restored = []
+    for name in sorted(there):
+        came = OLD_PREFIX + name in there or name not in before
+        if came and there[name].get("type") != VIEW and not is_ours(name) and not is_system(name):
+            if SCRATCH_PREFIX + name in there:
+                server.command(database, {"drop": SCRATCH_PREFIX + name}, doing)
+            rename(server, database, name, SCRATCH_PREFIX + name, doing)
+    for name in sorted(there):
+        if name.startswith(OLD_PREFIX):
+            rename(server, database, name, name[len(OLD_PREFIX) :], doing)
+            restored.append(name[len(OLD_PREFIX) :])
+    return restored

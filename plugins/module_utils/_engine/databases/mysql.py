@@ -1,0 +1,572 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""MySQL and MariaDB: ``mysqldump`` or ``mariadb-dump`` for the data, SQL for everything else."""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import hashlib
+import os
+import re
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ..errors import EnvSyncError
+from ..manifest import Manifest
+from ..members import PointSource, StoreSink
+from ..pipeline import Group, StageReader
+from ..point import SINGLE_SUFFIX
+from ..task import Connection, Task
+from . import my_code, my_dump, my_load, my_swap
+from .base import Database, DumpFacts, Identity, Plan
+from .my_client import Program, Server, ServerError, find_program, quote, run_script, write_defaults
+from .my_snapshot import RowsDump, held_still
+
+#: the first bytes of a name of ours; what stands under such a name and carries our mark may be dropped
+SCRATCH_PREFIX = "env_sync_scratch_"
+OLD_PREFIX = "env_sync_old_"
+
+#: the longest name of a schema, in characters
+_LONGEST_NAME = 64
+
+#: what a killed pull had the server do may go on for a moment, and holds the lock so long, in seconds
+_LOCK_PATIENCE = 10
+
+#: engines whose tables have no rows of their own that could be dumped
+_NO_ROWS = frozenset({"MRG_MYISAM", "MRG_ISAM", "FEDERATED", "BLACKHOLE", "CONNECT", "SPIDER"})
+
+#: engines that take part in a transaction, and so in a snapshot
+_TRANSACTIONAL = frozenset({"INNODB", "ROCKSDB", "TOKUDB", "NDBCLUSTER"})
+
+# The members, named so that loading them in the order of their names is right.
+_TABLES = "/1-tables.sql"
+_ROWS = "/2-rows-"
+_ROUTINES = "/3-routines.sql"
+_VIEWS = "/4-views.sql"
+_TRIGGERS = "/5-triggers.sql"
+_EVENTS = "/6-events.sql"
+
+
+class MySQL(Database):
+    """One database of one MySQL or MariaDB server.
+
+    :param work_dir: an empty directory of this run's own; may be empty where no program is run.
+    :param jobs: how many tables to dump or restore at once.
+    :param dump_format: ``directory`` (a member for each table) or ``custom`` (one stream).
+    :param scripted: whether the restored database gets SQL scripts, for which the client program is needed.
+    """
+
+    kind = "mysql"
+    legacy = ("sql", "gzip")
+
+    def __init__(
+        self,
+        connection: Connection,
+        database: str,
+        work_dir: str,
+        jobs: int,
+        dump_format: str,
+        compression: str,
+        excluded_tables: Sequence[str],
+        analyze: bool,
+        scripted: bool,
+    ) -> None:
+        self._server = Server(connection)
+        self._database = database
+        self._work_dir = work_dir
+        self._jobs = jobs
+        self._format = dump_format
+        self._compression = compression
+        self._excluded = tuple(excluded_tables)
+        self._analyze = analyze
+        self._scripted = scripted
+        digest = hashlib.sha256(database.encode()).hexdigest()[:8]
+        # Plain ASCII and lower case: such a name is the same to every server, whatever its lower_case_table_names.
+        stem = re.sub(r"[^a-z0-9_]", "_", database.lower())[: _LONGEST_NAME - len(SCRATCH_PREFIX) - len(digest) - 1]
+        self.scratch = f"{SCRATCH_PREFIX}{stem}_{digest}"
+        self.old = f"{OLD_PREFIX}{stem}_{digest}"
+        self._options = ""
+        self._restored = 0
+        self._held: list[my_code.Definition] = []
+
+    @classmethod
+    def from_task(cls, task: Task, work_dir: str) -> MySQL:
+        return cls(
+            connection=task.connection,
+            database=task.database,
+            work_dir=work_dir,
+            jobs=task.worker_count,
+            dump_format=task.format,
+            compression=task.compression,
+            excluded_tables=task.excluded_tables,
+            analyze=task.analyze,
+            scripted=bool(task.transformation_sql),
+        )
+
+    # -- both ways ---------------------------------------------------------------------------------------------------
+
+    def identity(self) -> Identity:
+        server = self._server
+        doing = f"asking {server.name} who it is"
+        if not server.mariadb:
+            system = str(server.query("SELECT @@server_uuid", doing=doing)[0][0])
+        else:
+            # MariaDB has no uuid. What it calls server_uid (10.10 and newer) comes from the network card and the port.
+            parts = server.query("SELECT @@hostname, @@port, @@datadir, @@socket", doing=doing)[0]
+            with contextlib.suppress(ServerError):
+                parts = (server.query("SELECT @@server_uid", doing=doing)[0][0], *parts[1:])
+            system = hashlib.sha256("\n".join(str(part) for part in parts).encode()).hexdigest()[:32]
+        return Identity(self.kind, system, server.version, server.name)
+
+    def close(self) -> None:
+        self._server.close()
+        with contextlib.suppress(OSError):
+            os.unlink(self._defaults_path)
+
+    @property
+    def _defaults_path(self) -> str:
+        return os.path.join(self._work_dir, "my.cnf")
+
+    def _defaults(self) -> str:
+        """Return the option file for the programs, which has the password; it is removed with the connection."""
+        if not os.path.exists(self._defaults_path):
+            write_defaults(self._defaults_path, self._server.settings)
+        return self._defaults_path
+
+    def _program(self, names: Sequence[str], doing: str) -> Program:
+        return find_program(names, self._server.mariadb, self._server.version_number, doing)
+
+    def _dump_program(self, doing: str) -> Program:
+        return self._program(("mariadb-dump", "mysqldump"), doing)
+
+    def _client(self, doing: str) -> Program:
+        return self._program(("mariadb", "mysql"), doing)
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold the server's lock on pulls into this database, against another host; it dies with the connection."""
+        name = f"env_sync {hashlib.sha256(self._database.encode()).hexdigest()[:32]}"
+        doing = f"locking {self._database} on {self._server.name}"
+        if not self._server.query("SELECT GET_LOCK(%s, %s)", (name, _LOCK_PATIENCE), doing)[0][0]:
+            raise EnvSyncError(doing, "another host is pulling into it", "Wait for that pull to end.")
+        try:
+            yield
+        finally:
+            with contextlib.suppress(EnvSyncError):
+                self._server.query("SELECT RELEASE_LOCK(%s)", (name,), doing)
+
+    @classmethod
+    def verify(cls, group: Group, source: PointSource, work_dir: str) -> None:
+        """Read every statement of a point: all of a dump's kinds, the last one whole, and after it the trailer."""
+        if source.manifest.format == "directory":
+            source.member(_TABLES)
+        for name in source.names():
+            reader = source.open(name)
+            try:
+                script = my_dump.Script(reader, name.lstrip("/") or "the dump")
+                for statement in script:
+                    script.refuse_unknown(statement)
+            finally:
+                reader.close()
+
+    # -- push --------------------------------------------------------------------------------------------------------
+
+    def preflight_dump(self) -> Mapping[str, Any]:
+        doing = f"preparing to dump {self._database} on {self._server.name}"
+        if not my_swap.exists(self._server, self._database):
+            raise EnvSyncError(doing, f"there is no database {self._database} (or none that this user may see)",
+                               _similar(self._server))  # fmt: skip
+        self._dump_program(doing)
+        self._may_see_triggers(doing)
+        my_code.read(self._server, self._database, doing)  # raises where a definition may not be seen
+        tables = self._base_tables(doing)
+        return {"size_bytes": sum(size for _engine, size in tables.values()), "tables": len(tables), "jobs": self._jobs}
+
+    def _may_see_triggers(self, doing: str) -> None:
+        """Raise when this user lacks the right TRIGGER: then there seem to be none, and none would be dumped.
+
+        A trigger on a table that is not there is refused for the right that is missing, before anything else.
+        """
+        name = f"{quote(self._database)}.`env_sync_no_such_table`"
+        try:
+            self._server.query(f"CREATE TRIGGER {name} BEFORE INSERT ON {name} FOR EACH ROW SET @a = 1", doing=doing)
+        except ServerError as error:
+            if error.code in (1044, 1142, 1227):
+                raise
+
+    def prepare(self, scripts: Sequence[str], group: Group) -> None:
+        """Run the pre-dump scripts on the database itself, as the original does."""
+        for script in scripts:
+            self._run_script(
+                script, self._database, group, "What stands before that line was done. Correct the script."
+            )
+
+    def _run_script(self, script: str, database: str, group: Group, hint: str) -> None:
+        client = self._client(f"running {script}")
+        run_script(group, client, self._defaults(), script, database, f"{database} on {self._server.name}", hint)
+
+    def dump(self, group: Group, sink: StoreSink) -> DumpFacts:
+        doing = f"dumping {self._database} from {self._server.name}"
+        program = self._dump_program(doing)
+        excluded = self._excluded_tables(doing)
+        facts = self._dump_facts(excluded, doing)
+        facts.client_version = program.text
+        base = self._dump_command(program)
+        if self._format == "directory":
+            self._dump_directory(group, sink, base, excluded, facts, doing)
+        else:
+            argv = [*base, "--routines", "--events", "--triggers", *self._ignoring(excluded), "--", self._database]
+            # With gzip it is what the original writes, under the name that the original reads.
+            name = "" if self._compression == "gzip" else SINGLE_SUFFIX
+            self._dump_one(group, sink, argv, name, facts.details["size_bytes"], doing)
+        return facts
+
+    def _dump_command(self, program: Program) -> list[str]:
+        argv = [program.path, f"--defaults-file={self._defaults()}", "--opt", "--single-transaction", "--quick"]
+        argv += ["--skip-lock-tables", "--skip-add-locks", "--hex-blob", "--tz-utc", "--comments", "--no-tablespaces"]
+        argv += ["--default-character-set=utf8mb4", "--max-allowed-packet=1G"]
+        if not program.mariadb:
+            # GTIDs belong to the source; statistics of columns are asked of servers that have none.
+            argv.append("--set-gtid-purged=OFF")
+            if program.version >= (8, 0):
+                argv.append("--column-statistics=0")
+        return argv
+
+    def _ignoring(self, tables: Sequence[str]) -> list[str]:
+        return [f"--ignore-table={self._database}.{table}" for table in tables]
+
+    def _dump_one(
+        self, group: Group, sink: StoreSink, argv: Sequence[str], name: str, size: int | None, doing: str
+    ) -> None:
+        stage = group.run(argv, doing, stdout=subprocess.PIPE)
+        reader = my_dump.Complete(StageReader(stage), doing)
+        sink.member(name, reader, size, threads=self._jobs if size else 1)
+
+    def _dump_directory(
+        self, group: Group, sink: StoreSink, base: list[str], excluded: Sequence[str], facts: DumpFacts, doing: str
+    ) -> None:
+        tables = {
+            name: size for name, (engine, size) in self._base_tables(doing, excluded).items() if engine not in _NO_ROWS
+        }
+        names = {
+            table: f"{_ROWS}{number:05d}-{re.sub('[^A-Za-z0-9_-]', '_', table)[:80]}.sql"
+            for number, table in enumerate(sorted(tables), 1)
+        }
+        rows = [*base, "--no-create-info", "--skip-triggers", "--", self._database]
+        dump = RowsDump(group, sink, lambda share: [*rows, *share], names, tables, doing)
+        shape = self._shape(doing)
+        workers = min(self._jobs, len(tables))
+        snapshot = "one connection"
+        if workers > 1:
+            with held_still(self._server, self._database, list(tables), doing) as how:
+                began = time.monotonic()
+                workers = workers if how else 1
+                dump.start(workers)
+                dump.wait_begun()
+                snapshot = f"{how} for {time.monotonic() - began:.2f} s" if how else f"{snapshot}: no right to lock"
+        elif tables:
+            dump.start(1)
+        facts.jobs = max(1, workers)
+        facts.details["snapshot"] = snapshot
+        self._dump_definitions(group, sink, base, excluded, doing)
+        group.wait()
+        if self._shape(doing) != shape:
+            raise EnvSyncError(doing, "a table was created, changed or dropped meanwhile", "Push again.")
+
+    def _dump_definitions(
+        self, group: Group, sink: StoreSink, base: list[str], excluded: Sequence[str], doing: str
+    ) -> None:
+        """Dump what is not rows: tables, routines, views, triggers and events, a member for each kind there is."""
+        code = my_code.read(self._server, self._database, doing)
+        views = [item.name for item in code if item.kind == "VIEW"]
+        kept_views = [name for name in views if name not in excluded]
+        triggered = sorted({item.table for item in code if item.kind == "TRIGGER"} - set(excluded))
+        nothing = [*base, "--no-data", "--no-create-info", "--skip-triggers"]
+        kinds = {item.kind for item in code}
+        self._dump_one(
+            group,
+            sink,
+            [*base, "--no-data", "--skip-triggers", *self._ignoring([*views, *excluded]), "--", self._database],
+            _TABLES,
+            None,
+            doing,
+        )
+        if kinds & {"FUNCTION", "PROCEDURE", "PACKAGE", "PACKAGE BODY"}:
+            self._dump_one(group, sink, [*nothing, "--routines", "--", self._database], _ROUTINES, None, doing)
+        if kept_views:
+            argv = [*base, "--no-data", "--skip-triggers", "--", self._database, *kept_views]
+            self._dump_one(group, sink, argv, _VIEWS, None, doing)
+        if triggered:
+            argv = [*base, "--no-data", "--no-create-info", "--triggers", "--", self._database, *triggered]
+            self._dump_one(group, sink, argv, _TRIGGERS, None, doing)
+        if "EVENT" in kinds:
+            self._dump_one(group, sink, [*nothing, "--events", "--", self._database], _EVENTS, None, doing)
+
+    def _shape(self, doing: str) -> str:
+        """Return what changes when a table or a column does."""
+        rows = self._server.query(
+            """SELECT TABLE_NAME, COLUMN_NAME, ORDINAL_POSITION, COLUMN_TYPE, EXTRA FROM information_schema.COLUMNS
+                WHERE TABLE_SCHEMA = %s ORDER BY 1, 3""",
+            (self._database,),
+            doing,
+        )
+        return hashlib.sha256(repr(rows).encode()).hexdigest()
+
+    def _base_tables(self, doing: str, excluded: Sequence[str] | None = None) -> dict[str, tuple[str, int]]:
+        """Return the tables that have rows, without sequences and those excluded: their engines and bytes."""
+        left_out = set(self._excluded_tables(doing) if excluded is None else excluded)
+        rows = self._server.query(
+            """SELECT TABLE_NAME, UPPER(COALESCE(ENGINE, '')), COALESCE(DATA_LENGTH, 0) FROM information_schema.TABLES
+                WHERE TABLE_SCHEMA = %s AND TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED')""",
+            (self._database,),
+            doing,
+        )
+        return {str(name): (str(engine), int(size)) for name, engine, size in rows if name not in left_out}
+
+    def _excluded_tables(self, doing: str) -> list[str]:
+        """Return the tables and views that ``excluded_tables`` names; ``*`` and ``?`` stand for any characters."""
+        rows = self._server.query(
+            "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = %s", (self._database,), doing
+        )
+        names = [str(name) for (name,) in rows]
+        excluded: list[str] = []
+        for pattern in self._excluded:
+            prefix = f"{self._database}."
+            bare = pattern[len(prefix) :] if pattern.startswith(prefix) else pattern
+            matching = [name for name in names if name == bare or fnmatch.fnmatchcase(name, bare)]
+            if not matching:
+                # To go on would store what somebody asked to leave out.
+                raise EnvSyncError(doing, f"excluded_tables names {pattern}, and there is no such table", "Correct it.")
+            excluded += [name for name in matching if name not in excluded]
+        return excluded
+
+    def _dump_facts(self, excluded: Sequence[str], doing: str) -> DumpFacts:
+        ask = self._server.query
+        tables = self._base_tables(doing, excluded)
+        charset, collation = ask(
+            """SELECT DEFAULT_CHARACTER_SET_NAME, DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA
+                WHERE SCHEMA_NAME = %s""",
+            (self._database,),
+            doing,
+        )[0]
+        definers = ask(
+            """SELECT DEFINER FROM information_schema.VIEWS WHERE TABLE_SCHEMA = %s
+               UNION SELECT DEFINER FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = %s
+               UNION SELECT DEFINER FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = %s
+               UNION SELECT DEFINER FROM information_schema.EVENTS WHERE EVENT_SCHEMA = %s""",
+            (self._database,) * 4,
+            doing,
+        )
+        keys = ask(
+            """SELECT TABLE_NAME, CONSTRAINT_NAME, REFERENCED_TABLE_NAME FROM information_schema.REFERENTIAL_CONSTRAINTS
+                WHERE CONSTRAINT_SCHEMA = %s AND UNIQUE_CONSTRAINT_SCHEMA = %s""",
+            (self._database, self._database),
+            doing,
+        )
+        facts = DumpFacts(format=self._format, jobs=1)
+        facts.tables = [{"name": name} for name in sorted(tables)]
+        facts.roles = sorted(str(definer) for (definer,) in definers)
+        facts.details = {
+            "size_bytes": sum(size for _engine, size in tables.values()),
+            "character_set": str(charset),
+            "collation": str(collation),
+            "snapshot": "one connection",
+            # These are dumped as they are at their turn: they know no snapshot.
+            "not_transactional": sorted(
+                name for name, (engine, _size) in tables.items() if engine not in _TRANSACTIONAL | _NO_ROWS
+            ),
+            "excluded_tables": list(excluded),
+            "excluded_foreign_keys": [
+                [table, name] for table, name, to in keys if to in excluded and table not in excluded
+            ],
+        }
+        return facts
+
+    # -- pull --------------------------------------------------------------------------------------------------------
+
+    def preflight_restore(self, manifest: Manifest | None) -> Plan:
+        server = self._server
+        doing = f"preparing to restore {self._database} on {server.name}"
+        if self._scripted:
+            self._client(doing)
+        for name in (self.scratch, self.old):
+            if my_swap.exists(server, name) and my_swap.mark(server, name, doing) is None:
+                raise EnvSyncError(doing, f"there is a schema {name} that is not env_sync's", "Rename or drop it.")
+        my_swap.may_move(server, self._database, self.scratch)
+        replaces: dict[str, Any] | None = None
+        if my_swap.exists(server, self._database):
+            referring = my_swap.foreign_references(server, self._database, doing)
+            if referring:
+                raise EnvSyncError(
+                    doing,
+                    f"tables of other databases have foreign keys into it: {', '.join(referring[:5])}",
+                    "Drop these: they would go on referring to the replaced tables.",
+                )
+            rows = server.query(
+                """SELECT COUNT(*), COALESCE(SUM(DATA_LENGTH + INDEX_LENGTH), 0) FROM information_schema.TABLES
+                    WHERE TABLE_SCHEMA = %s AND TABLE_TYPE <> 'VIEW'""",
+                (self._database,),
+                doing,
+            )
+            replaces = {"tables": int(rows[0][0]), "size_bytes": int(rows[0][1])}
+        jobs = self._jobs if manifest is not None and manifest.format == "directory" else 1
+        steps = (
+            f"create the scratch schema {self.scratch}",
+            f"restore the point into it with {jobs} jobs",
+        )
+        return Plan(self.scratch, replaces, steps)
+
+    def sweep(self) -> list[str]:
+        """Complete or undo a swap that was cut off; drop the schemas that a killed run left: they carry our mark."""
+        done = my_swap.recover(self._server, self._database, self.scratch, self.old)
+        left = [self.scratch] if my_swap.mark(self._server, self.scratch) is not None else []
+        if (my_swap.mark(self._server, self.old) or "").endswith(my_swap.DOOMED):
+            left.append(self.old)
+        for name in left:
+            my_swap.drop(self._server, name)
+        return [*done, *(f"schema {name}" for name in left)]
+
+    def restore(self, group: Group, source: PointSource) -> Mapping[str, Any]:
+        server, details = self._server, source.manifest.details
+        doing = f"restoring {source.manifest.timestamp}-{self._database} on {server.name}"
+        self._options = self._schema_options(details, doing)
+        my_swap.create(
+            server, self.scratch, f"scratch schema of a pull of {self._database[:500]}", self._options, doing
+        )
+        partial = bool(details.get("excluded_tables"))
+        loader = my_load.Loader(group, server, source, self._target(doing), partial, doing)
+        names = source.names()
+        if source.manifest.format == "directory":
+            loader.load(_TABLES)
+            my_load.drop_foreign_keys(server, self.scratch, details.get("excluded_foreign_keys", ()), doing)
+            loader.load_all([name for name in names if name.startswith(_ROWS)], self._jobs)
+            for name in (_ROUTINES, _VIEWS, _TRIGGERS, _EVENTS):
+                if name in names:
+                    loader.load(name)
+        else:
+            loader.load(names[0])
+            my_load.drop_foreign_keys(server, self.scratch, details.get("excluded_foreign_keys", ()), doing)
+        # Now it is known that they can be made. No script sets off a trigger, which could do something in the live
+        # database or copy what is yet to be sanitised; and tables with triggers can't be moved.
+        code = my_code.read(server, self.scratch, doing, loader.notes.enabled_events)
+        self._held = [item for item in code if item.kind in ("TRIGGER", "EVENT")]
+        my_code.drop(server, self.scratch, self._held, doing)
+        self._verify_restored(source.manifest, doing)
+        return {"warnings": loader.warnings()}
+
+    def _schema_options(self, details: Mapping[str, Any], doing: str) -> str:
+        """Return the default character set and collation, as CREATE DATABASE takes them; empty where not known."""
+        if not details.get("character_set"):
+            return ""
+        known = self._collations(doing)
+        collation = str(details["collation"])
+        if collation not in known:
+            collation = my_dump.nearest_collation(collation, known)
+        return f"CHARACTER SET {details['character_set']}" + (f" COLLATE {collation}" if collation else "")
+
+    def _collations(self, doing: str) -> frozenset[str]:
+        ask = self._server.query
+        names = {
+            str(name).lower() for (name,) in ask("SELECT COLLATION_NAME FROM information_schema.COLLATIONS", (), doing)
+        }
+        # MariaDB 10.10 and newer list a collation of several character sets once, and here with each of their names.
+        with contextlib.suppress(ServerError):
+            table = "information_schema.COLLATION_CHARACTER_SET_APPLICABILITY"
+            names |= {str(name).lower() for (name,) in ask(f"SELECT FULL_COLLATION_NAME FROM {table}", (), doing)}
+        return frozenset(names)
+
+    def _target(self, doing: str) -> my_dump.Target:
+        return my_dump.Target(
+            schema=self.scratch,
+            database=self._database,
+            mariadb=self._server.mariadb,
+            collations=self._collations(doing),
+            definers=self._definers(doing),
+        )
+
+    def _definers(self, doing: str) -> frozenset[my_dump.Account]:
+        """Return the accounts that this user may give objects to: itself, and with the right to, all that exist."""
+        ask = self._server.query
+        itself = str(ask("SELECT CURRENT_USER()", (), doing)[0][0])
+        user, _, host = itself.rpartition("@")
+        accounts = {(user.encode(), host.encode())}
+        rights = {
+            str(right).upper() for (right,) in ask("SELECT PRIVILEGE_TYPE FROM information_schema.USER_PRIVILEGES")
+        }
+        if rights & {"SUPER", "SET USER", "SET_USER_ID", "SET_ANY_DEFINER"}:
+            with contextlib.suppress(ServerError):  # nobody has to be allowed to read these
+                accounts |= {
+                    (str(user).encode(), str(host).encode()) for user, host in ask("SELECT User, Host FROM mysql.user")
+                }
+        return frozenset(accounts)
+
+    def _verify_restored(self, manifest: Manifest, doing: str) -> None:
+        """Raise unless every table of the manifest is in the scratch schema."""
+        there = {name.lower() for name in my_swap.tables(self._server, self.scratch, doing)}
+        missing = [item["name"] for item in manifest.tables if item["name"].lower() not in there]
+        if missing:
+            raise EnvSyncError(doing, f"these tables were not restored: {', '.join(missing[:5])}")
+        self._restored = len(there)
+
+    def sanitise(self, scripts: Sequence[str], group: Group) -> None:
+        for script in scripts:
+            self._run_script(script, self.scratch, group, "The scratch schema is thrown away. Correct the script.")
+
+    def check(self, group: Group) -> Mapping[str, Any]:
+        server = self._server
+        doing = f"checking the restored {self._database} on {server.name}"
+        tables = my_swap.tables(server, self.scratch, doing)
+        if self._restored and not tables:
+            raise EnvSyncError(doing, "no table is left", "Check the transformation SQL.")
+        my_load.prove(group, server, self.scratch, self._jobs, doing)
+        if self._analyze:
+            my_load.analyze(group, server, self.scratch, [n for n, t in tables.items() if t != "SEQUENCE"], self._jobs)
+        size = server.query(
+            "SELECT COALESCE(SUM(DATA_LENGTH + INDEX_LENGTH), 0) FROM information_schema.TABLES WHERE TABLE_SCHEMA = %s",
+            (self.scratch,),
+            doing,
+        )
+        return {"tables": len(tables), "size_bytes": int(size[0][0])}
+
+    def swap(self, keep_old: bool) -> Mapping[str, Any]:
+        server = self._server
+        doing = f"swapping {self._database} on {server.name}"
+        if my_swap.mark(server, self.old, doing) is not None:
+            my_swap.drop(server, self.old)
+        tables = my_swap.tables(server, self.scratch, doing)
+        # What a script made goes before what was restored; a trigger goes with its table.
+        made = my_code.read(server, self.scratch, doing)
+        there = {item.key for item in made}
+        made += [
+            item for item in self._held if item.key not in there and (item.kind == "EVENT" or item.table in tables)
+        ]
+        swap = my_swap.Swap(server, self._database, self.scratch, self.old, self._options)
+        seconds, warnings = swap.run(made, keep_old)
+        kept = self.old if keep_old else ""
+        for name in (self.scratch, self.old):
+            if name != kept:
+                try:
+                    my_swap.drop(server, name)
+                except EnvSyncError as error:
+                    # The pull has succeeded: what could not be dropped is in nobody's way, and the next pull tries again.
+                    warnings.append(f"the schema {name} is still there: {error}")
+        return {"name_away_seconds": round(seconds, 3), "kept": kept, "warnings": warnings}
+
+    def discard(self) -> None:
+        for _ in range(2):
+            try:
+                if my_swap.mark(self._server, self.scratch) is not None:
+                    my_swap.drop(self._server, self.scratch)
+                return
+            except EnvSyncError:
+                self._server.close()  # a connection that broke; another one is made
+
+
+def _similar(server: Server) -> str:
+    names = [str(name) for (name,) in server.query("SHOW DATABASES")]
+    return f"The server has {', '.join(names[:10])}."

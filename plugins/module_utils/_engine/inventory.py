@@ -1,0 +1,148 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The tasks that an inventory declares, checked all at once before anything is deployed.
+
+The mapping is the original's (``govuk_env_sync::tasks``, ``govuk_env_sync::s3_sync_tasks``), unchanged.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import EnvSyncError
+from .schedule import Schedule
+from .task import KEYS, SECRETS, Task
+
+#: keys that say when and whether a task runs; they are the inventory's, and not in a config file
+WHEN = ("ensure", "hour", "minute", "freshness")
+
+#: a title is the name of a file, of a service and of a lock
+TITLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}\Z", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Declared:
+    """One declared task.
+
+    ``freshness`` is how old its last result may be, in seconds; ``values`` are its keys as given, without those of
+    ``WHEN`` and without empty ones.
+    """
+
+    title: str
+    ensure: str
+    schedule: Schedule
+    freshness: int
+    values: Mapping[str, Any]
+    task: Task
+
+    @property
+    def scheduled(self) -> bool:
+        """Whether it runs by itself: ``disabled`` keeps the config file, and takes schedule and check away."""
+        return self.ensure == "present"
+
+
+def declared(
+    tasks: Mapping[str, Mapping[str, Any]],
+    s3_sync_tasks: Mapping[str, Mapping[str, Any]],
+    conf_dir: str,
+    scripts: Collection[str] = (),
+    protected: bool = False,
+) -> list[Declared]:
+    """Return the declared tasks by title; those with ``ensure: absent`` are left out.
+
+    :param conf_dir: where the host's config files will be.
+    :param scripts: names of the transformation files that are deployed with them.
+    :param protected: no pull may be declared here.
+    :raises EnvSyncError: names every fault of every task at once.
+    """
+    found: list[Declared] = []
+    faults: list[str] = []
+    both = sorted(set(tasks) & set(s3_sync_tasks))
+    faults += [f"{title}: is declared as a task and as an s3_sync task" for title in both]
+    everything = list(tasks.items())
+    everything += [(title, {**(values or {}), "action": "s3_sync"}) for title, values in s3_sync_tasks.items()]
+    for title, values in everything:
+        item, wrong = _declared(str(title), values, conf_dir, scripts, protected)
+        faults += [f"{title}: {fault}" for fault in wrong]
+        if item is not None and item.ensure != "absent":
+            found.append(item)
+    faults += _clashes(found)
+    if faults:
+        raise EnvSyncError("checking the declared tasks", "; ".join(faults), "Nothing was changed. Correct these.")
+    return sorted(found, key=lambda item: item.title)
+
+
+def _declared(
+    title: str, values: Any, conf_dir: str, scripts: Collection[str], protected: bool
+) -> tuple[Declared | None, list[str]]:
+    faults: list[str] = []
+    if not TITLE.match(title):
+        faults.append("its title can't be the name of a file and a service (letters, digits, _ . + -; at most 100)")
+    if not isinstance(values, Mapping):
+        return None, [*faults, "is not a mapping of keys"]
+    given = {str(key): value for key, value in values.items() if value is not None and value != ""}
+    ensure = str(given.get("ensure", "present"))
+    if ensure == "absent":
+        return None, faults
+    secrets = sorted(set(given) & SECRETS)
+    faults += [f"{key} is a secret: put it into env_sync_secret_environment" for key in secrets]
+    schedule = Schedule("0", "0")
+    missing = [f"missing key {key}" for key in ("hour", "minute") if key not in given] if ensure == "present" else []
+    faults += missing
+    if not missing:
+        try:
+            schedule = Schedule.parse(given.get("hour", 0), given.get("minute", 0))
+        except ValueError as error:
+            faults.append(str(error))
+    try:
+        task = Task.from_mapping(given, title, conf_dir)
+    except EnvSyncError as error:
+        return None, [*faults, error.why]
+    faults += _missing_scripts(task, conf_dir, scripts)
+    if protected and task.action == "pull":
+        faults.append("no pull may be declared in this environment (env_sync_protected)")
+    kept = {key: value for key, value in given.items() if key not in WHEN and key in KEYS and key != "name"}
+    freshness = int(str(given.get("freshness", schedule.freshness())))
+    return Declared(title, ensure, schedule, freshness, kept, task), faults
+
+
+def _missing_scripts(task: Task, conf_dir: str, scripts: Collection[str]) -> list[str]:
+    folder = os.path.join(conf_dir, "transformation_sql")
+    faults = []
+    for script in (*task.transformation_sql, *task.pre_dump_transformation_sql):
+        deployed = os.path.dirname(script) == folder and os.path.basename(script) in scripts
+        if not deployed and not os.path.isfile(script):
+            faults.append(f"there is no transformation file {os.path.basename(script)}")
+    return faults
+
+
+def _clashes(found: list[Declared]) -> list[str]:
+    """Two tasks that would work on the same thing."""
+    faults = []
+    places: dict[tuple[object, ...], str] = {}
+    temporary: dict[str, str] = {}
+    for item in found:
+        task = item.task
+        if task.action != "s3_sync":
+            place: tuple[object, ...] = (
+                task.action,
+                task.dbms,
+                task.connection.host,
+                task.connection.port,
+                task.database,
+            )
+            place += (task.storagebackend, task.url, task.path)
+            other = places.setdefault(place, item.title)
+            if other != item.title:
+                faults.append(f"{item.title}: is the same {task.action} of {task.database} as {other}")
+        if task.temppath:
+            other = temporary.setdefault(os.path.normpath(task.temppath), item.title)
+            if other != item.title:
+                faults.append(f"{item.title}: has the same temppath as {other} ({task.temppath})")
+    return faults

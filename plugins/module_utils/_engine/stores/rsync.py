@@ -1,0 +1,442 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A directory on another host, by rsync over ssh. That host needs sshd and rsync, and no env_sync.
+
+rsync does what a store has to: it writes to a temporary name, compares what has arrived with what was sent, and renames;
+what a broken connection left is the start of the next attempt. It copies files, not streams: a member is a file in the
+temporary folder first, and what is read comes through one.
+"""
+
+from __future__ import annotations
+
+import builtins
+import calendar
+import contextlib
+import errno
+import fcntl
+import hashlib
+import itertools
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
+from typing import BinaryIO
+
+from ..errors import EnvSyncError
+from ..linux import Watchdog, punch_hole
+from ..point import parse
+from ..task import SshOptions
+from .base import BLOCK, Reader, Store, Stored, StoredObject
+from .rsync_client import Done, Remote
+
+#: where rsync keeps what a broken connection left of a file, in that file's own folder
+_PARTIAL = ".env_sync-partial"
+
+#: what rsync calls a file that it is writing: a dot, the file's name, a dot and six characters
+_TEMPORARY = re.compile(r"\.(.+)\.[A-Za-z0-9]{6}\Z", re.DOTALL)
+
+#: a line of a listing; a file's first character is a minus
+_LINE = re.compile(rb"-\S{9}\S* +(\d+) (\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) (.+)\Z", re.DOTALL)
+
+#: how a listing shows bytes that cannot be printed, and a backslash that would look like that
+_ESCAPED = re.compile(rb"\\#(\d{3})")
+
+#: points hold personal data: nobody but the owner and the group may read them
+_MODES = "--chmod=D750,F640"
+
+#: what is left free on the disk of temporary files, in bytes: others use it too
+_RESERVE = 64 * BLOCK
+
+#: how often the free space is looked at, in bytes written
+_LOOK_EVERY = 32 * BLOCK
+
+#: how much a reader reads before it gives that space back, in bytes
+_PUNCH_STEP = 16 * BLOCK
+
+_ATTEMPTS = 5
+
+
+class RsyncStore(Store):
+    """The files below ``path`` on a host.
+
+    :param url: ``host`` or ``user@host``.
+    :param path: a directory; one that is not absolute is below the home of that user. Its last part is made when it is
+        first needed.
+    :param temp_dir: where there is room for the members that are under way.
+    :param attempts: how often something is tried in all where the connection breaks.
+    """
+
+    kind = "rsync"
+
+    def __init__(
+        self, url: str, path: str, options: SshOptions, temp_dir: str = "", attempts: int = _ATTEMPTS
+    ) -> None:
+        self._remote = Remote(url, options, attempts)
+        self._attempts = attempts
+        self._path = path
+        self._root = path if path.startswith("/") else f"./{path}".rstrip("/")
+        self._spool = _Spool(temp_dir)
+        self._lock = threading.Lock()
+        self._folders: set[str] = set()
+        self._bases: dict[tuple[str, str], str] | None = None
+
+    @property
+    def peak_temporary_bytes(self) -> int:
+        return self._spool.peak
+
+    def url(self, name: str = "") -> str:
+        return f"{self._remote.host}:" + "/".join(part for part in (self._path, name) if part)
+
+    def preflight(self, write: bool) -> None:
+        doing = f"opening {self.url()}"
+        self._spool.folder()
+        if self._entries("", doing, recurse=False) is None:
+            parent = os.path.dirname(self._root)
+            if self._listing(f"{parent}/", [""], doing, recurse=False) is None:
+                raise EnvSyncError(
+                    doing, f"there is no directory {parent} on that host", "Make it, or mount it, or correct path."
+                )
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        found = self._entries(os.path.dirname(prefix), f"listing {self.url()}") or []
+        for entry in sorted(found, key=lambda entry: entry.name):
+            if entry.name.startswith(prefix) and _unfinished(entry.name) is None:
+                yield entry
+
+    def stat(self, name: str) -> StoredObject | None:
+        _check(name, self.url())
+        found = self._listing(f"{self._root}/", [name], f"looking at {self.url(name)}", recurse=False) or []
+        return next((entry for entry in found if entry.name == name), None)
+
+    def put(self, name: str, source: Reader, size_hint: int | None = None) -> Stored:
+        _check(name, self.url())
+        folder, base = os.path.split(name)
+        doing = f"storing {self.url(name)}"
+        with self._spool.place(base) as path:
+            size, sha256 = self._spool.write(path, source, doing)
+            self._make(folder, doing)
+            try:
+                self._send(path, folder, name, doing)
+            except BaseException:
+                with contextlib.suppress(EnvSyncError):
+                    self._remove([name, os.path.join(folder, _PARTIAL, base)])
+                raise
+        return Stored(name, size, sha256)
+
+    def open(self, name: str, size: int | None = None) -> Reader:
+        _check(name, self.url())
+        doing = f"reading {self.url(name)}"
+        if size is None and self.stat(name) is None:
+            raise EnvSyncError(doing, "there is no such file", "Choose another point (--list shows them).")
+        # Appending goes on where the attempt before was cut off, and never looks at what is there already.
+        argv = ["--append", "--no-relative", "--from0", "--files-from=-", f"{self._remote.host}:{self._root}/"]
+        return _Download(self._remote, argv, name, self._spool, self._attempts, doing)
+
+    def delete(self, names: Iterable[str]) -> None:
+        doomed = builtins.list(names)
+        for name in doomed:
+            _check(name, self.url())
+        if doomed:
+            self._remove(doomed)
+
+    def sweep(self, prefix: str) -> builtins.list[str]:
+        left = []
+        for entry in self._entries(os.path.dirname(prefix), f"listing {self.url()}") or []:
+            finished = _unfinished(entry.name)
+            if finished is not None and _belongs(finished, prefix):
+                left.append(entry.name)
+        if left:
+            self._remove(left)
+        return [self.url(name) for name in left]
+
+    # -- what rsync is asked for -------------------------------------------------------------------------------------
+
+    def _entries(self, folder: str, doing: str, recurse: bool = True) -> builtins.list[StoredObject] | None:
+        """Return all files in a folder of the store's; None where there is no such folder."""
+        return self._listing(f"{self._root}/", [folder], doing, recurse)
+
+    def _listing(
+        self, root: str, names: Sequence[str], doing: str, recurse: bool
+    ) -> builtins.list[StoredObject] | None:
+        how = ["--recursive"] if recurse else ["--dirs"]
+        argv = ["--list-only", "--no-human-readable", "--8-bit-output", *how, "--from0", "--files-from=-"]
+        argv += [f"{self._remote.host}:{root}", self._spool.folder()]
+        done = self._remote.run(argv, doing, [f"./{name}" for name in names], accept=(23, 24))
+        if done.status == 23 and not done.missing:
+            raise self._remote.error(doing, done)
+        if done.status == 23:
+            return None
+        return [entry for entry in map(_parse, done.stdout.split(b"\n")) if entry is not None]
+
+    def _send(self, path: str, folder: str, name: str, doing: str) -> None:
+        destination = f"{self._remote.host}:{self._root}/" + (f"{folder}/" if folder else "")
+        argv = ["--perms", _MODES, f"--partial-dir={_PARTIAL}", *self._basis(name), "--", path, destination]
+        self._remote.run(argv, doing)
+
+    def _basis(self, name: str) -> builtins.list[str]:
+        """Return the options that spare sending what the far side has already, in the last point of the same database.
+
+        What was compressed has nothing in common with another version of it, but may be the same altogether.
+        """
+        found = parse(name)
+        if found is None or found.role == "manifest":
+            return ["--ignore-times"]
+        if not name.startswith(found.point + "/"):
+            return ["--ignore-times"] + ([] if name.endswith((".zst", ".gz")) else ["--fuzzy"])
+        base = self._last_points().get((found.database, name[len(found.point) :]))
+        if base is None or base == found.point:
+            return ["--ignore-times"]
+        folder = os.path.dirname(name)
+        other = os.path.dirname(base + name[len(found.point) :])
+        return ["--checksum", f"--link-dest={os.path.relpath(other, folder)}"]
+
+    def _last_points(self) -> dict[tuple[str, str], str]:
+        """Return the newest point that has a member, by its database and by what follows the point in its name."""
+        with self._lock:
+            if self._bases is None:
+                self._bases = {}
+                for entry in self.list():
+                    found = parse(entry.name)
+                    if found is not None and found.role == "member":
+                        self._bases[found.database, entry.name[len(found.point) :]] = found.point
+            return self._bases
+
+    def _make(self, folder: str, doing: str) -> None:
+        """Make a folder of the store's, with those above it; older rsyncs make the last one only by themselves."""
+        with self._lock:
+            if not folder or folder in self._folders:
+                return
+            with self._spool.place(folder) as path:
+                os.makedirs(path)
+                skeleton = path[: -len(folder)].rstrip("/")
+                argv = ["--dirs", "--relative", "--perms", _MODES, "--", f"{skeleton}/./{folder}"]
+                self._remote.run([*argv, f"{self._remote.host}:{self._root}/"], doing)
+            self._folders.add(folder)
+
+    def _remove(self, names: Sequence[str]) -> None:
+        """Remove files, then the folders that are empty without them."""
+        doing = f"removing {len(names)} files from {self.url()}"
+        folders = sorted({above for name in names for above in _above(name)}, key=lambda folder: -folder.count("/"))
+        with self._lock:
+            self._folders.difference_update(folders)
+        with self._spool.place("empty") as path:
+            for folder in folders or [""]:
+                os.makedirs(os.path.join(path, folder), exist_ok=True)
+            self._remove_missing(path, names, doing)
+            for _depth, level in itertools.groupby(folders, key=lambda folder: folder.count("/")):
+                gone = builtins.list(level)
+                for folder in gone:
+                    os.rmdir(os.path.join(path, folder))
+                self._remove_missing(path, gone, doing)
+
+    def _remove_missing(self, path: str, names: Sequence[str], doing: str) -> None:
+        """Have what is missing at ``path`` removed over there; folders that are not empty stay, and that is no error."""
+        argv = ["--dirs", "--existing", "--delete-missing-args", "--from0", "--files-from=-", f"{path}/"]
+        self._remote.run([*argv, f"{self._remote.host}:{self._root}/"], doing, names, accept=(24,))
+
+
+class _Download:
+    """A :class:`~.base.Reader` behind the end of a file that rsync appends to; what was read gives its space back."""
+
+    def __init__(
+        self, remote: Remote, argv: Sequence[str], name: str, spool: _Spool, attempts: int, doing: str
+    ) -> None:
+        self._remote = remote
+        self._argv = argv
+        self._name = name
+        self._doing = doing
+        self._left = attempts
+        self._attempts = attempts
+        self._resources = contextlib.ExitStack()
+        self._path = self._resources.enter_context(spool.place(os.path.basename(name)))
+        self._counted = self._resources.enter_context(spool.count())
+        self._file: BinaryIO | None = None
+        self._position = 0
+        self._punched = 0
+        self._whole = False
+        self._process: subprocess.Popen[bytes] | None = None
+        self._watchdog: Watchdog | None = None
+
+    def read(self, size: int) -> bytes:
+        while True:
+            ended = self._ended()
+            block = self._read(size)
+            if block or self._whole:
+                return block
+            if not ended:
+                time.sleep(0.003)
+
+    def close(self) -> None:
+        self._stop()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        self._resources.close()
+
+    def _read(self, size: int) -> bytes:
+        if self._file is None:
+            with contextlib.suppress(FileNotFoundError):
+                self._file = open(self._path, "r+b", buffering=0)
+        if self._file is None:
+            return b""
+        block = os.pread(self._file.fileno(), size, self._position)
+        self._position += len(block)
+        if self._position - self._punched >= _PUNCH_STEP:
+            self._counted(os.fstat(self._file.fileno()).st_blocks * 512)
+            self._punched = punch_hole(self._file.fileno(), self._punched, self._position)
+        return block
+
+    def _ended(self) -> bool:
+        """Say whether rsync is done, and start it where it was not yet, or its connection broke."""
+        if self._whole:
+            return True
+        if self._process is None:
+            failed = self._remote.connect(self._doing)
+            if failed:
+                self._failed(failed)
+                return True
+            self._process = self._remote.start([*self._argv, self._path], self._doing)
+            self._watchdog = Watchdog(self._process.pid)
+            assert self._process.stdin is not None
+            with contextlib.suppress(BrokenPipeError), self._process.stdin as stdin:
+                stdin.write(os.fsencode(self._name) + b"\0")
+            return False
+        if self._process.poll() is None:
+            return False
+        assert self._process.stderr is not None
+        done = Done(self._process.returncode, b"", self._process.stderr.read().decode("utf-8", "replace"))
+        self._stop()
+        if done.status == 0:
+            self._whole = True
+        else:
+            self._failed(done)
+        return True
+
+    def _failed(self, done: Done) -> None:
+        self._left -= 1
+        if not done.lost or not self._left:
+            raise self._remote.error(self._doing, done)
+        self._remote.pause(self._attempts - self._left)
+
+    def _stop(self) -> None:
+        if self._process is None:
+            return
+        if self._process.poll() is None:
+            self._process.terminate()
+        self._process.wait()
+        if self._watchdog is not None:
+            self._watchdog.__exit__(None, None, None)
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if stream is not None:
+                stream.close()
+        self._process = None
+
+
+class _Spool:
+    """The folder of files that are under way, gone with the process; what a killed one left is removed by the next.
+
+    ``peak`` is what was in it at most, in bytes.
+    """
+
+    _PREFIX = "env_sync-rsync-"
+
+    def __init__(self, temp_dir: str) -> None:
+        self._parent = temp_dir or tempfile.gettempdir()
+        self._lock = threading.Lock()
+        self._made = ""
+        self._numbers = itertools.count()
+        self._sizes: dict[int, int] = {}
+        self.peak = 0
+
+    def folder(self) -> str:
+        """Return the folder, made and locked when it is first asked for."""
+        with self._lock:
+            if not self._made:
+                try:
+                    os.makedirs(self._parent, exist_ok=True)
+                    self._sweep()
+                    self._made = tempfile.mkdtemp(prefix=self._PREFIX, dir=self._parent)
+                    descriptor = os.open(self._made, os.O_RDONLY | os.O_CLOEXEC)
+                    fcntl.flock(descriptor, fcntl.LOCK_EX)
+                except OSError as error:
+                    raise EnvSyncError(
+                        f"making a folder for temporary files in {self._parent}",
+                        str(error.strerror),
+                        "Set temppath to a folder that this user can write to.",
+                    ) from error
+                weakref.finalize(self, _drop, self._made, descriptor)
+            return self._made
+
+    def _sweep(self) -> None:
+        """Remove the folders that nobody holds any more."""
+        for entry in os.scandir(self._parent):
+            if entry.name.startswith(self._PREFIX) and entry.is_dir(follow_symlinks=False):
+                with contextlib.suppress(OSError):
+                    descriptor = os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                    try:
+                        # A younger one may have been made, and not locked yet.
+                        if time.time() - os.fstat(descriptor).st_mtime > 60:
+                            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                            shutil.rmtree(entry.path)
+                    finally:
+                        os.close(descriptor)
+
+    @contextlib.contextmanager
+    def place(self, base: str) -> Iterator[str]:
+        """Give a path that ends in ``base``, in a folder of its own; what is there goes afterwards."""
+        folder = os.path.join(self.folder(), str(next(self._numbers)))
+        os.mkdir(folder, 0o700)
+        try:
+            yield os.path.join(folder, base)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def count(self) -> Iterator[_Count]:
+        """Give what takes the size in bytes, again and again, that one file in the folder has now."""
+        number = next(self._numbers)
+
+        def tell(size: int) -> None:
+            with self._lock:
+                self._sizes[number] = size
+                self.peak = max(self.peak, sum(self._sizes.values()))
+
+        try:
+            yield tell
+        finally:
+            with self._lock:
+                self._sizes.pop(number, None)
+
+    def write(self, path: str, source: Reader, doing: str) -> tuple[int, str]:
+        """Write all that ``source`` gives; return its size in bytes and its SHA-256 (hex)."""
+        digest = hashlib.sha256()
+        size = 0
+        looked = -_LOOK_EVERY
+        with self.count() as count, _open(path, doing) as stream:
+            while True:
+                block = source.read(BLOCK)
+                if not block:
+                    break
+                if size - looked >= _LOOK_EVERY:
+                    self._need_room(doing, size)
+                    looked = size
+                try:
+                    stream.write(block)
+                except OSError as error:
+                    raise _no_room(doing, self._parent, size, error) from error
+                digest.update(block)
+                size += len(block)
+                count(size)
+        return size, digest.hexdigest()
+
+    def _need_room(self, doing: str, size: int) -> None:
+        found = os.statvfs(self._parent)
+        if found.f_bavail * found.f_frsize < _RESERVE:
+            raise _no_room(doing, self._parent, size, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))

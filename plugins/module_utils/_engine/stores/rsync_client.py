@@ -1,0 +1,245 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""rsync over ssh: one connection for all that is done, taken up again when it breaks, and what its errors mean.
+
+A point has hundreds of members, and each is a run of rsync: ssh's own multiplexing spares all but the first of them the
+handshake, and sshd's limit on connections that are not authenticated yet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import subprocess
+import tempfile
+import threading
+import time
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..errors import EnvSyncError
+from ..linux import Watchdog
+from ..task import SshOptions
+
+#: how long the connection outlives its last use, and a run that was killed, in seconds
+_LINGER = 10
+
+_CONNECT_TIMEOUT = 15
+
+#: what rsync waits for the other side, which may be reading a large file to compare it, in seconds
+_IO_TIMEOUT = 1800
+
+#: a name, an address, or an address of IPv6 in brackets; nothing that could be taken for an option
+_HOST = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*@)?(?:[A-Za-z0-9_][A-Za-z0-9_.-]*|\[[0-9A-Fa-f:.]+(?:%\w+)?\])\Z")
+
+#: exit statuses of rsync that a connection can be to blame for (rsync(1), EXIT VALUES; 255 is ssh's own)
+_LOST = frozenset((10, 12, 30, 35, 255))
+
+#: what no further attempt would change, with what to do about it; all texts are ssh's and the kernel's own
+_ADVICE = (
+    (
+        "REMOTE HOST IDENTIFICATION HAS CHANGED",
+        "The host has another key than before: find out why, before known_hosts is corrected.",
+    ),
+    (
+        "Host key verification failed",
+        "Compare the host's key (ssh-keyscan HOST) with what its administrator says, then add it to known_hosts.",
+    ),
+    ("Permission denied (publickey", "Put this user's public key into authorized_keys there, or set ssh_key_file."),
+    ("Permission denied, please try again", "Set ssh_key_file: nobody is here to type a password."),
+    ("Too many authentication failures", "Set ssh_key_file."),
+    ("Could not resolve hostname", "Correct url."),
+    ("Load key", "Correct ssh_key_file: it has to be a private key without a passphrase, that only its owner may read."),
+    ("command not found", "Install rsync on that host."),
+    ("rsync: not found", "Install rsync on that host."),
+    ("No space left on device", "Make room on that host, or prune old points."),
+    ("Disk quota exceeded", "Make room on that host, or prune old points."),
+    ("Read-only file system", "Mount it for writing on that host."),
+    ("Permission denied (13)", "Correct the owner or the mode of the directory on that host."),
+    ("Operation not permitted (1)", "Correct the owner or the mode of the directory on that host."),
+    ("Not a directory (20)", "Correct path."),
+    ("No such file or directory (2)", "Make the directory on that host, or correct path."),
+)
+
+_UNREACHABLE = "Check url, ssh_port and the network, then run again."
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a run of rsync ended."""
+
+    status: int
+    stdout: bytes
+    stderr: str
+
+    @property
+    def lost(self) -> bool:
+        """Whether another attempt may do better."""
+        return self.status in _LOST and not any(text in self.stderr for text, _hint in _ADVICE)
+
+    @property
+    def missing(self) -> bool:
+        """Whether nothing went wrong but that something is not there."""
+        complaints = [line for line in self.stderr.splitlines() if line.startswith("rsync: ")]
+        harmless = ("(2)", "(20)", "Broken pipe (32)")
+        return self.status == 23 and bool(complaints) and all(line.endswith(harmless) for line in complaints)
+
+
+class Remote:
+    """One host, reached by ssh.
+
+    :param host: ``host`` or ``user@host``.
+    :param attempts: how often something is tried in all where the connection breaks.
+    """
+
+    def __init__(self, host: str, options: SshOptions, attempts: int) -> None:
+        if not _HOST.match(host):
+            raise EnvSyncError(
+                f"opening the rsync store {host!r}",
+                "that is no host",
+                "Set url to HOST or USER@HOST, path to the directory there, and ssh_port where it is not 22.",
+            )
+        self.host = host
+        self._attempts = attempts
+        self._lock = threading.Lock()
+        # A short name: the path of a socket has 107 bytes at most.
+        self._socket = f"/tmp/env_sync-ssh-{secrets.token_hex(8)}"
+        self._ssh = ["ssh", "-T", "-a", "-x", "-S", self._socket, *_options(options)]
+        weakref.finalize(self, _hang_up, [*self._ssh, "-O", "exit", self._ssh_host], self._socket)
+
+    @property
+    def _ssh_host(self) -> str:
+        return self.host.replace("[", "").replace("]", "")
+
+    def run(self, arguments: Sequence[str], doing: str, names: Sequence[str] = (), accept: Sequence[int] = ()) -> Done:
+        """Run rsync until it ended for another reason than a lost connection.
+
+        :param arguments: what follows the options that are always the same.
+        :param names: what ``--files-from=-`` reads.
+        :param accept: exit statuses other than 0 that are no error.
+        """
+        for left in reversed(range(self._attempts)):
+            done = self._run_once(arguments, doing, names)
+            if not done.lost or not left:
+                break
+            self.pause(self._attempts - left)
+        if done.status != 0 and done.status not in accept:
+            raise self.error(doing, done)
+        return done
+
+    def _run_once(self, arguments: Sequence[str], doing: str, names: Sequence[str]) -> Done:
+        stdin = b"".join(os.fsencode(name) + b"\0" for name in names)
+        failed = self.connect(doing)
+        if failed:
+            return failed
+        with self.start(arguments, doing) as process, Watchdog(process.pid):
+            stdout, stderr = process.communicate(stdin)
+        return Done(process.returncode, stdout, stderr.decode("utf-8", "replace"))
+
+    def start(self, arguments: Sequence[str], doing: str) -> subprocess.Popen[bytes]:
+        """Start rsync once; :meth:`connect` comes before."""
+        # -s: names are sent by rsync's own protocol, and no shell over there gets to see them.
+        argv = ["rsync", "-s", f"--rsh={_rsh(self._ssh)}", f"--timeout={_IO_TIMEOUT}", *arguments]
+        try:
+            return subprocess.Popen(
+                argv,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=_environment(),
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise EnvSyncError(doing, f"rsync cannot be started: {error.strerror}", "Install rsync.") from error
+
+    def connect(self, doing: str) -> Done | None:
+        """See to it that there is a connection; return how that failed, or None."""
+        with self._lock, tempfile.TemporaryFile() as said:
+            if os.path.exists(self._socket):
+                return None
+            # It goes into the background when it is connected, and ends by itself.
+            argv = [*self._ssh, "-M", "-N", "-f", "-o", f"ControlPersist={_LINGER}", self._ssh_host]
+            try:
+                status = subprocess.call(
+                    argv,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=said,
+                    env=_environment(),
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise EnvSyncError(doing, f"ssh cannot be started: {error.strerror}", "Install ssh.") from error
+            if status == 0:
+                return None
+            said.seek(0)
+            return Done(255, b"", said.read().decode("utf-8", "replace"))
+
+    def pause(self, attempt: int) -> None:
+        """Wait before another attempt; ``attempt`` counts those that failed."""
+        time.sleep(0.25 * 2**attempt)
+
+    def error(self, doing: str, done: Done) -> EnvSyncError:
+        """Return the error that ``done`` amounts to."""
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        text = "\n".join(lines)
+        for wanted, hint in _ADVICE:
+            if wanted in text:
+                found = next(line for line in lines if wanted in line)
+                return EnvSyncError(doing, found, hint)
+        why = [line for line in lines if not line.startswith(("rsync error:", "rsync warning:", "@"))]
+        summary = " ".join((why or lines)[:3]) or f"rsync: exit status {done.status}"
+        return EnvSyncError(doing, summary, _UNREACHABLE if done.status in _LOST else "")
+
+
+def _options(options: SshOptions) -> list[str]:
+    argv = [
+        *("-o", "BatchMode=yes"),
+        *("-o", "StrictHostKeyChecking=yes"),
+        *("-o", "ControlMaster=no"),
+        *("-o", "ClearAllForwardings=yes"),
+        *("-o", "LogLevel=ERROR"),
+        *("-o", f"ConnectTimeout={_CONNECT_TIMEOUT}"),
+        *("-o", "ServerAliveInterval=15"),
+        *("-o", "ServerAliveCountMax=4"),
+    ]
+    if options.ssh_port:
+        argv += ["-p", str(options.ssh_port)]
+    if options.ssh_key_file:
+        argv += ["-o", "IdentitiesOnly=yes", "-o", f"IdentityFile={_file(options.ssh_key_file)}"]
+    if options.ssh_known_hosts_file:
+        argv += ["-o", f"UserKnownHostsFile={_file(options.ssh_known_hosts_file)}"]
+    return argv
+
+
+def _file(path: str) -> str:
+    """Return a file's name as a line of ssh's configuration has it (ssh_config(5): quotes, and tokens that begin with %)."""
+    if '"' in path:
+        raise EnvSyncError(f"opening the rsync store with {path}", "ssh takes no file with a quote in its name", "Rename it.")
+    return '"' + path.replace("%", "%%") + '"'
+
+
+def _rsh(argv: Sequence[str]) -> str:
+    """Return an argument vector as ``--rsh`` takes it: rsync splits it by itself, and a doubled quote stands for one."""
+    return " ".join("'" + argument.replace("'", "''") + "'" for argument in argv)
+
+
+def _environment() -> dict[str, str]:
+    # Times are shown in this zone, messages in this language.
+    environment = dict(os.environ, LC_ALL="C.UTF-8", TZ="UTC")
+    for name in [name for name in environment if name.startswith("RSYNC_")]:
+        del environment[name]
+    return environment
+
+
+def _hang_up(argv: Sequence[str], socket: str) -> None:
+    if os.path.exists(socket):
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            subprocess.call(
+                argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=5
+            )

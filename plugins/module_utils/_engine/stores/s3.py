@@ -1,0 +1,204 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A bucket, on AWS or on any compatible server."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from ..errors import EnvSyncError
+from ..task import S3Options
+from .base import HashingReader, Reader, Store, Stored, StoredObject
+from .s3_client import Bucket, error_code
+from .s3_transfer import PIECE, ObjectReader, Part, Upload, part_size, put_whole
+
+#: how many pieces the store's helpers have in memory, for all of its readers and writers together
+_HELPERS = 4
+
+#: how often a request is tried in all, with growing pauses between
+_ATTEMPTS = 8
+
+#: how many objects one request removes at most
+_DELETE_BATCH = 1000
+
+
+class S3Store(Store):
+    """The objects of one bucket below ``path``.
+
+    :param url: ``bucket`` or ``s3://bucket[/prefix]``; an access point's ARN counts as a bucket.
+    :param path: a folder below that prefix.
+    :param temp_dir: where parts that are too large for memory are kept while they are sent (of objects that may be
+        larger than 80 GB).
+    :param part: the size of a part, in bytes, as long as all parts will fit.
+    :param attempts: how often a request is tried in all.
+    """
+
+    kind = "s3"
+
+    def __init__(
+        self,
+        url: str,
+        path: str,
+        options: S3Options,
+        temp_dir: str = "",
+        part: int = PIECE,
+        attempts: int = _ATTEMPTS,
+    ) -> None:
+        name, prefix = split_url(url)
+        self._prefix = "".join(f"{folder}/" for folder in (prefix.strip("/"), path.strip("/")) if folder)
+        self._bucket = Bucket(name, options, attempts, _HELPERS)
+        self._options = options
+        self._temp_dir = temp_dir
+        self._part = part
+
+    def url(self, name: str = "") -> str:
+        return f"s3://{self._bucket.name}/{self._prefix}{name}".rstrip("/")
+
+    def preflight(self, write: bool) -> None:
+        with self._bucket.during(f"opening {self.url()}"):
+            # Not HEAD, whose answer has no body that says what is wrong.
+            self._bucket.client.list_objects_v2(Bucket=self._bucket.name, Prefix=self._prefix, MaxKeys=1)
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        for found in self._pages("list_objects_v2", "Contents", prefix):
+            name = found["Key"][len(self._prefix) :]
+            # An empty object with such a name is what a console calls a folder.
+            if name and not name.endswith("/"):
+                yield StoredObject(name, found["Size"], found["LastModified"].timestamp())
+
+    def stat(self, name: str) -> StoredObject | None:
+        try:
+            with self._bucket.during(f"looking at {self.url(name)}"):
+                found = self._bucket.client.head_object(Bucket=self._bucket.name, Key=self._key(name))
+        except EnvSyncError as error:
+            if error_code(error) in ("404", "NoSuchKey"):
+                return None
+            raise
+        return StoredObject(name, found["ContentLength"], found["LastModified"].timestamp())
+
+    def put(self, name: str, source: Reader, size_hint: int | None = None) -> Stored:
+        key, url = self._key(name), self.url(name)
+        reader = HashingReader(source)
+        part = self._read_part(reader, 0, size_hint)
+        if part.last:
+            put_whole(self._bucket, key, url, part, self._arguments())
+            return Stored(name, reader.size, reader.sha256)
+        upload = Upload(self._bucket, key, url, self._arguments())
+        try:
+            upload.add(part)
+            while not part.last:
+                part = self._read_part(reader, upload.parts, size_hint)
+                if part.size and upload.parts == self._options.max_upload_parts:
+                    raise EnvSyncError(
+                        f"storing {url}", f"it does not fit into {upload.parts} parts", "Raise max_upload_parts."
+                    )
+                if part.size:
+                    upload.add(part)
+            upload.complete(reader.size)
+        except BaseException as error:
+            upload.abort(error)
+            raise
+        return Stored(name, reader.size, reader.sha256)
+
+    def open(self, name: str, size: int | None = None) -> Reader:
+        return ObjectReader(self._bucket, self._key(name), self.url(name), size)
+
+    def delete(self, names: Iterable[str]) -> None:
+        left = [self._key(name) for name in names]
+        while left:
+            batch, left = left[:_DELETE_BATCH], left[_DELETE_BATCH:]
+            with self._bucket.during(f"removing {len(batch)} objects from {self.url()}"):
+                answer = self._bucket.client.delete_objects(
+                    Bucket=self._bucket.name, Delete={"Objects": [{"Key": key} for key in batch], "Quiet": True}
+                )
+            errors = [error for error in answer.get("Errors", []) if error["Code"] != "NoSuchKey"]
+            if errors:
+                denied = errors[0]["Code"] == "AccessDenied"
+                raise EnvSyncError(
+                    f"removing {len(batch)} objects from {self.url()}",
+                    f"{len(errors)} are still there; {errors[0].get('Key')}: {errors[0]['Code']}",
+                    f"Allow s3:DeleteObject on the bucket {self._bucket.name}." if denied else "Run again.",
+                )
+
+    def sweep(self, prefix: str) -> builtins.list[str]:
+        removed = []
+        for upload in self._unfinished(prefix):
+            with self._bucket.during(f"removing an unfinished upload of s3://{self._bucket.name}/{upload['Key']}"):
+                self._bucket.client.abort_multipart_upload(
+                    Bucket=self._bucket.name, Key=upload["Key"], UploadId=upload["UploadId"]
+                )
+            removed.append(f"an unfinished upload of s3://{self._bucket.name}/{upload['Key']}")
+        return removed
+
+    def _unfinished(self, prefix: str) -> builtins.list[dict[str, Any]]:
+        try:
+            uploads = list(self._pages("list_multipart_uploads", "Uploads", prefix))
+        except EnvSyncError as error:
+            if error_code(error) in ("NotImplemented", "MethodNotAllowed"):
+                # A server without this call has no unfinished uploads that anybody could remove.
+                return []
+            raise
+        return [upload for upload in uploads if _is_below(upload["Key"][len(self._prefix) :], prefix)]
+
+    def _pages(self, operation: str, key: str, prefix: str) -> Iterator[dict[str, Any]]:
+        """Yield what a listing has under ``key``, page after page."""
+        doing = f"listing {self.url()}"
+        with self._bucket.during(doing):
+            paginator = self._bucket.client.get_paginator(operation)
+            pages = iter(paginator.paginate(Bucket=self._bucket.name, Prefix=self._prefix + prefix))
+        while True:
+            with self._bucket.during(doing):
+                page = next(pages, None)
+            if page is None:
+                return
+            yield from page.get(key, [])
+
+    def _key(self, name: str) -> str:
+        if not name or name.startswith("/"):
+            raise EnvSyncError(f"opening {name!r} in {self.url()}", "that is no name of an object")
+        return self._prefix + name
+
+    def _read_part(self, reader: Reader, number: int, size_hint: int | None) -> Part:
+        size = part_size(number, size_hint, self._part, self._options.max_upload_parts)
+        return Part.read(reader, size, self._part, self._temp_dir)
+
+    def _arguments(self) -> dict[str, Any]:
+        """Return how objects are to be kept, as boto3 names it."""
+        options = self._options
+        mode = options.encryption_mode
+        if not mode and options.encryption_kms_key_id:
+            mode = "aws:kms"
+        elif not mode:
+            with self._bucket.during(f"opening {self.url()}"):
+                mode = "AES256" if self._bucket.is_aws else "none"
+        wanted = {
+            "ServerSideEncryption": "" if mode == "none" else mode,
+            "SSEKMSKeyId": options.encryption_kms_key_id if mode == "aws:kms" else "",
+            "ACL": options.acl,
+            "StorageClass": options.storage_class,
+        }
+        return {name: value for name, value in wanted.items() if value}
+
+
+def split_url(url: str) -> tuple[str, str]:
+    """Return the bucket and the prefix (may be empty) that ``url`` names."""
+    bare = url[len("s3://") :] if url.startswith("s3://") else url
+    if bare.startswith("arn:"):
+        return bare, ""
+    bucket, _slash, prefix = bare.partition("/")
+    return bucket, prefix.strip("/")
+
+
+def _is_below(name: str, prefix: str) -> bool:
+    """Say whether ``name`` is ``prefix``, in that folder, or that with a suffix: ``app_2/1.dat`` is not below ``app``.
+
+    The name of another database's point, which may be running at this moment, can begin like this one's.
+    """
+    rest = name[len(prefix) :]
+    if not prefix or prefix.endswith("/") or rest.startswith("/"):
+        return True
+    return not rest or (rest.startswith(".") and "/" not in rest)

@@ -1,0 +1,232 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Files on a host, all in one pass: what is wanted is compared with what is there, and only differences are changed.
+
+What was deployed is recorded, so that what is not wanted any more goes, and nothing that somebody else made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import grp
+import json
+import os
+import pwd
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Something that is wanted on the host: a file (``content``), a link (``target``) or a directory (neither).
+
+    ``secret`` keeps the content out of differences that are shown.
+    """
+
+    path: str
+    mode: int
+    content: bytes | None = None
+    target: str | None = None
+    owner: str = "root"
+    group: str = "root"
+    secret: bool = False
+
+
+class Change:
+    """What differs between the entries wanted and the host.
+
+    :param wanted: entries, directories before what is in them.
+    :param record: the file that lists what was deployed before.
+    """
+
+    def __init__(self, wanted: Iterable[Entry], record: str) -> None:
+        self._wanted = list(wanted)
+        self._record = record
+        self._before = _read_record(record)
+        self._paths = [entry.path for entry in self._wanted]
+        self.differing = [entry for entry in self._wanted if _differs(entry)]
+        self.stale = [path for path in self._before if path not in set(self._paths) and os.path.lexists(path)]
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.differing or self.stale)
+
+    def diff(self) -> list[dict[str, str]]:
+        """Return the differences, as Ansible shows them; of secrets, only that there is one."""
+        return [_diff(entry) for entry in self.differing] + [
+            {"before_header": path, "after_header": path, "before": "present\n", "after": "absent\n"}
+            for path in self.stale
+        ]
+
+    def apply(self) -> None:
+        """Make the host as it is wanted. Files appear whole; what is stale goes last.
+
+        :raises OSError: something could not be written; what was written before that stays.
+        """
+        # Written first, and with what was there before: an interrupted run must not forget what it made.
+        _write_record(self._record, [*self._before, *(path for path in self._paths if path not in set(self._before))])
+        for entry in self.differing:
+            _make(entry)
+        for path in sorted(self.stale, key=len, reverse=True):
+            remove(path)
+        if self._paths:
+            _write_record(self._record, self._paths)
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._record)
+            # The record's own directory could not go before it.
+            remove(os.path.dirname(self._record))
+
+
+def _read_record(path: str) -> list[str]:
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return [str(item) for item in json.load(stream)]
+    except (OSError, ValueError):
+        return []
+
+
+def _write_record(path: str, paths: list[str]) -> None:
+    content = json.dumps(paths, indent=1).encode() + b"\n"
+    try:
+        with open(path, "rb") as stream:
+            if stream.read() == content:
+                return
+    except OSError:
+        pass
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    _write(path, content, 0o644, -1, -1)
+
+
+def _differs(entry: Entry) -> bool:
+    try:
+        found = os.lstat(entry.path)
+    except OSError:
+        return True
+    if entry.target is not None:
+        return not stat.S_ISLNK(found.st_mode) or os.readlink(entry.path) != entry.target
+    kind = stat.S_ISDIR if entry.content is None else stat.S_ISREG
+    if not kind(found.st_mode) or stat.S_IMODE(found.st_mode) != entry.mode:
+        return True
+    if (found.st_uid, found.st_gid) != ids(entry):
+        return True
+    if entry.content is None:
+        return False
+    with open(entry.path, "rb") as stream:
+        return stream.read() != entry.content
+
+
+def ids(entry: Entry) -> tuple[int, int]:
+    """Return the entry's user and group id; -1 for one that does not exist (yet: in check mode)."""
+    try:
+        user = pwd.getpwnam(entry.owner).pw_uid
+    except KeyError:
+        user = -1
+    try:
+        group = grp.getgrnam(entry.group).gr_gid
+    except KeyError:
+        group = -1
+    return user, group
+
+
+def _diff(entry: Entry) -> dict[str, str]:
+    before, after = _describe(entry), _wanted(entry)
+    if entry.content is not None and not entry.secret:
+        old = _text(entry.path)
+        new = entry.content.decode("utf-8", "replace")
+        if old is not None and max(len(old), len(new)) > 100_000:
+            old, new = "", "".join(difflib.unified_diff(old.splitlines(True), new.splitlines(True), n=1))
+        before, after = before + (old or ""), after + new
+    return {"before_header": entry.path, "after_header": entry.path, "before": before, "after": after}
+
+
+def _describe(entry: Entry) -> str:
+    try:
+        found = os.lstat(entry.path)
+    except OSError:
+        return "absent\n"
+    if stat.S_ISLNK(found.st_mode):
+        return f"link to {os.readlink(entry.path)}\n"
+    return f"{found.st_uid}:{found.st_gid} {stat.S_IMODE(found.st_mode):04o}\n"
+
+
+def _wanted(entry: Entry) -> str:
+    if entry.target is not None:
+        return f"link to {entry.target}\n"
+    user, group = ids(entry)
+    return f"{user}:{group} {entry.mode:04o}\n"
+
+
+def _text(path: str) -> str | None:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            return stream.read()
+    except OSError:
+        return None
+
+
+def _make(entry: Entry) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        found = os.lstat(entry.path)
+        wanted_directory = entry.content is None and entry.target is None
+        if stat.S_ISDIR(found.st_mode) != wanted_directory:
+            remove(entry.path)
+    os.makedirs(os.path.dirname(entry.path), exist_ok=True)
+    if entry.target is not None:
+        temporary = f"{entry.path}.new"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        os.symlink(entry.target, temporary)
+        os.replace(temporary, entry.path)
+        return
+    user, group = ids(entry)
+    if entry.content is not None:
+        _write(entry.path, entry.content, entry.mode, user, group)
+        return
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(entry.path, entry.mode)
+    os.chown(entry.path, user, group)
+    os.chmod(entry.path, entry.mode)
+
+
+def _write(path: str, content: bytes, mode: int, user: int, group: int) -> None:
+    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".env_sync-")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            os.fchmod(stream.fileno(), mode)
+            os.fchown(stream.fileno(), user, group)
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def remove(path: str) -> None:
+    """Remove a file, a link, or a directory that is empty; what others put into a directory stays."""
+    try:
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(os.path.join(path, "__pycache__"), ignore_errors=True)
+            os.rmdir(path)
+        else:
+            os.unlink(path)
+    except FileNotFoundError:
+        pass
+    except OSError:
+        if not os.path.isdir(path):
+            raise
+
+
+def summary(change: Change) -> dict[str, Any]:
+    """Return what changes, for a module's result."""
+    return {"deployed": [entry.path for entry in change.differing], "removed": change.stale}

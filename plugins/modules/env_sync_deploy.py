@@ -1,0 +1,247 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: env_sync_deploy
+short_description: Deploy the tasks of a host, with command, configuration and schedule
+version_added: 0.1.0
+author:
+  - govuk.env_sync contributors (@alphagov)
+description:
+  - Puts the engine and its command on the host, a config file for each declared task, the environment, the
+    transformation SQL, the reboot lock, log rotation and the schedule, all in one pass.
+  - Every task is checked before anything on the host is changed; all faults are in one message.
+  - What was deployed is recorded on the host, so that what is not declared any more is removed, and nothing else.
+  - This is what the role P(govuk.env_sync.env_sync#role) runs; use the role unless you have reasons not to.
+attributes:
+  check_mode:
+    support: full
+    description: Says what would be changed, and changes nothing.
+  diff_mode:
+    support: full
+    description: Shows what changes in every file; of secrets, only that they change.
+  idempotent:
+    support: full
+    description: A second run changes nothing.
+options:
+  name:
+    description:
+      - From this the command, the lock, and the directories below C(/etc), C(/var/log), C(/var/lib) and
+        C(/usr/local/lib) take their names.
+    type: str
+    default: govuk_env_sync
+  state:
+    description:
+      - V(absent) removes all that was deployed. Logs stay.
+    type: str
+    choices: [present, absent]
+    default: present
+  parts:
+    description:
+      - What to deploy in this run; without any, the tasks are only checked.
+    type: list
+    elements: str
+    choices: [install, configure, schedule]
+    default: [install, configure, schedule]
+  user:
+    description:
+      - The user that the tasks run as. It has to exist.
+    type: str
+    default: govuk-backup
+  group:
+    description:
+      - The user's group.
+    type: str
+    default: govuk-backup
+  tasks:
+    description:
+      - The declared tasks, a mapping from title to keys, as in C(govuk_env_sync::tasks).
+    type: dict
+    default: {}
+  s3_sync_tasks:
+    description:
+      - The declared bucket syncs, a mapping from title to keys, as in C(govuk_env_sync::s3_sync_tasks).
+    type: dict
+    default: {}
+  protected:
+    description:
+      - Whether this environment is protected, so that declaring a pull is refused.
+    type: bool
+    default: false
+  transformation_sql:
+    description:
+      - Transformation files to deploy, a mapping from name to content.
+    type: dict
+    default: {}
+  environment_variables:
+    description:
+      - Variables for every task, a mapping from name to value, deployed as an C(envdir).
+    type: dict
+    default: {}
+  secret_environment_variables:
+    description:
+      - The same for secrets, such as E(PGPASSWORD), E(AWS_SECRET_ACCESS_KEY) or E(ICINGA2_PASSWORD).
+    type: dict
+    default: {}
+  monitoring:
+    description:
+      - What goes into C(monitoring.conf), a mapping.
+    type: dict
+    default: {}
+  lock:
+    description:
+      - What holds the reboot lock while a task runs.
+      - V(with_reboot_lock) is deployed with the engine; V(setlock) is daemontools', with C(envdir) from there too.
+    type: str
+    choices: [with_reboot_lock, setlock, none]
+    default: with_reboot_lock
+  lock_directory:
+    description:
+      - Where the reboot locks are.
+    type: path
+    default: /etc/unattended-reboot/no-reboot
+  lock_scope:
+    description:
+      - Whether there is one lock for the V(host), so that one task runs at a time, or one for each V(task).
+    type: str
+    choices: [host, task]
+    default: host
+  scheduler:
+    description:
+      - What runs the tasks.
+    type: str
+    choices: [cron, systemd]
+    default: cron
+  python:
+    description:
+      - The Python that the command runs with, which can import what the tasks need.
+      - The one that the module runs with unless given.
+    type: path
+"""
+
+EXAMPLES = r"""
+- name: Deploy one task
+  govuk.env_sync.env_sync_deploy:
+    tasks:
+      pull_shop_daily:
+        ensure: present
+        hour: "3"
+        minute: "10"
+        action: pull
+        dbms: postgresql
+        storagebackend: s3
+        database: shop
+        temppath: /tmp/shop_pull
+        url: example-database-backups
+        path: postgresql
+        transformation_sql_filename: shop.sql
+    transformation_sql:
+      shop.sql: "{{ lookup('ansible.builtin.file', 'shop.sql') }}"
+    environment_variables:
+      AWS_REGION: eu-west-1
+
+- name: Only check the declared tasks
+  govuk.env_sync.env_sync_deploy:
+    tasks: "{{ env_sync_tasks }}"
+    parts: []
+"""
+
+RETURN = r"""
+deployed:
+  description: Paths that were made or changed.
+  returned: success
+  type: list
+  elements: str
+  sample: [/etc/govuk_env_sync/pull_shop_daily.cfg]
+removed:
+  description: Paths that were removed.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+declared:
+  description: The declared tasks, by title.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    title:
+      description: The task's title.
+      type: str
+    ensure:
+      description: Whether it is scheduled.
+      type: str
+    freshness:
+      description: How old its last result may be, in seconds.
+      type: int
+  sample: [{"title": "pull_shop_daily", "ensure": "present", "freshness": 100800}]
+timers:
+  description: With systemd, the timers that have to run.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.govuk.env_sync.plugins.module_utils._deployment import Deployment
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
+from ansible_collections.govuk.env_sync.plugins.module_utils._host import Change, summary
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "default": "govuk_env_sync"},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "parts": {
+                "type": "list",
+                "elements": "str",
+                "choices": ["install", "configure", "schedule"],
+                "default": ["install", "configure", "schedule"],
+            },
+            "user": {"type": "str", "default": "govuk-backup"},
+            "group": {"type": "str", "default": "govuk-backup"},
+            "tasks": {"type": "dict", "default": {}},
+            "s3_sync_tasks": {"type": "dict", "default": {}},
+            "protected": {"type": "bool", "default": False},
+            "transformation_sql": {"type": "dict", "default": {}},
+            "environment_variables": {"type": "dict", "default": {}},
+            "secret_environment_variables": {"type": "dict", "default": {}, "no_log": True},
+            "monitoring": {"type": "dict", "default": {}},
+            "lock": {
+                "type": "str",
+                "choices": ["with_reboot_lock", "setlock", "none"],
+                "default": "with_reboot_lock",
+            },
+            "lock_directory": {"type": "path", "default": "/etc/unattended-reboot/no-reboot"},
+            "lock_scope": {"type": "str", "choices": ["host", "task"], "default": "host"},
+            "scheduler": {"type": "str", "choices": ["cron", "systemd"], "default": "cron"},
+            "python": {"type": "path"},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        deployment = Deployment(module.params)
+        changes = [Change(entries, record) for entries, record in deployment.parts()]
+        result = {"changed": False, "deployed": [], "removed": [], "diff": [], **deployment.facts()}
+        for change in changes:
+            result["changed"] = result["changed"] or change.changed
+            result["diff"] += change.diff()
+            for key, paths in summary(change).items():
+                result[key] += paths
+            if change.changed and not module.check_mode:
+                change.apply()
+    except EnvSyncError as error:
+        module.fail_json(msg=str(error), doing=error.doing, why=error.why, hint=error.hint)
+    except OSError as error:
+        module.fail_json(msg=f"deploying {module.params['name']}: {error.filename}: {error.strerror}")
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,281 @@
+#!/usr/bin/python
+
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: env_sync_dump
+short_description: Dump a database into a store (push)
+version_added: 0.1.0
+description:
+  - Dumps a database with its own tools and stores the dump as a I(point), while the dump still runs.
+  - A point counts once its manifest is stored, which is written last, after every process ended well and every member's
+    size and SHA-256 agreed. A push that fails removes what it stored.
+  - What an earlier push left that was killed is removed first.
+author:
+  - govuk.env_sync contributors (@alphagov)
+extends_documentation_fragment:
+  - govuk.env_sync._attributes
+  - govuk.env_sync._attributes.action_group
+  - govuk.env_sync._options.declared
+  - govuk.env_sync._options.database
+  - govuk.env_sync._options.connection
+  - govuk.env_sync._options.store
+  - govuk.env_sync._options.run
+  - govuk.env_sync._options.state
+attributes:
+  check_mode:
+    support: full
+    details:
+      - Says which point would be stored, after checking the connection, the programs, the rights and the store. Nothing
+        is read from the tables, so that the dump itself can still fail.
+  diff_mode:
+    support: full
+    details:
+      - Shows the store's points of the database.
+  idempotent:
+    support: none
+    details:
+      - Every run stores another point. It returns C(changed=true) except where there is rightly nothing to do.
+options:
+  action:
+    description: What the task does. A declared task that does something else is refused.
+    type: str
+    choices:
+      - push
+    default: push
+  dest:
+    description:
+      - A directory on the host to leave the point in, instead of a store. It must exist.
+      - One of O(dest) and O(url) is needed.
+    type: path
+  pre_dump_transformation_sql_filename:
+    description:
+      - SQL scripts to run on the database itself before it is dumped, each in one transaction.
+      - They are files on the host that the module runs on, given by their paths, or by their names in
+        C(/etc/govuk_env_sync/transformation_sql).
+    type: list
+    elements: str
+  excluded_tables:
+    description: Tables to leave out. A name may have a schema, and C(*) and C(?) as wildcards.
+    type: list
+    elements: str
+  format:
+    description:
+      - With V(directory), every table is a member of its own, dumped in parallel, and can be restored in parallel.
+      - With V(custom), the point is one object.
+    type: str
+    choices:
+      - directory
+      - custom
+    default: directory
+  compression:
+    description: How what is stored is compressed. With O(format=custom), V(gzip) is what the original tool can read.
+    type: str
+    choices:
+      - zstd
+      - gzip
+      - none
+    default: zstd
+  compression_level:
+    description: From 1 (fast) to 19 (small), for gzip up to 9. The default is the compressor's.
+    type: int
+  timezone:
+    description: Whether the point's timestamp is in UTC or in the host's local time, as the original tool has it.
+    type: str
+    choices:
+      - utc
+      - local
+    default: utc
+  environment:
+    description: The name of the environment, noted in the manifest.
+    type: str
+requirements:
+  - C(zstd), where O(compression=zstd).
+seealso:
+  - module: govuk.env_sync.env_sync_restore
+  - module: govuk.env_sync.env_sync_store
+  - module: govuk.env_sync.env_sync_info
+"""
+
+EXAMPLES = r"""
+- name: Push a database to a bucket
+  govuk.env_sync.env_sync_dump:
+    dbms: postgresql
+    database: shop
+    storagebackend: s3
+    url: example-database-backups
+    path: postgresql
+    region: eu-west-1
+
+- name: Leave a point in a local directory, without two tables
+  govuk.env_sync.env_sync_dump:
+    dbms: postgresql
+    database: shop
+    login_host: db-1.example.org
+    login_user: backup
+    login_password: "{{ vault_backup_password }}"
+    dest: /srv/backups
+    excluded_tables:
+      - audit
+      - cache.*
+
+- name: Run a task that the inventory declares for every night
+  govuk.env_sync.env_sync_dump: "{{ env_sync_tasks['push_shop_daily'] | combine({'name': 'push_shop_daily'}) }}"
+
+- name: Start a push that takes hours
+  govuk.env_sync.env_sync_dump:
+    name: push_warehouse
+    dbms: postgresql
+    database: warehouse
+    storagebackend: directory
+    url: /srv/backups
+  async: 36000
+  poll: 0
+"""
+
+RETURN = r"""
+point:
+  description: The name of the point.
+  returned: success
+  type: str
+  sample: 2026-01-02T03:04:05-shop
+store:
+  description: The store, as a person would call it.
+  returned: success
+  type: str
+  sample: s3://example-database-backups/postgresql
+manifest:
+  description:
+    - The point's manifest. C(docs/manifest.md) in the collection describes every key.
+  returned: success, outside check mode
+  type: dict
+  sample:
+    manifest_version: 1
+    tool_version: 0.1.0
+    dbms: postgresql
+    database: shop
+    timestamp: "2026-01-02T03:04:05"
+    format: directory
+    compression: zstd
+    raw_bytes: 54525952
+    stored_bytes: 9437184
+raw_bytes:
+  description: The size of the dump before compression.
+  returned: success, outside check mode
+  type: int
+  sample: 54525952
+stored_bytes:
+  description: The size of what was stored.
+  returned: success, outside check mode
+  type: int
+  sample: 9437184
+rate:
+  description: Bytes before compression, a second.
+  returned: success, outside check mode
+  type: int
+  sample: 10905190
+durations:
+  description: The seconds that each phase took, and V(total).
+  returned: success, outside check mode
+  type: dict
+  sample:
+    dumping: 5.021
+    writing the manifest: 0.012
+    total: 5.3
+reason:
+  description: Why there was rightly nothing to do. Empty where something was done.
+  returned: success
+  type: str
+  sample: ""
+steps:
+  description: What would be done, in order.
+  returned: success, in check mode
+  type: list
+  elements: str
+  sample:
+    - dump shop from db-1:5432 (postgresql 15.4)
+    - store it as s3://example-database-backups/postgresql/2026-01-02T03:04:05-shop
+facts:
+  description: What is known of the database before it is dumped.
+  returned: success, in check mode
+  type: dict
+  sample:
+    size_bytes: 54525952
+    tables: 12
+    jobs: 2
+before:
+  description: The store's points of the database before.
+  returned: success, when something is done
+  type: dict
+  sample:
+    points: []
+after:
+  description: The store's points of the database afterwards.
+  returned: success, when something is done
+  type: dict
+  sample:
+    points:
+      - 2026-01-02T03:04:05-shop
+warnings:
+  description: What the operator should know, beside the result.
+  returned: when there is anything
+  type: list
+  elements: str
+  sample:
+    - what is left of /srv/backups/2026-01-02T03:04:05-shop could not be removed
+doing:
+  description: What was being done, to what.
+  returned: failure
+  type: str
+  sample: dumping shop from db-1:5432
+why:
+  description: What went wrong, in the words of the tool that failed.
+  returned: failure
+  type: str
+  sample: permission denied for table audit
+hint:
+  description: What to do next. Empty where nothing can be advised.
+  returned: failure
+  type: str
+  sample: Give the role of login_user the right that is missing.
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.govuk.env_sync.plugins.module_utils import _args
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine import push, task
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            **_args.DECLARED,
+            **_args.DATABASE,
+            **_args.CONNECTION,
+            **_args.STORE,
+            **_args.RUN,
+            **_args.STATE,
+            "action": {"type": "str", "choices": ["push"], "default": "push"},
+            "dest": {"type": "path"},
+            "pre_dump_transformation_sql_filename": {"type": "list", "elements": "str"},
+            "excluded_tables": {"type": "list", "elements": "str"},
+            "format": {"type": "str", "choices": list(task.FORMATS), "default": "directory"},
+            "compression": {"type": "str", "choices": list(task.COMPRESSIONS), "default": "zstd"},
+            "compression_level": {"type": "int"},
+            "timezone": {"type": "str", "choices": list(task.TIMEZONES), "default": "utc"},
+            "environment": {"type": "str"},
+        },
+        required_one_of=[("url", "dest")],
+        mutually_exclusive=[("url", "dest")],
+        required_by={"url": ["storagebackend"]},
+        supports_check_mode=True,
+    )
+    verb = push.plan if module.check_mode else push.push
+    _args.run(module, lambda host: verb(_args.read_task(module.params), host))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,300 @@
+#!/usr/bin/python
+
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: env_sync_restore
+short_description: Restore a database from a store (pull)
+version_added: 0.1.0
+description:
+  - Takes a I(point) from a store, restores it into a scratch database, runs the transformation SQL there, checks the
+    result, and only then swaps it in under the database's name.
+  - The live database serves, untouched, until the swap. Whatever fails before that leaves it as it is.
+  - Owner, grants, connection limit and settings of the database that is replaced are carried over. A database that does
+    not exist yet is created.
+  - Members are restored in parallel, straight from the store. Their sizes and SHA-256 are compared with the manifest on
+    the way.
+author:
+  - govuk.env_sync contributors (@alphagov)
+extends_documentation_fragment:
+  - govuk.env_sync._attributes
+  - govuk.env_sync._attributes.action_group
+  - govuk.env_sync._options.declared
+  - govuk.env_sync._options.database
+  - govuk.env_sync._options.connection
+  - govuk.env_sync._options.store
+  - govuk.env_sync._options.run
+  - govuk.env_sync._options.state
+attributes:
+  check_mode:
+    support: full
+    details:
+      - Says which point would be restored and what it would replace, after checking the connection, the rights, the
+        programs and the point's manifest. The data is not read, so that a damaged point is found only when it is
+        restored. M(govuk.env_sync.env_sync_store) reads it, with
+        O(govuk.env_sync.env_sync_store#module:operation=verify).
+  diff_mode:
+    support: partial
+    details:
+      - Shows owner and size of what was under the database's name, and the point that is there now. No rows.
+  idempotent:
+    support: none
+    details:
+      - Every run replaces the database, also by the point that it was restored from before, as what happened to it
+        since can't be known. It always returns C(changed=true).
+options:
+  action:
+    description: What the task does. A declared task that does something else is refused.
+    type: str
+    choices:
+      - pull
+    default: pull
+  src:
+    description:
+      - A directory on the host that points are in, instead of a store.
+      - One of O(src) and O(url) is needed.
+    type: path
+  transformation_sql_filename:
+    description:
+      - SQL scripts to run on the scratch database before it goes live, each in one transaction that its first error
+        ends.
+      - They are files on the host that the module runs on, given by their paths, or by their names in
+        C(/etc/govuk_env_sync/transformation_sql).
+    type: list
+    elements: str
+  require_sanitised:
+    description: Refuse a pull that no script sanitises, neither here nor when the point was pushed.
+    type: bool
+    default: false
+  allow_restore_to_source:
+    description: Allow a point to replace the very database, on the very server, that it was pushed from.
+    type: bool
+    default: false
+  old_database:
+    description:
+      - What happens to the database that is replaced. V(keep) leaves it under the name that RV(kept) returns.
+    type: str
+    choices:
+      - drop
+      - keep
+    default: drop
+  analyze:
+    description: Gather the planner's statistics before the database goes live.
+    type: bool
+    default: true
+seealso:
+  - module: govuk.env_sync.env_sync_dump
+  - module: govuk.env_sync.env_sync_store
+  - module: govuk.env_sync.env_sync_info
+"""
+
+EXAMPLES = r"""
+- name: Pull the newest point of production's database into staging, sanitised
+  govuk.env_sync.env_sync_restore:
+    dbms: postgresql
+    database: shop
+    storagebackend: s3
+    url: example-database-backups
+    path: postgresql
+    transformation_sql_filename: sanitise_shop.sql
+    require_sanitised: true
+
+- name: Pull the point of a certain night from a local directory, and keep what it replaces
+  govuk.env_sync.env_sync_restore:
+    dbms: postgresql
+    database: shop
+    src: /srv/backups
+    timestamp: "2026-01-02T03:04"
+    old_database: keep
+
+- name: Say what a declared task would replace
+  govuk.env_sync.env_sync_restore: "{{ env_sync_tasks['pull_shop_daily'] | combine({'name': 'pull_shop_daily'}) }}"
+  check_mode: true
+  register: plan
+"""
+
+RETURN = r"""
+point:
+  description: The name of the point.
+  returned: success
+  type: str
+  sample: 2026-01-02T03:04:05-shop
+store:
+  description: The store, as a person would call it.
+  returned: success
+  type: str
+  sample: s3://example-database-backups/postgresql
+manifest:
+  description:
+    - The point's manifest. C(docs/manifest.md) in the collection describes every key.
+    - For a point of the original tool, which has none, what its name and size say.
+  returned: success
+  type: dict
+  sample:
+    manifest_version: 1
+    tool_version: 0.1.0
+    dbms: postgresql
+    database: shop
+    timestamp: "2026-01-02T03:04:05"
+    format: directory
+    compression: zstd
+    raw_bytes: 54525952
+    stored_bytes: 9437184
+database:
+  description: The name of the database.
+  returned: success
+  type: str
+  sample: shop
+replaced:
+  description: What was under the database's name. C(null) where there was nothing.
+  returned: success, outside check mode
+  type: dict
+  sample:
+    owner: shop
+    size_bytes: 62914560
+    encoding: UTF8
+    connection_limit: -1
+replaces:
+  description: What is under the database's name now. C(null) where there is nothing.
+  returned: success, in check mode
+  type: dict
+  sample:
+    owner: shop
+    size_bytes: 62914560
+    encoding: UTF8
+    connection_limit: -1
+kept:
+  description: The name that the replaced database has now. Empty where it was dropped.
+  returned: success, outside check mode
+  type: str
+  sample: ""
+name_away_seconds:
+  description: How long nobody could connect to the database's name, in seconds.
+  returned: success, outside check mode
+  type: float
+  sample: 0.031
+sanitised:
+  description: The scripts that ran, with their SHA-256.
+  returned: success, outside check mode
+  type: list
+  elements: dict
+  sample:
+    - script: sanitise_shop.sql
+      sha256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
+raw_bytes:
+  description: The size of the dump before compression. For a point of the original tool, that of the object.
+  returned: success, outside check mode
+  type: int
+  sample: 54525952
+stored_bytes:
+  description: The size of the point in the store.
+  returned: success, outside check mode
+  type: int
+  sample: 9437184
+rate:
+  description: Bytes before compression, a second.
+  returned: success, outside check mode
+  type: int
+  sample: 10905190
+durations:
+  description: The seconds that each phase took, and V(total).
+  returned: success, outside check mode
+  type: dict
+  sample:
+    restoring: 6.204
+    sanitising: 0.311
+    checking: 0.502
+    swapping: 0.044
+    total: 7.3
+reason:
+  description: Why there was rightly nothing to do. Empty where something was done.
+  returned: success, outside check mode
+  type: str
+  sample: ""
+steps:
+  description: What would be done, in order.
+  returned: success, in check mode
+  type: list
+  elements: str
+  sample:
+    - read s3://example-database-backups/postgresql/2026-01-02T03:04:05-shop
+    - check the scratch database
+    - swap it in as shop on db-2:5432, and drop what is there now
+before:
+  description: What was, or in check mode is, under the database's name.
+  returned: success
+  type: dict
+  sample:
+    database:
+      owner: shop
+      size_bytes: 62914560
+after:
+  description: What is, or in check mode would be, under the database's name.
+  returned: success
+  type: dict
+  sample:
+    database:
+      point: 2026-01-02T03:04:05-shop
+      tables: 12
+      size_bytes: 54525952
+warnings:
+  description: What the operator should know, beside the result.
+  returned: when there is anything
+  type: list
+  elements: str
+  sample:
+    - what is left of /srv/backups/2026-01-02T03:04:05-shop could not be removed
+doing:
+  description: What was being done, to what.
+  returned: failure
+  type: str
+  sample: dumping shop from db-1:5432
+why:
+  description: What went wrong, in the words of the tool that failed.
+  returned: failure
+  type: str
+  sample: permission denied for table audit
+hint:
+  description: What to do next. Empty where nothing can be advised.
+  returned: failure
+  type: str
+  sample: Give the role of login_user the right that is missing.
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.govuk.env_sync.plugins.module_utils import _args
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine import pull, task
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            **_args.DECLARED,
+            **_args.DATABASE,
+            **_args.CONNECTION,
+            **_args.STORE,
+            **_args.RUN,
+            **_args.STATE,
+            "action": {"type": "str", "choices": ["pull"], "default": "pull"},
+            "src": {"type": "path"},
+            "transformation_sql_filename": {"type": "list", "elements": "str"},
+            "require_sanitised": {"type": "bool", "default": False},
+            "allow_restore_to_source": {"type": "bool", "default": False},
+            "old_database": {"type": "str", "choices": list(task.OLD_DATABASE), "default": "drop"},
+            "analyze": {"type": "bool", "default": True},
+        },
+        required_one_of=[("url", "src")],
+        mutually_exclusive=[("url", "src")],
+        required_by={"url": ["storagebackend"]},
+        supports_check_mode=True,
+    )
+    verb = pull.plan if module.check_mode else pull.pull
+    _args.run(module, lambda host: verb(_args.read_task(module.params), host))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,374 @@
+#!/usr/bin/python
+
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: env_sync_store
+short_description: Verify, prune and copy the points of a store
+version_added: 0.1.0
+description:
+  - Works on I(points) that exist. No database server is needed.
+author:
+  - govuk.env_sync contributors (@alphagov)
+extends_documentation_fragment:
+  - govuk.env_sync._attributes
+  - govuk.env_sync._attributes.action_group
+  - govuk.env_sync._options.store
+  - govuk.env_sync._options.run
+  - govuk.env_sync._options.state
+attributes:
+  check_mode:
+    support: full
+    details:
+      - O(operation=verify) changes nothing, and reads the point in check mode too.
+  diff_mode:
+    support: partial
+    details:
+      - For O(operation=prune) and O(operation=copy), shows the points of the database, for O(operation=copy) those of
+        the destination.
+  idempotent:
+    support: full
+options:
+  operation:
+    description:
+      - V(verify) reads all of a point, compares sizes and SHA-256 with its manifest, and has the database's own tool
+        read its contents. It fails when anything is wrong, and never changes anything.
+      - V(prune) removes the oldest points of the database, but for the newest O(keep). Only points that have a manifest
+        are counted and removed.
+      - V(copy) copies a point to another store, verified on the way, its manifest last.
+      - V(sweep) removes pushes of the database that were interrupted more than two days ago, on whatever host. Younger
+        ones may still be running. What was interrupted on a host is also removed by the next push from there.
+    type: str
+    choices:
+      - verify
+      - prune
+      - copy
+      - sweep
+    required: true
+  database:
+    description: The name of the database whose points are meant.
+    type: str
+    required: true
+  dbms:
+    description: The kind of database server that the points are of. Needed for O(operation=verify).
+    type: str
+    choices:
+      - postgresql
+      - files
+      - mongo
+      - documentdb
+  storagebackend:
+    description: The kind of store.
+    type: str
+    choices:
+      - s3
+      - directory
+      - rsync
+    required: true
+  url:
+    description:
+      - The bucket, or the base directory of a directory store, which must exist.
+      - For rsync, the host, or C(user@host).
+    type: str
+    required: true
+  keep:
+    description: How many points O(operation=prune) leaves, at least 1.
+    type: int
+  destination:
+    description:
+      - The store that O(operation=copy) copies to.
+      - Nothing of it is taken from the options of the store that is copied from.
+    type: dict
+    suboptions:
+      storagebackend:
+        description: The kind of store.
+        type: str
+        choices:
+          - s3
+          - directory
+          - rsync
+        required: true
+      ssh_port:
+        description: As O(ssh_port), for the destination.
+        type: int
+      ssh_key_file:
+        description: As O(ssh_key_file), for the destination.
+        type: path
+      ssh_known_hosts_file:
+        description: As O(ssh_known_hosts_file), for the destination.
+        type: path
+      url:
+        description: The bucket, or the base directory of a directory store, or for rsync the host, or C(user@host).
+        type: str
+        required: true
+      path:
+        description: The prefix in the bucket, or the folder below the base directory.
+        type: str
+      endpoint_url:
+        description: As O(endpoint_url), for the destination.
+        type: str
+        aliases:
+          - aws_endpoint_url
+          - s3_url
+      region:
+        description: As O(region), for the destination.
+        type: str
+        aliases:
+          - aws_region
+      profile:
+        description: As O(profile), for the destination.
+        type: str
+        aliases:
+          - aws_profile
+      access_key:
+        description: As O(access_key), for the destination.
+        type: str
+        aliases:
+          - aws_access_key_id
+          - aws_access_key
+      secret_key:
+        description: As O(secret_key), for the destination.
+        type: str
+        aliases:
+          - aws_secret_access_key
+          - aws_secret_key
+      session_token:
+        description: As O(session_token), for the destination.
+        type: str
+        aliases:
+          - aws_session_token
+      validate_certs:
+        description: As O(validate_certs), for the destination.
+        type: bool
+        default: true
+      aws_ca_bundle:
+        description: As O(aws_ca_bundle), for the destination.
+        type: path
+      addressing_style:
+        description: As O(addressing_style), for the destination.
+        type: str
+        choices:
+          - auto
+          - path
+          - virtual
+        default: auto
+      encryption_mode:
+        description: As O(encryption_mode), for the destination.
+        type: str
+        choices:
+          - AES256
+          - aws:kms
+          - none
+      encryption_kms_key_id:
+        description: As O(encryption_kms_key_id), for the destination.
+        type: str
+      acl:
+        description: As O(acl), for the destination.
+        type: str
+      storage_class:
+        description: As O(storage_class), for the destination.
+        type: str
+      max_upload_parts:
+        description: As O(max_upload_parts), for the destination.
+        type: int
+        default: 10000
+requirements:
+  - For O(operation=verify) of points of PostgreSQL, C(pg_restore) of at least the major version that they are from.
+  - C(zstd), for O(operation=verify) of points that are compressed with it.
+seealso:
+  - module: govuk.env_sync.env_sync_dump
+  - module: govuk.env_sync.env_sync_restore
+  - module: govuk.env_sync.env_sync_info
+"""
+
+EXAMPLES = r"""
+- name: Make sure that the newest point can be restored
+  govuk.env_sync.env_sync_store:
+    operation: verify
+    dbms: postgresql
+    database: shop
+    storagebackend: s3
+    url: example-database-backups
+    path: postgresql
+
+- name: Keep the points of the last fortnight
+  govuk.env_sync.env_sync_store:
+    operation: prune
+    database: shop
+    storagebackend: s3
+    url: example-database-backups
+    path: postgresql
+    keep: 14
+
+- name: Bring the newest point from a bucket to a directory
+  govuk.env_sync.env_sync_store:
+    operation: copy
+    database: shop
+    storagebackend: s3
+    url: example-database-backups
+    path: postgresql
+    destination:
+      storagebackend: directory
+      url: /srv/backups
+      path: postgresql
+"""
+
+RETURN = r"""
+store:
+  description: The store, as a person would call it.
+  returned: success
+  type: str
+  sample: s3://example-database-backups/postgresql
+point:
+  description: The name of the point.
+  returned: success, when O(operation) is V(verify) or V(copy)
+  type: str
+  sample: 2026-01-02T03:04:05-shop
+manifest:
+  description:
+    - The point's manifest. C(docs/manifest.md) in the collection describes every key.
+  returned: success, when O(operation) is V(verify) or V(copy)
+  type: dict
+  sample:
+    manifest_version: 1
+    tool_version: 0.1.0
+    dbms: postgresql
+    database: shop
+    timestamp: "2026-01-02T03:04:05"
+    format: directory
+    compression: zstd
+    raw_bytes: 54525952
+    stored_bytes: 9437184
+stored_bytes:
+  description: The size of the point in the store.
+  returned: success, when O(operation) is V(verify), or a point is copied
+  type: int
+  sample: 9437184
+raw_bytes:
+  description: The size of the dump before compression.
+  returned: success, when O(operation=verify)
+  type: int
+  sample: 54525952
+destination:
+  description: The store that the point is copied to, as a person would call it.
+  returned: success, when O(operation=copy)
+  type: str
+  sample: /srv/backups/postgresql
+removed:
+  description: The names of the points that were, or in check mode would be, removed.
+  returned: success, when O(operation) is V(prune) or V(sweep)
+  type: list
+  elements: str
+  sample:
+    - 2026-01-01T03:04:05-shop
+reason:
+  description: Why there was nothing to do. Empty where something was done.
+  returned: success
+  type: str
+  sample: there are 14 complete points
+durations:
+  description: The seconds that each phase took, and V(total).
+  returned: success
+  type: dict
+  sample:
+    verifying: 1.204
+    total: 1.3
+before:
+  description: The points before.
+  returned: success, when O(operation) is V(prune) or V(copy)
+  type: dict
+  sample:
+    points:
+      - 2026-01-01T03:04:05-shop
+      - 2026-01-02T03:04:05-shop
+after:
+  description: The points afterwards.
+  returned: success, when O(operation) is V(prune) or V(copy)
+  type: dict
+  sample:
+    points:
+      - 2026-01-02T03:04:05-shop
+warnings:
+  description: What the operator should know, beside the result.
+  returned: when there is anything
+  type: list
+  elements: str
+  sample:
+    - what is left of /srv/backups/2026-01-02T03:04:05-shop could not be removed
+doing:
+  description: What was being done, to what.
+  returned: failure
+  type: str
+  sample: dumping shop from db-1:5432
+why:
+  description: What went wrong, in the words of the tool that failed.
+  returned: failure
+  type: str
+  sample: permission denied for table audit
+hint:
+  description: What to do next. Empty where nothing can be advised.
+  returned: failure
+  type: str
+  sample: Give the role of login_user the right that is missing.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.govuk.env_sync.plugins.module_utils import _args
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine import task, upkeep
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Task
+
+
+def main() -> None:
+    store = {**_args.STORE}
+    for needed in ("storagebackend", "url"):
+        store[needed] = {**store[needed], "required": True}
+    module = AnsibleModule(
+        argument_spec={
+            **store,
+            **_args.RUN,
+            **_args.STATE,
+            "operation": {"type": "str", "required": True, "choices": ["verify", "prune", "copy", "sweep"]},
+            "database": {"type": "str", "required": True},
+            "dbms": {"type": "str", "choices": list(task.DBMS)},
+            "keep": {"type": "int"},
+            "destination": {"type": "dict", "options": store},
+        },
+        required_if=[
+            ("operation", "verify", ("dbms",)),
+            ("operation", "prune", ("keep",)),
+            ("operation", "copy", ("destination",)),
+        ],
+        supports_check_mode=True,
+    )
+    _args.run(module, lambda host: operate(module.params, module.check_mode, host))
+
+
+def operate(params: Mapping[str, Any], dry_run: bool, host: Host) -> Mapping[str, Any]:
+    """Do the operation, or with ``dry_run`` say what it would do."""
+    of_task = read_task(params, params)
+    if params["operation"] == "prune":
+        return upkeep.prune(of_task, host, params["keep"], dry_run)
+    if params["operation"] == "copy":
+        return upkeep.copy(of_task, read_task(params, params["destination"]), host, dry_run)
+    if params["operation"] == "sweep":
+        return upkeep.sweep(of_task, host, dry_run)
+    return upkeep.verify(of_task, host)
+
+
+def read_task(params: Mapping[str, Any], values: Mapping[str, Any]) -> Task:
+    """Return the task for the store in ``values``; what else a task must have is stood in for."""
+    stand_ins = {"action": "pull", "dbms": params["dbms"] or task.DBMS[0], "database": params["database"]}
+    return dataclasses.replace(_args.read_task(values, **stand_ins), action=params["operation"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,270 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Throwaway hosts: each with its own name, address, files and processes, reached over SSH.
+
+No container engine is needed: a root filesystem of Debian packages (made once, by mmdebstrap), an overlay over it for
+each host, a network namespace with an address of its own, namespaces for processes and mounts. Needs root on Linux. The
+addresses are on a bridge of this machine only; nothing of it is routed.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import fcntl
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from tests.servers import Unavailable
+
+#: what a database host has before the role comes; the role's own packages are there too, so that it need not be online
+PACKAGES = (
+    "ca-certificates",
+    "cron",
+    "daemontools",
+    "icinga2",
+    "iproute2",
+    "logrotate",
+    "nsca",
+    "nsca-client",
+    "openssh-server",
+    "postgresql",
+    "procps",
+    "python3",
+    "python3-apt",
+    "python3-boto3",
+    "python3-psycopg2",
+    "sudo",
+    "util-linux",
+    "zstd",
+)
+SUITE = "bookworm"
+
+#: runs as the first process of a host: mounts, network, sshd and cron; ends everything by ending
+_INIT = """
+set -e
+mount --make-rprivate /
+mount -t overlay overlay -o lowerdir="$BASE",upperdir="$FOLDER/upper",workdir="$FOLDER/work" "$FOLDER/root"
+mount -t proc proc "$FOLDER/root/proc"
+mount -t tmpfs tmpfs "$FOLDER/root/run"
+mount -t tmpfs tmpfs "$FOLDER/root/dev"
+mkdir "$FOLDER/root/dev/shm" "$FOLDER/root/dev/pts" "$FOLDER/root/run/sshd" "$FOLDER/root/run/lock"
+chmod 1777 "$FOLDER/root/dev/shm" "$FOLDER/root/run/lock"
+mkdir "$FOLDER/root/run/postgresql" "$FOLDER/root/run/nagios"
+chmod 1777 "$FOLDER/root/run/postgresql"
+mount -t devpts devpts "$FOLDER/root/dev/pts" -o newinstance,ptmxmode=0666
+ln -s pts/ptmx "$FOLDER/root/dev/ptmx"
+ln -s /proc/self/fd "$FOLDER/root/dev/fd"
+for device in null:3 zero:5 full:7 random:8 urandom:9; do
+  mknod -m 666 "$FOLDER/root/dev/${device%:*}" c 1 "${device#*:}"
+done
+mknod -m 666 "$FOLDER/root/dev/tty" c 5 0
+hostname "$NAME"
+cp "$FOLDER/hosts" "$FOLDER/root/etc/hosts"
+echo "$NAME" > "$FOLDER/root/etc/hostname"
+mkdir -p "$FOLDER/root/root/.ssh"
+cp "$FOLDER/key.pub" "$FOLDER/root/root/.ssh/authorized_keys"
+chmod -R go= "$FOLDER/root/root/.ssh"
+exec chroot "$FOLDER/root" /bin/sh -c '/usr/sbin/cron; exec /usr/sbin/sshd -D -e -o UseDNS=no -o UsePAM=no'
+"""
+
+
+class Host:
+    """One running host of a :class:`Network`. ``address`` is an IPv4 address; ``root`` its files, as seen from here."""
+
+    def __init__(self, network: Network, name: str, address: str) -> None:
+        self.name = name
+        self.address = address
+        self.folder = network.folder / name
+        self.root = self.folder / "root"
+        self._network = network
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the host; it answers when this returns."""
+        for name in ("upper", "work", "root"):
+            (self.folder / name).mkdir(parents=True)
+        shutil.copy(self._network.key.with_suffix(".pub"), self.folder / "key.pub")
+        (self.folder / "hosts").write_text(self._network.hosts_file(), encoding="ascii")
+        self._process = subprocess.Popen(
+            ["ip", "netns", "exec", self._network.namespace(self.name), "unshare", "--pid", "--fork", "--kill-child",
+             "--mount", "--uts", "--ipc", "/bin/sh", "-c", _INIT],
+            env={"PATH": os.environ["PATH"], "BASE": str(self._network.base), "FOLDER": str(self.folder),
+                 "NAME": self.name},
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=(self.folder / "log").open("wb"),
+            start_new_session=True,
+        )  # fmt: skip
+        deadline = time.monotonic() + 30
+        while self.ssh("true", check=False).returncode != 0:
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                said = (self.folder / "log").read_text(errors="replace")[-500:]
+                raise Unavailable(f"the host {self.name} does not start: {said}")
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+    def ssh(self, command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a shell command on the host as root."""
+        done = subprocess.run(
+            ["ssh", *self._network.ssh_options, f"root@{self.address}", command],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=120,
+        )  # fmt: skip
+        if check and done.returncode != 0:
+            raise AssertionError(f"{self.name}: {command}: {done.returncode}\n{done.stdout}\n{done.stderr}")
+        return done
+
+
+class Network:
+    """Hosts on a network of their own; a context manager that leaves nothing behind."""
+
+    def __init__(self, *names: str) -> None:
+        if os.geteuid() != 0:
+            raise Unavailable("hosts of one's own need root")
+        self.base = base_filesystem()
+        self.folder = Path(tempfile.mkdtemp(prefix="env_sync-hosts-"))
+        self.key = self.folder / "key"
+        self._suffix = f"{random.randrange(16**4):04x}"
+        self._subnet = f"10.213.{random.randrange(1, 255)}"
+        self.bridge = f"esb{self._suffix}"
+        self.hosts = {name: Host(self, name, f"{self._subnet}.{10 + n}") for n, name in enumerate(names)}
+        self._listeners: list[socket.socket] = []
+        self.ssh_options = [
+            "-i", str(self.key), "-o", "UserKnownHostsFile=/dev/null", "-o", "StrictHostKeyChecking=no",
+            "-o", "LogLevel=ERROR", "-o", "BatchMode=yes", "-o", "ConnectTimeout=2",
+        ]  # fmt: skip
+        atexit.register(self.stop)
+
+    def __enter__(self) -> Network:
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    def __getitem__(self, name: str) -> Host:
+        return self.hosts[name]
+
+    def namespace(self, name: str) -> str:
+        return f"es{self._suffix}-{name}"
+
+    def hosts_file(self) -> str:
+        """Return what every host's /etc/hosts says."""
+        lines = ["127.0.0.1 localhost", *(f"{host.address} {host.name}" for host in self.hosts.values())]
+        return "\n".join(lines) + "\n"
+
+    def inventory(self) -> dict[str, dict[str, str]]:
+        """Return the variables with which Ansible reaches the hosts."""
+        options = " ".join(self.ssh_options)
+        return {
+            host.name: {
+                "ansible_host": host.address,
+                "ansible_user": "root",
+                "ansible_ssh_common_args": options,
+                "ansible_python_interpreter": "/usr/bin/python3",
+            }
+            for host in self.hosts.values()
+        }
+
+    def forward(self, port: int) -> str:
+        """Let the hosts reach a port of this machine's loopback; return the address to use (``ADDRESS:PORT``)."""
+        listener = socket.create_server((f"{self._subnet}.1", 0))
+        self._listeners.append(listener)
+        threading.Thread(target=_accept, args=(listener, port), daemon=True).start()
+        return f"{self._subnet}.1:{listener.getsockname()[1]}"
+
+    def _start(self) -> None:
+        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.key))
+        run("ip", "link", "add", self.bridge, "type", "bridge")
+        run("ip", "addr", "add", f"{self._subnet}.1/24", "dev", self.bridge)
+        run("ip", "link", "set", self.bridge, "up")
+        for number, host in enumerate(self.hosts.values()):
+            namespace, link = self.namespace(host.name), f"es{self._suffix}v{number}"
+            run("ip", "netns", "add", namespace)
+            run("ip", "link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", namespace)
+            run("ip", "link", "set", link, "master", self.bridge, "up")
+            run("ip", "-n", namespace, "addr", "add", f"{host.address}/24", "dev", "eth0")
+            run("ip", "-n", namespace, "link", "set", "eth0", "up")
+            run("ip", "-n", namespace, "link", "set", "lo", "up")
+        for host in self.hosts.values():
+            host.start()
+
+    def stop(self) -> None:
+        """Stop all hosts, and take the network and all files away; safe to call twice."""
+        for listener in self._listeners:
+            listener.close()
+        for host in self.hosts.values():
+            host.stop()
+            subprocess.run(["ip", "netns", "del", self.namespace(host.name)], stderr=subprocess.DEVNULL, check=False)
+        subprocess.run(["ip", "link", "del", self.bridge], stderr=subprocess.DEVNULL, check=False)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _accept(listener: socket.socket, port: int) -> None:
+    while True:
+        try:
+            client, _address = listener.accept()
+        except OSError:
+            return
+        server = socket.create_connection(("127.0.0.1", port))
+        for source, target in ((client, server), (server, client)):
+            threading.Thread(target=_pass_on, args=(source, target), daemon=True).start()
+
+
+def _pass_on(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while block := source.recv(65536):
+            target.sendall(block)
+    with contextlib.suppress(OSError):
+        target.shutdown(socket.SHUT_WR)
+
+
+def run(*command: str) -> None:
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise Unavailable(f"{' '.join(command)}: {(done.stderr or done.stdout).strip()[-500:]}")
+
+
+def base_filesystem() -> Path:
+    """Return the root filesystem that all hosts share; made when it is first needed (half a minute)."""
+    if shutil.which("mmdebstrap") is None:
+        raise Unavailable("there is no mmdebstrap (Debian: mmdebstrap)")
+    cache = Path(os.environ.get("ENV_SYNC_TEST_CACHE") or Path.home() / ".cache" / "env_sync-tests")
+    cache.mkdir(parents=True, exist_ok=True)
+    base = cache / f"host-{SUITE}-2"
+    with open(cache / f"{base.name}.lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not base.is_dir():
+            building = Path(tempfile.mkdtemp(prefix="building-", dir=cache))
+            try:
+                sources = "/etc/apt/sources.list.d/debian.sources"
+                mirror = [sources] if os.path.exists(sources) else []
+                run(
+                    "mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(PACKAGES)}",
+                    # The packages start nothing, and make no cluster: a host's own tests do.
+                    "--essential-hook=mkdir -p $1/etc/postgresql-common",
+                    "--essential-hook=echo create_main_cluster=false > $1/etc/postgresql-common/createcluster.conf",
+                    SUITE, str(building / "root"), *mirror,
+                )  # fmt: skip
+                (building / "root").rename(base)
+            finally:
+                shutil.rmtree(building, ignore_errors=True)
+    return base

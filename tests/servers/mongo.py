@@ -1,0 +1,224 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A throwaway server that speaks MongoDB's protocol (FerretDB on SQLite), mongosh, and the tools for dumps."""
+
+from __future__ import annotations
+
+import atexit
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable
+
+import pymongo
+
+from tests.servers import Unavailable
+from tests.servers.postgresql import free_port
+from tests.servers.s3 import cache_dir
+
+_FERRETDB = "v1.24.2"
+_MONGOSH = "2.12.0"
+
+# FerretDB's own program wants files that only its release build makes; its package for embedding does not.
+_MAIN = """package main
+
+import (
+	"context"
+	"flag"
+	"log"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/FerretDB/FerretDB/ferretdb"
+)
+
+func main() {
+	config := ferretdb.Config{Handler: "sqlite"}
+	config.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
+	flag.StringVar(&config.SQLiteURL, "data", "", "")
+	flag.StringVar(&config.Listener.TCP, "tcp", "", "")
+	flag.StringVar(&config.Listener.TLS, "tls", "", "")
+	flag.StringVar(&config.Listener.TLSCertFile, "cert", "", "")
+	flag.StringVar(&config.Listener.TLSKeyFile, "key", "", "")
+	flag.Parse()
+	server, err := ferretdb.New(&config)
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	if err := server.Run(ctx); err != nil && ctx.Err() == nil {
+		log.Fatal(err)
+	}
+}
+"""
+
+_MODULE = f"module env_sync_tests/ferretdb\n\ngo 1.22\n\nrequire github.com/FerretDB/FerretDB {_FERRETDB}\n"
+
+
+def _made(name: str, make: Callable[[Path], None]) -> Path:
+    """Return a folder in the cache; made by the first who asks, the others wait for it."""
+    folder = cache_dir() / name
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with open(f"{folder}.lock", "w", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.exists():
+                making = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=folder.parent))
+                try:
+                    make(making)
+                    making.rename(folder)
+                finally:
+                    shutil.rmtree(making, ignore_errors=True)
+    except OSError as error:
+        raise Unavailable(f"{name} can't be made in {folder}: {error}") from error
+    return folder
+
+
+def _check(what: str, folder: Path, *argv: str, **environment: str) -> None:
+    if shutil.which(argv[0]) is None:
+        raise Unavailable(f"{what} can't be had: {argv[0]} is not installed")
+    done = subprocess.run(
+        argv,
+        cwd=folder,
+        env=dict(os.environ, **environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=1200,
+        check=False,
+    )
+    if done.returncode != 0:
+        said = done.stdout.decode(errors="replace").strip()[-500:]
+        raise Unavailable(f"{what} can't be had: {' '.join(argv[:3])}: {said}")
+
+
+def _build_ferretdb(folder: Path) -> None:
+    source = folder / "source"
+    source.mkdir()
+    (source / "main.go").write_text(_MAIN, encoding="utf-8")
+    (source / "go.mod").write_text(_MODULE, encoding="utf-8")
+    _check("FerretDB", source, "go", "build", "-o", str(folder / "ferretdb"), ".", GOFLAGS="-mod=mod", GOWORK="off")
+
+
+def mongosh() -> Path:
+    """Return the folder of MongoDB's shell: from the PATH, or installed from npm."""
+    found = shutil.which("mongosh")
+    if found:
+        return Path(found).parent
+
+    def install(folder: Path) -> None:
+        # Its optional parts (Kerberos, client-side encryption) download binaries of their own.
+        options = ("--no-audit", "--no-fund", "--omit=optional", "--ignore-scripts", "--prefix", str(folder))
+        _check("mongosh", folder, "npm", "install", *options, f"mongosh@{_MONGOSH}")
+
+    return _made(f"mongosh-{_MONGOSH}", install) / "node_modules" / ".bin"
+
+
+@dataclass(frozen=True)
+class Tools:
+    """Where ``mongodump`` and ``mongorestore`` are, and whether they are MongoDB's own or stand-ins."""
+
+    folder: Path
+    real: bool
+
+
+def tools(folder: Path) -> Tools:
+    """Return MongoDB's own tools, from ``ENV_SYNC_TEST_MONGO_TOOLS`` or the PATH; otherwise make stand-ins in folder.
+
+    The Go module proxy does not serve github.com/mongodb/mongo-tools, and Debian 12 has no package of it.
+    """
+    named = os.environ.get("ENV_SYNC_TEST_MONGO_TOOLS")
+    found = shutil.which("mongodump", path=named) if named else shutil.which("mongodump")
+    if found:
+        return Tools(Path(found).parent, real=True)
+    root = Path(__file__).resolve().parents[2]
+    for program in ("mongodump", "mongorestore"):
+        launcher = folder / program
+        argv = f"'{sys.executable}' -m tests.servers.mongo_stand_in {program}"
+        launcher.write_text(f"#!/bin/sh\nPYTHONPATH='{root}' exec {argv} \"$@\"\n", encoding="utf-8")
+        launcher.chmod(0o755)
+    return Tools(folder, real=False)
+
+
+class MongoServer:
+    """One server with data of its own on loopback; a context manager.
+
+    :param certificate: certificate and key (PEM files) to speak TLS with; None: plain TCP.
+    """
+
+    host = "127.0.0.1"
+
+    def __init__(self, name: str, certificate: tuple[Path, Path] | None = None) -> None:
+        self._name = name
+        self._certificate = certificate
+        self.port = free_port()
+        self._client: Any = None
+
+    def __enter__(self) -> MongoServer:
+        binary = _made(f"ferretdb-{_FERRETDB}", _build_ferretdb) / "ferretdb"
+        self._folder = Path(tempfile.mkdtemp(prefix=f"env_sync-mongo-{self._name}-"))
+        atexit.register(shutil.rmtree, self._folder, ignore_errors=True)
+        argv = [str(binary), "-data", f"file:{self._folder}/"]
+        address = f"{self.host}:{self.port}"
+        if self._certificate:
+            certificate, key = self._certificate
+            argv += ["-tls", address, "-cert", str(certificate), "-key", str(key)]
+        else:
+            argv += ["-tcp", address]
+        with open(self._folder / "log", "wb") as log:
+            self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        atexit.register(self._stop)
+        options: dict[str, Any] = {"directConnection": True, "serverSelectionTimeoutMS": 15000}
+        if self._certificate:
+            options.update(tls=True, tlsCAFile=str(self._certificate[0]))
+        self._client = pymongo.MongoClient(self.host, self.port, **options)
+        try:
+            self._client.admin.command("hello")
+        except pymongo.errors.PyMongoError as error:
+            said = (self._folder / "log").read_text(encoding="utf-8", errors="replace")[-500:]
+            self._stop()
+            raise Unavailable(f"FerretDB does not start: {error}: {said}") from error
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._client is not None:
+            self._client.close()
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            deadline = time.monotonic() + 5
+            while self._process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.05)
+            if self._process.poll() is None:
+                self._process.kill()
+            self._process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def database(self, name: str) -> Any:
+        """Return the database as pymongo has it."""
+        return self._client[name]
+
+    def contents(self, name: str) -> dict[str, list[dict[str, Any]]]:
+        """Return every collection's documents, in order of their ``_id``, by the collection's name."""
+        database = self._client[name]
+        return {
+            collection: list(database[collection].find().sort("_id", 1))
+            for collection in sorted(database.list_collection_names())
+        }
+
+    def drop_database(self, name: str) -> None:
+        self._client.drop_database(name)

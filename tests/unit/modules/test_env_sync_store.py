@@ -1,0 +1,55 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine import catalogue, progress
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.directory import DirectoryStore
+from ansible_collections.govuk.env_sync.plugins.modules import env_sync_store
+
+Run = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def where(tmp_path: Path) -> dict[str, str]:
+    place = {"storagebackend": "directory", "url": str(tmp_path / "store"), "path": "pg"}
+    return {**place, "database": "app", "state_dir": str(tmp_path / "state")}
+
+
+@pytest.mark.parametrize(("operation", "needed"), [("verify", "dbms"), ("prune", "keep"), ("copy", "destination")])
+def test_an_operation_names_what_it_needs(run_module: Run, where: dict[str, str], operation: str, needed: str) -> None:
+    assert run_module(env_sync_store, operation=operation, **where)["msg"].endswith(needed)
+
+
+def test_check_mode_removes_nothing(
+    run_module: Run, store: DirectoryStore, put_point: Callable[..., str], where: dict[str, str]
+) -> None:
+    names = [put_point(store, f"2026-01-0{day}T00:00:00") for day in (1, 2)]
+    prune = {"operation": "prune", "keep": 1, **where}
+
+    planned = run_module(env_sync_store, _ansible_check_mode=True, **prune)
+    assert [point.name for point in catalogue.list_points(store)] == names
+    done = run_module(env_sync_store, **prune)
+
+    assert planned["changed"] and planned["removed"] == done["removed"] == names[:1]
+    assert [point.name for point in catalogue.list_points(store)] == names[1:]
+
+
+def test_the_status_of_a_task_is_left_alone(
+    run_module: Run, store: DirectoryStore, put_point: Callable[..., str], where: dict[str, str]
+) -> None:
+    put_point(store, "2026-01-01T00:00:00")
+
+    run_module(env_sync_store, operation="prune", keep=1, **where)
+
+    (status,) = progress.read_statuses(where["state_dir"])
+    assert (status.title, status.action, status.state) == ("prune app", "prune", "done")
+
+
+def test_keeping_nothing_is_refused(run_module: Run, store: DirectoryStore, where: dict[str, str]) -> None:
+    assert "Keep at least one point" in run_module(env_sync_store, operation="prune", keep=0, **where)["hint"]

@@ -1,0 +1,369 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import stat
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine import cli, push, task
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import Cancelled, EnvSyncError
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host, Snapshot
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.directory import DirectoryStore
+
+Capture = pytest.CaptureFixture[str]
+
+CONFIG = 'action="push"\ndbms="postgresql"\nstoragebackend="directory"\ndatabase="users"\nurl="/backups"\npath="pg"\n'
+
+
+@pytest.fixture(autouse=True)
+def roots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Config and log files go below ``tmp_path``."""
+    monkeypatch.setattr(cli, "CONF_ROOT", str(tmp_path / "etc"))
+    monkeypatch.setattr(cli, "LOG_ROOT", str(tmp_path / "log"))
+    monkeypatch.setattr(cli, "SYSLOG", str(tmp_path / "syslog"))
+    monkeypatch.delenv("ENV_SYNC_NAME", raising=False)
+    (tmp_path / "etc" / "govuk_env_sync").mkdir(parents=True)
+    return tmp_path
+
+
+@pytest.fixture
+def log(roots: Path) -> Path:
+    """The log file, in a directory that is there."""
+    (roots / "log" / "govuk_env_sync").mkdir(parents=True)
+    return roots / "log" / "govuk_env_sync" / "govuk_env_sync.log"
+
+
+@pytest.fixture
+def config(roots: Path) -> Path:
+    path = roots / "etc" / "govuk_env_sync" / "push_users_nightly.cfg"
+    path.write_text(CONFIG, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> Callable[..., task.Task]:
+    """Return a function that calls the command, and returns the task that the engine was given."""
+
+    def call(*arguments: object) -> task.Task:
+        tasks: list[task.Task] = []
+
+        def plan(of_task: task.Task, _host: Host) -> dict[str, Any]:
+            tasks.append(of_task)
+            return {"changed": True, "steps": [], "warnings": []}
+
+        actions = {name: cli._Action(plan, plan, str) for name in task.ACTIONS}
+        monkeypatch.setattr(cli, "_ACTIONS", actions)
+        assert cli.main([*map(str, arguments), "--plan"]) == 0
+        return tasks[0]
+
+    return call
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def apply(_task: task.Task, host: Host) -> dict[str, Any]:
+        host.log("info", "dumping")
+        raise error
+
+    monkeypatch.setattr(cli, "_ACTIONS", {"push": cli._Action(push.plan, apply, str)})
+
+
+def test_every_key_of_a_task_has_an_option_or_a_reason_not_to() -> None:
+    options = {option.key for group in cli._OPTIONS.values() for option in group}
+    names = options | {option.also for group in cli._OPTIONS.values() for option in group}
+    assert set(task.KEYS) == (names - {""}) | cli.KEYS_WITHOUT_OPTION
+    assert not options & cli.KEYS_WITHOUT_OPTION
+
+
+def test_the_flags_of_the_original(given: Callable[..., task.Task]) -> None:
+    found = given(
+        "-a", "pull", "-D", "postgresql", "-S", "s3", "-T", "/tmp/x", "-d", "users", "-H", "db-1", "-u", "bucket", "-p",
+        "pg", "-s", "/a.sql,/b.sql", "-F", "/c.sql", "-e", "logs,audit", "-t", "2026-01-02T03:04",
+    )  # fmt: skip
+    assert (found.action, found.dbms, found.storagebackend, found.temppath) == ("pull", "postgresql", "s3", "/tmp/x")
+    assert (found.database, found.connection.host, found.url, found.path) == ("users", "db-1", "bucket", "pg")
+    assert (found.transformation_sql, found.pre_dump_transformation_sql) == (("/a.sql", "/b.sql"), ("/c.sql",))
+    assert (found.excluded_tables, found.timestamp, found.name) == (("logs", "audit"), "2026-01-02T03:04", "")
+
+
+def test_a_config_file_gives_the_task_and_its_name(given: Callable[..., task.Task], config: Path) -> None:
+    found = given("-f", config)
+    assert (found.name, found.action, found.database, found.url) == ("push_users_nightly", "push", "users", "/backups")
+
+
+@pytest.mark.parametrize("name", ["push_users_nightly", "push_users_nightly.cfg"])
+def test_a_task_is_found_by_its_name(given: Callable[..., task.Task], config: Path, name: str) -> None:
+    assert given("-f", name).name == "push_users_nightly"
+
+
+def test_another_name_has_another_config_directory(
+    given: Callable[..., task.Task], roots: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ENV_SYNC_NAME", "db_sync")
+    (roots / "etc" / "db_sync").mkdir()
+    (roots / "etc" / "db_sync" / "one.cfg").write_text(CONFIG, encoding="utf-8")
+    assert given("-f", "one").name == "one"
+
+
+def test_flags_win_over_the_file(given: Callable[..., task.Task], config: Path) -> None:
+    config.write_text(CONFIG + 'analyze="true"\njobs="2"\n', encoding="utf-8")
+    found = given("-f", config, "-d", "other", "-p", "", "--no-analyze", "--login-user", "backup")
+    assert (found.database, found.path, found.analyze, found.jobs) == ("other", "", False, 2)
+    assert found.connection.user == "backup"
+
+
+def test_a_flag_wins_over_the_older_name_of_its_key(given: Callable[..., task.Task], config: Path) -> None:
+    config.write_text(CONFIG + 'transformation_sql_file="/file.sql"\ndest="/local"\n', encoding="utf-8")
+    assert given("-f", config).url == "/local"
+    found = given("-f", config, "--transformation-sql-file", os.devnull, "-u", "/elsewhere")
+    assert (found.transformation_sql, found.url) == ((os.devnull,), "/elsewhere")
+
+
+def test_scripts_are_found_beside_the_config_file(given: Callable[..., task.Task], config: Path) -> None:
+    config.write_text(CONFIG + 'transformation_sql_filename="users.sql"\n', encoding="utf-8")
+    assert given("-f", config).transformation_sql == (str(config.parent / "transformation_sql" / "users.sql"),)
+
+
+def test_a_directory_sets_the_environment(
+    given: Callable[..., task.Task], config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ENV_SYNC_TEST_GONE", "x")
+    monkeypatch.setenv("ENV_SYNC_TEST_SET", "old")
+    (tmp_path / "env.d").mkdir()
+    (tmp_path / "env.d" / "ENV_SYNC_TEST_SET").write_text("new\n", encoding="utf-8")
+    (tmp_path / "env.d" / "ENV_SYNC_TEST_GONE").write_text("", encoding="utf-8")
+    given("-f", config, "--env-dir", tmp_path / "env.d")
+    assert os.environ["ENV_SYNC_TEST_SET"] == "new"
+    assert "ENV_SYNC_TEST_GONE" not in os.environ
+
+
+@pytest.mark.parametrize("key", sorted(task.SECRETS))
+def test_a_secret_in_a_config_file_is_refused_and_not_repeated(config: Path, capsys: Capture, key: str) -> None:
+    config.write_text(CONFIG + f'{key}="hunter2"\n', encoding="utf-8")
+    assert cli.main(["-f", str(config), "--plan"]) == 1
+    said = capsys.readouterr().err
+    assert key in said and "env.d" in said and "hunter2" not in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ([], "no task is given"),
+        (["--nonsense"], "--nonsense"),
+        (["--list", "--verify"], "not allowed with"),
+        (["--list", "--plan", "-f", "x"], "--plan: not allowed with --list"),
+        (["--prune", "many", "-f", "x"], "invalid int value"),
+        (["-a"], "expected one argument"),
+        (["--data", "x"], "--data"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_status_2(capsys: Capture, arguments: list[str], why: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    said = capsys.readouterr()
+    assert (caught.value.code, said.out, said.err.count("\n")) == (2, "", 1)
+    assert said.err.startswith("govuk_env_sync: error: ") and why in said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["-a", "push", "-D", "oracle"], r"dbms must be one of .*postgresql.*, not 'oracle'"),
+        (["-a", "push", "-D", "oracle", "-t", "now"], "dbms .*; timestamp must have the form YYYY-MM-DDTHH:MM"),
+        (["-a", "shove"], "action must be one of push, pull, s3_sync, not 'shove'"),
+        (["-a", "push"], "missing key dbms; missing key database; missing key storagebackend; missing key url"),
+        (["-f", "nonesuch"], r"/etc/govuk_env_sync/nonesuch\.cfg: No such file"),
+        (["-f", "./nonesuch"], r"\./nonesuch: No such file"),
+    ],
+)
+def test_a_wrong_task_is_one_line_and_status_1(capsys: Capture, arguments: list[str], why: str) -> None:
+    assert cli.main(arguments) == 1
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    assert re.search(why, said.err), said.err
+
+
+def test_an_unexpected_error_is_one_line_with_its_traceback_in_the_log(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture, config: Path, log: Path
+) -> None:
+    failing(monkeypatch, KeyError("a value of a row"))
+    assert cli.main(["-f", str(config)]) == 1
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 1 and "unexpected KeyError in test_cli.py, line" in said.err
+    assert str(log) in said.err and "a value of a row" not in said.err
+    assert "Traceback (most recent call last)" in log.read_text(encoding="utf-8")
+
+
+def test_a_stop_is_told_by_the_signal(monkeypatch: pytest.MonkeyPatch, capsys: Capture, config: Path) -> None:
+    def apply(_task: task.Task, host: Host) -> dict[str, Any]:
+        host.progress(Snapshot("push_users_nightly", "push", "users", phase="dumping"))
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert host.cancelled()
+        raise Cancelled("running", "it was told to stop")
+
+    monkeypatch.setattr(cli, "_ACTIONS", {"push": cli._Action(push.plan, apply, str)})
+    before = signal.getsignal(signal.SIGHUP)
+    assert cli.main(["-f", str(config)]) == 129
+    assert capsys.readouterr().err == "govuk_env_sync: error: push_users_nightly: stopped by SIGHUP while dumping\n"
+    assert signal.getsignal(signal.SIGHUP) is before
+
+
+def test_an_ignored_signal_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with cli._Signals() as signals:
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert not signals.came()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_every_end_is_told_to_one_function(
+    monkeypatch: pytest.MonkeyPatch, config: Path, given: Callable[..., task.Task]
+) -> None:
+    endings: list[cli.Ending] = []
+    monkeypatch.setattr(cli, "on_exit", lambda _log, ending: endings.append(ending))
+    given("-f", config)
+    failing(monkeypatch, EnvSyncError("dumping users", "no", "Try again."))
+    cli.main(["-f", str(config)])
+    cli.main(["-f", "nonesuch"])
+    assert [(e.verb, e.name, e.task is not None, e.status) for e in endings] == [
+        ("plan", "push_users_nightly", True, 0),
+        ("run", "push_users_nightly", True, 1),
+        ("run", "nonesuch", False, 1),
+    ]
+    assert endings[1].message == "dumping users: no. Try again."
+
+
+def test_the_log_file_is_for_owner_and_group_and_has_the_task_in_each_line(
+    monkeypatch: pytest.MonkeyPatch, config: Path, log: Path
+) -> None:
+    failing(monkeypatch, EnvSyncError("dumping users", "no"))
+    for _unused in range(2):
+        cli.main(["-f", str(config)])
+    assert stat.S_IMODE(log.stat().st_mode) == 0o640
+    head = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ push_users_nightly\[\d+\]: "
+    assert re.fullmatch(f"({head}dumping\n{head}error: dumping users: no\n){{2}}", log.read_text(encoding="utf-8"))
+
+
+def test_a_log_that_cannot_be_written_fails_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture, config: Path, roots: Path
+) -> None:
+    (roots / "log").write_text("in the way", encoding="utf-8")
+    failing(monkeypatch, EnvSyncError("dumping users", "no"))
+    assert cli.main(["-f", str(config)]) == 1
+    assert capsys.readouterr().err == "govuk_env_sync: error: dumping users: no\n"
+
+
+def test_syslog_gets_the_lines_too(monkeypatch: pytest.MonkeyPatch, config: Path, roots: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(str(roots / "syslog"))
+        receiver.settimeout(5)
+        failing(monkeypatch, EnvSyncError("dumping users", "no"))
+        cli.main(["-f", str(config)])
+        received = [receiver.recv(2000).decode() for _unused in range(2)]
+    head = rf"govuk_env_sync\[{os.getpid()}\]: push_users_nightly: "
+    assert re.fullmatch(f"<14>{head}dumping", received[0])  # user.info
+    assert re.fullmatch(f"<11>{head}dumping users: no", received[1])  # user.err
+
+
+def test_a_syslog_that_takes_nothing_delays_nothing(monkeypatch: pytest.MonkeyPatch, config: Path, roots: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as deaf:
+        deaf.bind(str(roots / "syslog"))
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                while True:
+                    sender.sendto(b"x", str(roots / "syslog"))
+        failing(monkeypatch, EnvSyncError("dumping users", "no"))
+        assert cli.main(["-f", str(config)]) == 1
+
+
+def store_with_points(folder: Path) -> list[str]:
+    """Make a store of two of the original's points; return flags that name it."""
+    store = DirectoryStore(str(folder), "pg")
+    for name in ("2026-01-01T02:30:00-users.gz", "2026-01-02T02:30:00-shop.gz"):
+        store.put_bytes(name, b"x" * 2048)
+    return ["-S", "directory", "-u", str(folder), "-p", "pg"]
+
+
+def test_a_list_of_all_databases_and_of_one(tmp_path: Path, capsys: Capture) -> None:
+    where = store_with_points(tmp_path)
+    assert cli.main(["--list", *where]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "TIMESTAMP            DATABASE  STATE   RAW  STORED   ENVIRONMENT  SANITISED",
+        "2026-01-01T02:30:00  users     legacy  -    2.0 KiB  -            -",
+        "2026-01-02T02:30:00  shop      legacy  -    2.0 KiB  -            -",
+    ]
+    assert cli.main(["--list", *where, "-d", "shop", "--json"]) == 0
+    assert [point["name"] for point in json.loads(capsys.readouterr().out)] == ["2026-01-02T02:30:00-shop"]
+    assert cli.main(["--list", *where, "-d", "sho"]) == 0
+    assert capsys.readouterr().out == f"There are no points of sho in {tmp_path}/pg.\n"
+
+
+def test_the_help_names_every_flag_and_no_secret(capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["-h"])
+    said = capsys.readouterr().out
+    assert caught.value.code == 0
+    for flag in "faDSTdHupsFeth":
+        assert re.search(rf"^  -{flag}, --", said, re.M), flag
+    assert "PGPASSWORD" in said and "/etc/govuk_env_sync" in said
+    assert not re.search("--(login-password|secret-key|session-token|access-key)", said)
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (1024**2 - 1, "1.0 MiB"),
+        (1288490189, "1.2 GiB"),
+        (3 * 1024**4, "3.0 TiB"),
+    ],
+)
+def test_sizes(count: int, text: str) -> None:
+    assert cli._size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (0.012, "12 ms"),
+        (0.9999, "1.0 s"),
+        (3.44, "3.4 s"),
+        (11, "11 s"),
+        (59.97, "1 min 00 s"),
+        (125, "2 min 05 s"),
+        (4811, "1 h 20 min"),
+    ],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert cli._duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        (
+            {"bytes_done": 3 << 20, "bytes_total": 12 << 20, "members_done": 1, "members_total": 4},
+            "dumping, 1/4 members, 3.0 MiB of 12.0 MiB (25%), 1.0 MiB/s, about 9 s left",
+        ),
+        ({"bytes_done": 3 << 20, "members_done": 1}, "dumping, 1 member, 3.0 MiB, 1.0 MiB/s"),
+        ({"bytes_done": 9 << 20, "bytes_total": 6 << 20}, "dumping, 9.0 MiB of 6.0 MiB (100%), 3.0 MiB/s"),
+        ({"phase": "", "phase_started": 0.0}, "starting"),
+    ],
+)
+def test_progress(values: dict[str, Any], text: str) -> None:
+    usual: dict[str, Any] = {"phase": "dumping", "phase_started": 1000.0, "updated": 1003.0}
+    assert cli._progress_text(Snapshot("x", "push", "x", **{**usual, **values})) == text

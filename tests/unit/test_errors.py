@@ -1,0 +1,20 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError, MissingLibrary
+
+
+def test_three_parts_make_one_line() -> None:
+    error = EnvSyncError("dumping app", "pg_dump: error:\n  it\tbroke.", "Mend it.")
+    assert str(error) == "dumping app: pg_dump: error: it broke. Mend it."
+    assert str(EnvSyncError("a", "b")) == "a: b"
+
+
+def test_a_missing_library_says_what_to_install() -> None:
+    text = str(MissingLibrary("boto3", "python3-boto3", "storagebackend s3"))
+    assert "boto3" in text
+    assert "storagebackend s3 needs it" in text
+    assert "Install python3-boto3" in text

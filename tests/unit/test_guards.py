@@ -1,0 +1,41 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+from typing import Callable
+
+import pytest
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine import guards
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.base import Identity
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.manifest import Manifest
+
+Maker = Callable[..., Manifest]
+SOURCE = Identity("postgresql", "7001", "15.4", "another-name-of-db-1:5432")
+
+
+def test_a_point_does_not_go_back_where_it_came_from(make_manifest: Maker) -> None:
+    with pytest.raises(EnvSyncError, match=r"the server it was pushed from.*set allow_restore_to_source"):
+        guards.not_the_source(make_manifest(), SOURCE, "app", allowed=False)
+
+
+def test_unless_that_is_allowed_or_it_is_another_database_or_server(make_manifest: Maker) -> None:
+    guards.not_the_source(make_manifest(), SOURCE, "app", allowed=True)
+    guards.not_the_source(make_manifest(), SOURCE, "app_copy", allowed=False)
+    guards.not_the_source(make_manifest(), Identity("postgresql", "7002", "15.4", "db-1"), "app", allowed=False)
+
+
+def test_where_sanitising_is_required_something_has_to_have_done_it(make_manifest: Maker) -> None:
+    with pytest.raises(EnvSyncError, match=r"requires sanitised data.*Set transformation_sql_filename"):
+        guards.sanitised(True, [], make_manifest())
+    guards.sanitised(True, ["mask.sql"], make_manifest())
+    guards.sanitised(True, [], make_manifest(sanitised=({"script": "mask.sql", "sha256": "aa"},)))
+    guards.sanitised(False, [], make_manifest())
+
+
+def test_a_point_of_another_dbms_is_refused(make_manifest: Maker) -> None:
+    guards.same_dbms(make_manifest(), "postgresql")
+    with pytest.raises(EnvSyncError, match="it is a point of postgresql, not of mysql"):
+        guards.same_dbms(make_manifest(), "mysql")

@@ -1,0 +1,262 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Real processes, small ones: what they do when all is well, and what is told when it is not."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine import pipeline
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import Cancelled, EnvSyncError
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.pipeline import Group, StageReader
+
+PIPE = subprocess.PIPE
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def shell(script: str) -> list[str]:
+    return ["/bin/sh", "-c", script]
+
+
+@pytest.fixture(autouse=True)
+def quick() -> Iterator[None]:
+    """No test may take long: all the waits that it makes end early, because what is waited for has come."""
+    started = time.monotonic()
+    yield
+    assert time.monotonic() - started < 3
+
+
+def gone(pid: int) -> bool:
+    """Say whether the process ends within two seconds; a zombie has ended."""
+    for _unused in range(200):
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":
+                return True
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def test_leaving_a_group_waits_for_all_of_it(tmp_path: Path) -> None:
+    with Group() as group:
+        group.run(shell(f"sleep 0.05; echo process >{tmp_path}/process"), "testing")
+        worker = group.start(lambda x: time.sleep(0.05) or x * 2, 21)
+    assert (tmp_path / "process").read_text() == "process\n"
+    assert worker.result == 42
+
+
+def test_an_exit_status_is_an_error_in_the_tools_own_words() -> None:
+    with pytest.raises(EnvSyncError) as raised, Group() as group:
+        group.run(shell("echo disk on >&2; echo fire >&2; exit 7"), "writing x")
+    assert str(raised.value) == "writing x: sh: exit status 7: disk on fire"
+
+
+def test_a_signal_is_told_as_one() -> None:
+    with pytest.raises(EnvSyncError, match="ended by signal 9"), Group() as group:
+        group.run(shell("kill -9 $$"), "x")
+
+
+def test_the_end_of_a_long_complaint_is_kept() -> None:
+    script = "i=0; while [ $i -lt 20000 ]; do echo 0123456789; i=$((i+1)); done >&2; echo the reason >&2; exit 1"
+    with pytest.raises(EnvSyncError) as raised, Group() as group:
+        stage = group.run(shell(script), "x")
+    assert raised.value.why.endswith("the reason")
+    assert len(raised.value.why) < 3000
+    assert len(stage.stderr_text) <= pipeline.STDERR_KEPT + 8192
+
+
+def test_a_tool_that_is_not_there_is_named() -> None:
+    with pytest.raises(EnvSyncError, match=r"cannot be started: No such file.* Install nonesuch"), Group() as group:
+        group.run(["/opt/nonesuch"], "x")
+
+
+def test_the_first_failure_wins_and_stops_the_others() -> None:
+    with pytest.raises(EnvSyncError) as raised, Group() as group:
+        other = group.run(["/bin/sleep", "60"], "waiting")
+        group.run(shell("exit 3"), "failing")
+        group.wait()
+    assert str(raised.value) == "failing: sh: exit status 3"
+    assert other.popen.returncode == -signal.SIGTERM
+
+
+def test_what_a_tool_started_is_stopped_with_it(tmp_path: Path) -> None:
+    with pytest.raises(EnvSyncError), Group() as group:
+        group.run(shell(f"sleep 60 & echo $! >{tmp_path}/pid; wait"), "x")
+        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+            time.sleep(0.005)
+        group.run(shell("exit 3"), "failing")
+    assert gone(int((tmp_path / "pid").read_text()))
+
+
+def test_a_tool_that_does_not_listen_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "GRACE", 0.1)
+    with pytest.raises(ZeroDivisionError), Group() as group:
+        stage = group.run(shell("trap '' TERM; echo; while :; do sleep 0.02; done"), "x", stdout=PIPE)
+        stage.stdout.readline()
+        raise ZeroDivisionError
+    assert stage.popen.returncode == -signal.SIGKILL
+
+
+def test_a_failing_thread_stops_the_processes_and_is_what_is_told() -> None:
+    with pytest.raises(ZeroDivisionError), Group() as group:
+        stage = group.run(["/bin/sleep", "60"], "x")
+        group.start(lambda: 1 // 0)
+    assert stage.popen.returncode == -signal.SIGTERM
+
+
+def test_the_cause_is_told_where_its_consequence_surfaced_first() -> None:
+    """The block fails of a broken pipe; why it broke is the reader's exit status."""
+    with pytest.raises(EnvSyncError, match="reading: sh: exit status 3: full"), Group() as group:
+        reader = group.run(shell("exec <&-; echo full >&2; exit 3"), "reading", stdin=PIPE)
+        while not reader.ended():
+            time.sleep(0.005)
+        reader.stdin.write(b"x" * 100_000)
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["nobody waits for it", "somebody waits for it"])
+def test_a_writer_that_lost_its_reader_is_a_consequence(waits: bool) -> None:
+    with pytest.raises(EnvSyncError, match="reading: sh: exit status 3: full"), Group() as group:
+        writer = group.run(["/usr/bin/yes"], "writing", stdout=PIPE)
+        group.run(shell("exec <&-; sleep 0.1; echo full >&2; exit 3"), "reading", stdin=writer.stdout)
+        writer.stdout.close()
+        if waits:
+            writer.wait()
+
+
+def test_a_thread_that_lost_its_reader_is_a_consequence() -> None:
+    with pytest.raises(EnvSyncError, match="reading: sh: exit status 3: full"), Group() as group:
+        reader = group.run(shell("exec <&-; sleep 0.1; echo full >&2; exit 3"), "reading", stdin=PIPE)
+
+        def write() -> None:
+            while True:
+                os.write(reader.stdin.fileno(), b"x" * 100_000)
+
+        group.start(write)
+
+
+def test_a_reader_that_went_away_without_a_failure_is_told_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "CONSEQUENCE", 0.1)
+    with pytest.raises(EnvSyncError, match=f"writing: yes: ended by signal {signal.SIGPIPE:d}"), Group() as group:
+        writer = group.run(["/usr/bin/yes"], "writing", stdout=PIPE)
+        writer.stdout.close()
+
+
+def test_the_end_of_a_pipe_is_an_end_only_after_exit_status_zero() -> None:
+    with Group() as group:
+        reader = StageReader(group.run(shell("echo data; exec >&-; sleep 0.05"), "x", stdout=PIPE))
+        assert (reader.read(100), reader.read(100)) == (b"data\n", b"")
+        reader.close()
+    with pytest.raises(EnvSyncError, match="exit status 4"), Group() as group:
+        reader = StageReader(group.run(shell("echo data; exec >&-; sleep 0.05; exit 4"), "x", stdout=PIPE))
+        assert reader.read(100) == b"data\n"
+        reader.read(100)
+        pytest.fail("an end was told")
+
+
+def test_the_end_of_a_pipeline_is_an_end_only_when_every_stage_is_well() -> None:
+    with pytest.raises(EnvSyncError, match="dumping: sh: exit status 5"), Group() as group:
+        dump = group.run(shell("echo data; exec >&-; sleep 0.05; exit 5"), "dumping", stdout=PIPE)
+        pack = group.run(["/bin/cat"], "packing", stdin=dump.stdout, stdout=PIPE)
+        dump.stdout.close()
+        reader = StageReader(pack, upstream=[dump])
+        assert reader.read(100) == b"data\n"
+        reader.read(100)
+        pytest.fail("an end was told")
+
+
+def test_a_group_that_was_told_to_stop_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    stop = threading.Event()
+    threading.Timer(0.05, stop.set).start()
+    with pytest.raises(Cancelled), Group(cancelled=stop.is_set) as group:
+        stage = group.run(["/bin/sleep", "60"], "x")
+    assert stage.popen.returncode == -signal.SIGTERM
+    with pytest.raises(Cancelled), Group(cancelled=stop.is_set) as group:
+        group.run(["/bin/sleep", "60"], "x")
+        pytest.fail("it was started")
+
+
+def test_an_unchecked_status_is_the_callers_to_judge() -> None:
+    with Group() as group:
+        stage = group.run(shell("exit 3"), "x", checked=False)
+        stage.join()
+        assert stage.popen.returncode == 3
+
+
+def test_a_stage_that_was_stopped_has_not_failed() -> None:
+    with Group() as group:
+        stage = group.run(["/bin/sleep", "60"], "x")
+        stage.stop()
+        stage.stop()
+    assert stage.popen.returncode == -signal.SIGTERM
+
+
+def test_closers_wake_what_waits_outside_of_pipes() -> None:
+    woken = threading.Event()
+    with pytest.raises(ZeroDivisionError), Group() as group:
+        group.on_stop(woken.set)
+        group.start(woken.wait, 60)
+        raise ZeroDivisionError
+    assert woken.is_set()
+
+
+def test_sleep_ends_with_a_failure() -> None:
+    with pytest.raises(ZeroDivisionError), Group() as group:
+        group.start(lambda: 1 // 0)
+        group.sleep(60)
+
+
+def test_tools_speak_english_and_get_what_they_are_given(tmp_path: Path) -> None:
+    with Group() as group:
+        script = 'echo "$LC_ALL $EXTRA $PWD"'
+        reader = StageReader(group.run(shell(script), "x", stdout=PIPE, env={"EXTRA": "1"}, cwd=str(tmp_path)))
+        assert reader.read(1000).decode() == f"C.UTF-8 1 {tmp_path}\n"
+        reader.close()
+
+
+def test_a_guarded_process_dies_with_a_parent_that_was_killed() -> None:
+    script = textwrap.dedent(
+        """
+        import sys, time
+        sys.path.insert(0, sys.argv[1])
+        from _engine.pipeline import Group
+        with Group() as group:
+            guarded = group.run(["/bin/sh", "-c", "sleep 60 & wait"], "x", guarded=True)
+            print(guarded.popen.pid, guarded._watchdog.pid, flush=True)
+            time.sleep(60)
+        """
+    )
+    argv = [sys.executable, "-S", "-B", "-c", script, str(ROOT / "plugins" / "module_utils")]
+    with subprocess.Popen(argv, stdout=PIPE) as parent:
+        assert parent.stdout is not None
+        guarded, watchdog = map(int, parent.stdout.readline().split())
+        os.kill(guarded, 0)
+        os.kill(parent.pid, signal.SIGKILL)
+    assert gone(guarded)
+    assert gone(watchdog)
+
+
+def test_a_guarded_process_that_ends_takes_its_watchdog_along() -> None:
+    with Group() as group:
+        stage = group.run(["/bin/true"], "x", guarded=True)
+        stage.wait()
+        assert stage._watchdog is not None
+        assert stage._watchdog.returncode == -signal.SIGKILL
+
+
+def test_pump_copies_all_and_counts() -> None:
+    blocks = [b"12", b"345", b""]
+    written: list[bytes] = []
+    assert pipeline.pump(lambda size: blocks.pop(0), written.append) == 5
+    assert written == [b"12", b"345"]

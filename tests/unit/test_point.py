@@ -1,0 +1,89 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine import point
+
+WHEN = "2026-01-02T03:04:05"
+
+AWKWARD = [
+    "app",
+    "app-2",
+    "2026-01-02T03:04:05-app",
+    "a.dump",
+    "a.gz",
+    "a/b",
+    "a%2Fb",
+    "%",
+    "%25/",
+    "naïve ☃",
+    "a\nb",
+    "..",
+]
+
+
+@pytest.mark.parametrize("database", AWKWARD)
+@pytest.mark.parametrize(
+    ("tail", "role"),
+    [
+        ("/toc.dat", "member"),
+        ("/deep/er", "member"),
+        (".dump", "member"),
+        (".dump.zst", "member"),
+        (".gz", "legacy"),
+        (point.MANIFEST_SUFFIX, "manifest"),
+    ],
+)
+def test_what_a_name_says_is_what_it_was_made_of(database: str, tail: str, role: str) -> None:
+    name = point.point_name(WHEN, database)
+    assert "/" not in name
+    found = point.parse(name + tail)
+    assert found == point.ObjectName(WHEN, database, role)
+    assert found.point == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "app.gz",
+        f"{WHEN}-app",
+        f"{WHEN}-app.sql",
+        f"{WHEN}-",
+        f"{WHEN}app.gz",
+        "2026-01-02T03:04-app.gz",
+        f"old/{WHEN}-app.gz",
+        f"x{WHEN}-app.gz",
+    ],
+)
+def test_other_objects_belong_to_no_point(name: str) -> None:
+    assert point.parse(name) is None
+
+
+def test_names_of_which_one_begins_or_ends_like_another_stay_apart() -> None:
+    names = ["app", "my_app", "app_old", "app-old", "2026-app"]
+    found = [point.parse(point.point_name(WHEN, name) + ".gz") for name in names]
+    assert [one.database for one in found if one] == names
+
+
+def test_now_is_utc_unless_local_time_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "XXX-5:30")
+    time.tzset()
+    try:
+        utc, local = point.now(), point.now("local")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", utc)
+    seconds = [time.mktime(time.strptime(text, "%Y-%m-%dT%H:%M:%S")) for text in (utc, local)]
+    assert seconds[1] - seconds[0] == pytest.approx(5.5 * 3600, abs=2)
+
+
+def test_iso_utc() -> None:
+    assert point.iso_utc(86399.9) == "1970-01-01T23:59:59Z"

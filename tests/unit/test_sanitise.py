@@ -1,0 +1,101 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine import sanitise
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases import pg_client
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.pipeline import Group
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Connection
+
+NOTICE = "psql:/m.sql:1: NOTICE:  00000: secret at 10:5: x\nLOCATION:  exec_stmt_raise, pl_exec.c:3891\n"
+WARNING = "psql:/m.sql:1: WARNING:  01000: secret\n"
+
+
+@pytest.mark.parametrize(
+    ("stderr", "said"),
+    [
+        ("psql:/m.sql:7: ERROR:  42P01: no relation u\nLINE 1: x", "SQLSTATE 42P01: no relation u"),
+        ("psql:/m.sql:7: FATAL:  57P01: terminating connection\n", "SQLSTATE 57P01: terminating connection"),
+        ("psql:/m.sql:7: error: invalid command \\foo\n", "invalid command \\foo"),
+        ("psql:/m.sql:7: error: /nope: No such file or directory\n", "/nope: No such file or directory"),
+        ("psql:/m.sql:7: server closed the connection\npsql:/m.sql:7: error: lost\n", "server closed the connection"),
+    ],
+)
+@pytest.mark.parametrize("before", ["", NOTICE, WARNING, NOTICE + WARNING], ids=["", "notice", "warning", "both"])
+def test_harmless_complaints_are_repeated_with_their_place(stderr: str, said: str, before: str) -> None:
+    assert sanitise.describe(before + stderr) == f"/m.sql, line 7: {said}"
+
+
+@pytest.mark.parametrize(
+    ("line", "state"),
+    [
+        ('ERROR:  22P02: invalid input syntax for type integer: "secret"', "22P02"),
+        ('ERROR:  22P02: invalid input syntax for type integer: "x:5: ERROR:  42601: secret"', "22P02"),
+        ("ERROR:  P0001: secret", "P0001"),
+        ("ERROR:  XX000: secret", "XX000"),
+        ("ERROR:  ZZ123: secret", "ZZ123"),
+        ("FEHLER:  22P02: ungültige Eingabesyntax: »secret«", "22P02"),
+        ("错误:  22P02: 无效 secret", "22P02"),
+    ],
+)
+def test_a_text_that_may_quote_data_is_withheld_in_any_language(line: str, state: str) -> None:
+    said = sanitise.describe(f"{NOTICE}psql:/m.sql:7: {line}\nDETAIL:  secret\nCONTEXT:  secret\n")
+    assert said == f"/m.sql, line 7: SQLSTATE {state} (its text is withheld, as it may quote data)"
+
+
+@pytest.mark.parametrize("stderr", ["", "secret\n", NOTICE, WARNING, "ERROR:  42P01: secret"])
+def test_what_is_not_understood_is_not_repeated(stderr: str) -> None:
+    assert sanitise.describe(stderr) == "psql failed"
+
+
+def test_a_detail_is_never_repeated() -> None:
+    stderr = 'psql:a:3: ERROR:  23505: duplicate key value violates unique constraint "u"\nDETAIL:  Key (e)=(secret)\n'
+    assert "secret" not in sanitise.describe(stderr)
+
+
+def test_psql_gets_the_password_in_its_environment_and_stops_at_the_first_error(tmp_path: Path) -> None:
+    script, psql = tmp_path / "mask.sql", tmp_path / "psql"
+    script.write_text("select 1;")
+    psql.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >{tmp_path}/argv\nenv >{tmp_path}/env\n')
+    psql.chmod(0o755)
+    connection = Connection("db-1", 5433, "me", "hunter2")
+    with Group() as group:
+        sanitise.run_sql_file(
+            group, str(psql), str(script), pg_client.conninfo("a'b"), pg_client.environment(connection), "app"
+        )
+    argv = (tmp_path / "argv").read_text().splitlines()
+    assert {"-X", "-1", "ON_ERROR_STOP=1", "dbname='a\\'b'", str(script)} <= set(argv)
+    assert not [word for word in argv if "hunter2" in word]
+    environment = (tmp_path / "env").read_text().splitlines()
+    assert {"PGPASSWORD=hunter2", "PGHOST=db-1", "PGPORT=5433", "PGUSER=me"} <= set(environment)
+    assert "PGPASSWORD" not in os.environ
+
+
+def test_a_failure_is_told_without_the_data(tmp_path: Path) -> None:
+    script, psql = tmp_path / "mask.sql", tmp_path / "psql"
+    script.write_text("")
+    psql.write_text("#!/bin/sh\necho 'psql:mask.sql:2: ERROR:  22P02: secret' >&2\nexit 3\n")
+    psql.chmod(0o755)
+    with pytest.raises(EnvSyncError) as raised, Group() as group:
+        sanitise.run_sql_file(group, str(psql), str(script), "", {}, "app on db-1")
+    assert str(raised.value).startswith(f"running {script} on app on db-1: mask.sql, line 2: SQLSTATE 22P02")
+    assert "secret" not in str(raised.value)
+
+
+def test_a_script_that_is_not_there_is_missed_before_anything_starts(tmp_path: Path) -> None:
+    with pytest.raises(EnvSyncError, match="there is no such file"), Group() as group:
+        sanitise.run_sql_file(group, "/nonexistent/psql", str(tmp_path / "x.sql"), "", {}, "app")
+
+
+def test_the_manifest_has_the_scripts_names_and_hashes(tmp_path: Path) -> None:
+    (tmp_path / "mask.sql").write_bytes(b"select 1;")
+    digest = hashlib.sha256(b"select 1;").hexdigest()
+    assert sanitise.summarise([str(tmp_path / "mask.sql")]) == [{"script": "mask.sql", "sha256": digest}]

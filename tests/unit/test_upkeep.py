@@ -1,0 +1,202 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine import upkeep
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.base import Reader, Stored
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.directory import DirectoryStore
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Task
+
+Putter = Callable[..., str]
+DAYS = [f"2026-01-0{day}T01:00:00" for day in range(1, 6)]
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> Callable[..., Task]:
+    """Return a function that gives a task of the store of the fixture ``store``, or of ``url``."""
+
+    def make(**values: Any) -> Task:
+        return Task.from_mapping(
+            {
+                "action": "pull",
+                "dbms": "postgresql",
+                "database": "app",
+                "storagebackend": "directory",
+                "url": str(tmp_path / "store"),
+                "path": "pg",
+                "state_dir": str(tmp_path / "state"),
+                "jobs": 2,
+                **values,
+            }
+        )
+
+    return make
+
+
+def names(store: DirectoryStore) -> list[str]:
+    return [found.name for found in store.list()]
+
+
+def points(store: DirectoryStore) -> list[str]:
+    return [name[: -len(".manifest.json")] for name in names(store) if name.endswith(".manifest.json")]
+
+
+# -- prune -------------------------------------------------------------------------------------------------------------
+
+
+def test_prune_keeps_the_newest(store: DirectoryStore, task: Callable[..., Task], put_point: Putter) -> None:
+    made = [put_point(store, day) for day in DAYS]
+    done = upkeep.prune(task(), Host(), keep=2)
+    assert (done["changed"], done["removed"], done["after"]) == (True, made[:3], {"points": made[3:]})
+    assert points(store) == made[3:]
+    assert {name.split("/")[0] for name in names(store) if "/" in name} == set(made[3:]), "and no member is left"
+    again = upkeep.prune(task(), Host(), keep=2)
+    assert (again["changed"], again["removed"]) == (False, [])
+
+
+def test_prune_does_not_count_or_touch_what_is_no_point_or_another_databases(
+    store: DirectoryStore, task: Callable[..., Task], put_point: Putter
+) -> None:
+    good = put_point(store, DAYS[0])
+    put_point(store, DAYS[0], "app_old")
+    for day in DAYS[1:]:
+        store.put_bytes(f"{day}-app/toc.dat", b"interrupted")
+    before = names(store)
+    assert upkeep.prune(task(), Host(), keep=1)["removed"] == []
+    assert names(store) == before
+    assert good in points(store)
+
+
+def test_prune_without_doing_it_only_says(store: DirectoryStore, task: Callable[..., Task], put_point: Putter) -> None:
+    made = [put_point(store, day) for day in DAYS]
+    assert upkeep.prune(task(), Host(), keep=4, dry_run=True)["removed"] == made[:1]
+    assert points(store) == made
+
+
+@pytest.mark.parametrize("keep", [0, -1])
+def test_prune_never_takes_the_last(
+    store: DirectoryStore, task: Callable[..., Task], put_point: Putter, keep: int
+) -> None:
+    made = put_point(store, DAYS[0])
+    with pytest.raises(EnvSyncError, match="Keep at least one"):
+        upkeep.prune(task(), Host(), keep=keep)
+    assert points(store) == [made]
+
+
+def test_what_an_interrupted_prune_leaves_is_no_point(
+    store: DirectoryStore, task: Callable[..., Task], put_point: Putter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [put_point(store, day) for day in DAYS[:2]]
+    deletions: list[list[str]] = []
+    delete = DirectoryStore.delete
+
+    def interrupted(self: DirectoryStore, found: Any) -> None:
+        deletions.append(list(found))
+        if len(deletions) == 2:
+            raise EnvSyncError("removing", "the network went away")
+        delete(self, deletions[-1])
+
+    monkeypatch.setattr(DirectoryStore, "delete", interrupted)
+    with pytest.raises(EnvSyncError, match="the network went away"):
+        upkeep.prune(task(), Host(), keep=1)
+    assert points(store) == made[1:]
+
+
+# -- copy --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def target(tmp_path: Path, task: Callable[..., Task]) -> tuple[Task, DirectoryStore]:
+    (tmp_path / "other").mkdir()
+    return task(url=str(tmp_path / "other")), DirectoryStore(str(tmp_path / "other"), "pg")
+
+
+def contents(store: DirectoryStore) -> dict[str, bytes]:
+    return {name: store.get_bytes(name) for name in names(store)}
+
+
+def test_a_copy_is_the_same_with_its_manifest_last(
+    store: DirectoryStore,
+    task: Callable[..., Task],
+    target: tuple[Task, DirectoryStore],
+    put_point: Putter,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written: list[str] = []
+    put = DirectoryStore.put
+
+    def noting(self: DirectoryStore, name: str, source: Reader, size_hint: int | None = None) -> Stored:
+        stored = put(self, name, source, size_hint)
+        written.append(name)
+        return stored
+
+    point = put_point(store, DAYS[0], **{f"m{number}": b"x" * number for number in range(30)})
+    monkeypatch.setattr(DirectoryStore, "put", noting)
+    done = upkeep.copy(task(), target[0], Host())
+    assert (done["changed"], done["point"], done["after"]) == (True, point, {"points": [point]})
+    assert contents(target[1]) == contents(store)
+    assert written[-1] == f"{point}.manifest.json"
+
+
+def test_a_copy_that_is_there_is_not_made_again(
+    store: DirectoryStore, task: Callable[..., Task], target: tuple[Task, DirectoryStore], put_point: Putter
+) -> None:
+    put_point(store, DAYS[0])
+    assert upkeep.copy(task(), target[0], Host(), dry_run=True)["changed"] is True
+    assert names(target[1]) == []
+    upkeep.copy(task(), target[0], Host())
+    again = upkeep.copy(task(), target[0], Host())
+    assert again["changed"] is False
+    assert "is there already" in again["skipped"]
+
+
+def test_a_damaged_point_is_not_copied_and_nothing_of_it_is_left(
+    store: DirectoryStore, task: Callable[..., Task], target: tuple[Task, DirectoryStore], put_point: Putter
+) -> None:
+    point = put_point(store, DAYS[0], good=b"1", bad=b"2", fine=b"3")
+    store.put_bytes(f"{point}/bad", b"X")
+    with pytest.raises(EnvSyncError, match="it is damaged"):
+        upkeep.copy(task(), target[0], Host())
+    assert names(target[1]) == []
+
+
+def test_an_object_of_the_originals_is_not_copied(
+    store: DirectoryStore, task: Callable[..., Task], target: tuple[Task, DirectoryStore]
+) -> None:
+    store.put_bytes(f"{DAYS[0]}-app.gz", b"x")
+    with pytest.raises(EnvSyncError, match="it has no manifest"):
+        upkeep.copy(task(), target[0], Host())
+
+
+# -- sweep -------------------------------------------------------------------------------------------------------------
+
+
+def test_sweep_takes_old_interrupted_pushes_and_nothing_else(
+    store: DirectoryStore, task: Callable[..., Task], put_point: Putter, tmp_path: Path
+) -> None:
+    good = put_point(store, DAYS[0])
+    for day, database in ((DAYS[1], "app"), (DAYS[2], "app"), (DAYS[1], "app_old")):
+        store.put_bytes(f"{day}-{database}/toc.dat", b"interrupted")
+    partial = tmp_path / "store" / "pg" / f"{DAYS[1]}-app" / ".00ff.partial"
+    partial.write_bytes(b"half")
+    young = f"{DAYS[2]}-app/toc.dat"
+    for path in (tmp_path / "store").rglob("*"):
+        hours = 47 if str(path).endswith(young) else 49
+        os.utime(path, (time.time() - hours * 3600,) * 2)
+    assert upkeep.sweep(task(), Host(), dry_run=True)["removed"] == [f"{DAYS[1]}-app"]
+    assert partial.exists()
+    done = upkeep.sweep(task(), Host())
+    assert (done["changed"], done["removed"]) == (True, [f"{DAYS[1]}-app"])
+    assert names(store) == [f"{good}.manifest.json", f"{good}/toc", f"{DAYS[1]}-app_old/toc.dat", young]
+    assert not partial.parent.exists()
+    assert upkeep.sweep(task(), Host())["changed"] is False
