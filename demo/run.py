@@ -22,10 +22,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.servers.s3 import SwiftS3
-
 from tests.servers import Unavailable
 from tests.servers.postgresql import PostgresServer
+from tests.servers.s3 import SwiftS3
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "demo"
@@ -170,7 +169,7 @@ def report(
                 ("push", f"{pushed['durations']['total']:.1f} s"),
                 (
                     "pull",
-                    f"{pulled['durations']['total']:.1f} s, of which sanitising {pulled['durations']['sanitising']:.1f} s",
+                    f"{pulled['durations']['total']:.1f} s, {pulled['durations']['sanitising']:.1f} s of it sanitising",
                 ),
                 ("name away in the swap", f"{pulled['name_away_seconds'] * 1000:.0f} ms"),
                 ("the whole demo", f"{seconds:.0f} s, servers and sample data included"),

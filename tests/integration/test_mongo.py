@@ -125,7 +125,7 @@ def fill(server: MongoServer, name: str, users: int = 500) -> None:
     database.users.insert_many(people)
     database.users.create_index("email", unique=True)
     database.users.create_index([("age", 1), ("email", -1)], name="age and email")
-    database["a.dotted-name"].insert_one({"_id": 1, **EVERYTHING})
+    database["a-dashed name"].insert_one({"_id": 1, **EVERYTHING})
     database.create_collection("empty")
 
 
@@ -154,7 +154,7 @@ def test_a_database_survives_push_verify_and_pull(
     assert target.contents(name) == source.contents(name)
     assert indexes(target, name) == indexes(source, name)
     tables = {table["name"]: table for table in pushed["manifest"]["tables"]}
-    assert {table: about["rows"] for table, about in tables.items()} == {"users": 500, "a.dotted-name": 1, "empty": 0}
+    assert {table: about["rows"] for table, about in tables.items()} == {"users": 500, "a-dashed name": 1, "empty": 0}
     assert {"name": "email_1", "key": [["email", 1]], "unique": True} in tables["users"]["indexes"]
     states = [point.state for point in catalogue.list_points(open_store(Task.from_mapping(values("pull", name))))]
     assert states == ["complete"]
@@ -216,7 +216,7 @@ def test_a_list_of_commands_sanitises_before_the_swap(
     do_push(values("push", name))
     pulled = do_pull(values("pull", name, transformation_sql_filename=str(script)))
     contents = target.contents(name)
-    assert sorted(contents) == ["a.dotted-name", "notes", "users"]
+    assert sorted(contents) == ["a-dashed name", "notes", "users"]
     assert {user["email"] for user in contents["users"]} == {"hidden"}
     assert max(user["age"] for user in contents["users"]) == 79
     assert [entry["script"] for entry in pulled["sanitised"]] == ["sanitise.json"]
@@ -276,7 +276,7 @@ def test_mongosh_runs_a_script_on_the_scratch_collections_only(
 
     do_pull(values("pull", name, transformation_sql_filename=str(script)))
     contents = target.contents(name)
-    assert sorted(contents) == ["a.dotted-name", "empty", "firsts", "users"]
+    assert sorted(contents) == ["a-dashed name", "empty", "firsts", "users"]
     assert {user["email"] for user in contents["users"]} == {"hidden"}
     assert 1 not in {user["age"] for user in contents["users"]}
 
@@ -288,10 +288,10 @@ def test_the_old_collections_are_kept_and_replaced_by_the_next_pull(
     live(target, name)
     do_push(values("push", name))
     pulled = do_pull(values("pull", name, old_database="keep"))
-    assert pulled["kept"] == f"{name}.env_sync_old.*"
+    assert pulled["kept"] == f"{name}.env_sync_old_*"
     contents = target.contents(name)
-    assert contents["env_sync_old.users"] == [{"_id": 0, "email": "old"}]
-    assert contents["env_sync_old.vanished"] == [{"_id": 0}]
+    assert contents["env_sync_old_users"] == [{"_id": 0, "email": "old"}]
+    assert contents["env_sync_old_vanished"] == [{"_id": 0}]
     do_pull(values("pull", name))
     assert target.contents(name) == source.contents(name)
 
@@ -417,13 +417,13 @@ def test_a_killed_pull_leaves_what_the_next_one_sweeps(
     process = multiprocessing.get_context("fork").Process(target=do_pull, args=(values("pull", name),))
     process.start()
     deadline = time.monotonic() + 30
-    while "env_sync_scratch.users" not in scratch(target, name) and time.monotonic() < deadline:
+    while "env_sync_scratch_users" not in scratch(target, name) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     assert process.exitcode == -signal.SIGKILL
-    assert "env_sync_scratch.users" in scratch(target, name)
+    assert "env_sync_scratch_users" in scratch(target, name)
     assert {c: d for c, d in target.contents(name).items() if not c.startswith("env_sync_")} == before
 
     do_pull(values("pull", name))
@@ -438,7 +438,7 @@ def test_a_pull_killed_in_its_swap_is_taken_back(
     do_push(values("push", name))
     database = target.database(name)
     # What is there when a swap in two steps dies between them, and after it has brought a collection that is new.
-    database.users.rename("env_sync_old.users")
+    database.users.rename("env_sync_old_users")
     database["empty"].insert_one({"_id": "half a swap"})
     mark = {"_id": "pull", "token": "dead", "host": os.uname().nodename, "swapping": True}
     database.env_sync_pull.insert_one({**mark, "before": ["users", "vanished"]})
@@ -453,11 +453,11 @@ def test_collections_that_only_look_like_ours_are_not_dropped(
     source: MongoServer, target: MongoServer, name: str, values: Values
 ) -> None:
     fill(source, name)
-    target.database(name)["env_sync_scratch.theirs"].insert_one({"_id": 1})
+    target.database(name)["env_sync_scratch_theirs"].insert_one({"_id": 1})
     do_push(values("push", name))
     with pytest.raises(EnvSyncError, match="no mark"):
         do_pull(values("pull", name))
-    assert target.contents(name)["env_sync_scratch.theirs"] == [{"_id": 1}]
+    assert target.contents(name)["env_sync_scratch_theirs"] == [{"_id": 1}]
 
 
 def test_a_pull_from_another_host_is_waited_for(
@@ -487,7 +487,7 @@ def test_a_database_that_is_not_there_is_named(name: str, values: Values) -> Non
 
 def test_a_server_that_is_not_there_is_named(name: str, values: Values, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MONGODB_URI", "mongodb://localhost/?serverSelectionTimeoutMS=300")
-    with pytest.raises(EnvSyncError, match="127.0.0.1:1"):
+    with pytest.raises(EnvSyncError, match=r"127\.0\.0\.1:1"):
         do_push(values("push", name, database_port=1))
 
 
@@ -506,7 +506,7 @@ def test_documentdb_is_spoken_to_over_tls_only(
         fill(origin, "content-store")
         monkeypatch.setenv(stem + "HOST", origin.host)
         common = {"dbms": "documentdb", "database_hostname": ""}
-        with pytest.raises(EnvSyncError, match="(?i)certificate"):
+        with pytest.raises(EnvSyncError, match=r"(?i)certificate"):
             do_push(values("push", "content-store", **common, database_port=origin.port))
         monkeypatch.setenv(stem + "CA_FILE", str(certificate))
         do_push(values("push", "content-store", **common, database_port=origin.port))

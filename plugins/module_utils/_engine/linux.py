@@ -53,6 +53,10 @@ class Watchdog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Watch no more: the group has ended."""
         self._process.kill()
         self._process.wait()
         assert self._process.stdin is not None

@@ -20,7 +20,7 @@ from typing import Any, Callable
 from .errors import EnvSyncError
 
 ACTIONS = ("push", "pull", "s3_sync")
-DBMS = ("postgresql", "files", "mongo", "documentdb")
+DBMS = ("postgresql", "mysql", "files", "mongo", "documentdb")
 STORES = ("s3", "directory", "rsync")
 FORMATS = ("directory", "custom")
 COMPRESSIONS = ("zstd", "gzip", "none")

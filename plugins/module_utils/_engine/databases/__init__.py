@@ -15,6 +15,7 @@ from .base import Database
 from .documentdb import DocumentDB
 from .files import Files
 from .mongo import Mongo
+from .mysql import MySQL
 from .postgresql import PostgreSQL
 
 __all__ = ["DATABASES", "Database", "database_class", "open_database", "server_key"]

@@ -4,7 +4,7 @@
 
 """MongoDB: ``mongodump`` and ``mongorestore`` for the data, pymongo for everything else.
 
-A pull restores into collections ``env_sync_scratch.<name>`` of the live database itself, because a rename is atomic
+A pull restores into collections ``env_sync_scratch_<name>`` of the live database itself, because a rename is atomic
 only within one database. Who may read all of that database can read them until the swap, by these names.
 """
 

@@ -21,8 +21,8 @@ from .mongo_archive import VIEW, Collection
 from .mongo_client import LACKING, Server, ServerError
 
 #: the first characters of a name of ours; what stands under such a name beside our mark may be dropped
-SCRATCH_PREFIX = "env_sync_scratch."
-OLD_PREFIX = "env_sync_old."
+SCRATCH_PREFIX = "env_sync_scratch_"
+OLD_PREFIX = "env_sync_old_"
 #: the collection that holds the mark and lock of a pull
 MARK = "env_sync_pull"
 

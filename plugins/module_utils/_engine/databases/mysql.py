@@ -553,7 +553,7 @@ class MySQL(Database):
                 try:
                     my_swap.drop(server, name)
                 except EnvSyncError as error:
-                    # The pull has succeeded: what could not be dropped is in nobody's way, and the next pull tries again.
+                    # The pull has succeeded: what could not be dropped is in nobody's way; the next pull tries again.
                     warnings.append(f"the schema {name} is still there: {error}")
         return {"name_away_seconds": round(seconds, 3), "kept": kept, "warnings": warnings}
 

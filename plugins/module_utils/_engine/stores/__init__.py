@@ -10,6 +10,7 @@ from ..errors import EnvSyncError
 from ..task import Task
 from .base import Store
 from .directory import DirectoryStore
+from .rsync import RsyncStore
 from .s3 import S3Store
 
 __all__ = ["STORES", "Store", "open_store"]
@@ -23,8 +24,12 @@ def _s3(task: Task) -> Store:
     return S3Store(task.url, task.path, task.s3, task.temppath)
 
 
+def _rsync(task: Task) -> Store:
+    return RsyncStore(task.url, task.path, task.ssh, task.temppath)
+
+
 #: what ``storagebackend`` can be
-STORES = {"directory": _directory, "s3": _s3}
+STORES = {"directory": _directory, "rsync": _rsync, "s3": _s3}
 
 
 def open_store(task: Task) -> Store:

@@ -57,6 +57,11 @@ class Store(abc.ABC):
     #: the name in ``storagebackend``
     kind = ""
 
+    @property
+    def peak_temporary_bytes(self) -> int:
+        """What the store's own temporary files on this host took at most, in bytes."""
+        return 0
+
     @abc.abstractmethod
     def url(self, name: str = "") -> str:
         """Return what a person would call the place, or an object in it: ``s3://bucket/path/name``. No secret."""

@@ -27,7 +27,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
-from typing import BinaryIO
+from typing import BinaryIO, Callable
 
 from ..errors import EnvSyncError
 from ..linux import Watchdog, punch_hole
@@ -60,7 +60,10 @@ _LOOK_EVERY = 32 * BLOCK
 #: how much a reader reads before it gives that space back, in bytes
 _PUNCH_STEP = 16 * BLOCK
 
-_ATTEMPTS = 5
+_ATTEMPTS = 8
+
+#: takes the size in bytes that a temporary file has now
+_Count = Callable[[int], None]
 
 
 class RsyncStore(Store):
@@ -75,9 +78,7 @@ class RsyncStore(Store):
 
     kind = "rsync"
 
-    def __init__(
-        self, url: str, path: str, options: SshOptions, temp_dir: str = "", attempts: int = _ATTEMPTS
-    ) -> None:
+    def __init__(self, url: str, path: str, options: SshOptions, temp_dir: str = "", attempts: int = _ATTEMPTS) -> None:
         self._remote = Remote(url, options, attempts)
         self._attempts = attempts
         self._path = path
@@ -168,7 +169,7 @@ class RsyncStore(Store):
         how = ["--recursive"] if recurse else ["--dirs"]
         argv = ["--list-only", "--no-human-readable", "--8-bit-output", *how, "--from0", "--files-from=-"]
         argv += [f"{self._remote.host}:{root}", self._spool.folder()]
-        done = self._remote.run(argv, doing, [f"./{name}" for name in names], accept=(23, 24))
+        done = self._remote.run(argv, doing, [name or "." for name in names], accept=(23, 24))
         if done.status == 23 and not done.missing:
             raise self._remote.error(doing, done)
         if done.status == 23:
@@ -227,7 +228,8 @@ class RsyncStore(Store):
         with self._lock:
             self._folders.difference_update(folders)
         with self._spool.place("empty") as path:
-            for folder in folders or [""]:
+            os.mkdir(path)
+            for folder in folders:
                 os.makedirs(os.path.join(path, folder), exist_ok=True)
             self._remove_missing(path, names, doing)
             for _depth, level in itertools.groupby(folders, key=lambda folder: folder.count("/")):
@@ -332,7 +334,7 @@ class _Download:
             self._process.terminate()
         self._process.wait()
         if self._watchdog is not None:
-            self._watchdog.__exit__(None, None, None)
+            self._watchdog.stop()
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             if stream is not None:
                 stream.close()
@@ -429,6 +431,7 @@ class _Spool:
                     looked = size
                 try:
                     stream.write(block)
+                    stream.flush()
                 except OSError as error:
                     raise _no_room(doing, self._parent, size, error) from error
                 digest.update(block)
@@ -440,3 +443,66 @@ class _Spool:
         found = os.statvfs(self._parent)
         if found.f_bavail * found.f_frsize < _RESERVE:
             raise _no_room(doing, self._parent, size, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+
+
+def _open(path: str, doing: str) -> BinaryIO:
+    try:
+        return open(path, "xb")
+    except OSError as error:
+        raise EnvSyncError(doing, f"{error.strerror}: {path}", "Correct temppath.") from error
+
+
+def _no_room(doing: str, parent: str, size: int, error: OSError) -> EnvSyncError:
+    return EnvSyncError(
+        doing,
+        f"its temporary file in {parent} has {size} bytes so far: {error.strerror}",
+        "A member is a file here before it is sent: set temppath to a folder with more room.",
+    )
+
+
+def _drop(folder: str, descriptor: int) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    os.close(descriptor)
+
+
+def _check(name: str, url: str) -> None:
+    """Refuse what is no name of an object: it would lead out of the store, or be no file there."""
+    if any(part in ("", ".", "..") for part in name.split("/")) or "\0" in name or _unfinished(name) is not None:
+        raise EnvSyncError(f"opening {name!r} in {url}", "that is no name of an object")
+
+
+def _parse(line: bytes) -> StoredObject | None:
+    """Return the file that a line of a listing shows; None for folders, links and other kinds."""
+    match = _LINE.match(line)
+    if match is None:
+        return None
+    size, modified, name = match.groups()
+    name = _ESCAPED.sub(lambda escape: bytes([int(escape[1], 8)]), name)
+    moment = time.strptime(modified.decode(), "%Y/%m/%d %H:%M:%S")
+    return StoredObject(os.fsdecode(name), int(size), float(calendar.timegm(moment)))
+
+
+def _unfinished(name: str) -> str | None:
+    """Return the name of the object that a file is the beginning of; None where it is an object itself."""
+    folder, base = os.path.split(name)
+    above, last = os.path.split(folder)
+    if last == _PARTIAL:
+        return os.path.join(above, base)
+    match = _TEMPORARY.match(base)
+    return os.path.join(folder, match[1]) if match else None
+
+
+def _belongs(name: str, prefix: str) -> bool:
+    """Say whether an object is below ``prefix``: a folder, or a point, whose name another point's may begin with."""
+    rest = name[len(prefix) :]
+    if not name.startswith(prefix):
+        return False
+    return not prefix or prefix.endswith("/") or rest.startswith("/") or ("/" not in rest and rest[:1] in ("", "."))
+
+
+def _above(name: str) -> Iterator[str]:
+    """Yield the folders that a name is in, the nearest first."""
+    folder = os.path.dirname(name)
+    while folder:
+        yield folder
+        folder = os.path.dirname(folder)

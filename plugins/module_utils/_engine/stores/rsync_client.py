@@ -34,6 +34,8 @@ _CONNECT_TIMEOUT = 15
 #: what rsync waits for the other side, which may be reading a large file to compare it, in seconds
 _IO_TIMEOUT = 1800
 
+_LONGEST_PAUSE = 30.0
+
 #: a name, an address, or an address of IPv6 in brackets; nothing that could be taken for an option
 _HOST = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*@)?(?:[A-Za-z0-9_][A-Za-z0-9_.-]*|\[[0-9A-Fa-f:.]+(?:%\w+)?\])\Z")
 
@@ -54,7 +56,10 @@ _ADVICE = (
     ("Permission denied, please try again", "Set ssh_key_file: nobody is here to type a password."),
     ("Too many authentication failures", "Set ssh_key_file."),
     ("Could not resolve hostname", "Correct url."),
-    ("Load key", "Correct ssh_key_file: it has to be a private key without a passphrase, that only its owner may read."),
+    (
+        "Load key",
+        "Correct ssh_key_file: it has to be a private key without a passphrase, that only its owner may read.",
+    ),
     ("command not found", "Install rsync on that host."),
     ("rsync: not found", "Install rsync on that host."),
     ("No space left on device", "Make room on that host, or prune old points."),
@@ -107,6 +112,7 @@ class Remote:
         self.host = host
         self._attempts = attempts
         self._lock = threading.Lock()
+        self._connected = False
         # A short name: the path of a socket has 107 bytes at most.
         self._socket = f"/tmp/env_sync-ssh-{secrets.token_hex(8)}"
         self._ssh = ["ssh", "-T", "-a", "-x", "-S", self._socket, *_options(options)]
@@ -158,7 +164,10 @@ class Remote:
             raise EnvSyncError(doing, f"rsync cannot be started: {error.strerror}", "Install rsync.") from error
 
     def connect(self, doing: str) -> Done | None:
-        """See to it that there is a connection; return how that failed, or None."""
+        """See to it that there is a connection; return how that failed, or None.
+
+        :raises EnvSyncError: there was none yet, so that there is no reason to expect one soon.
+        """
         with self._lock, tempfile.TemporaryFile() as said:
             if os.path.exists(self._socket):
                 return None
@@ -176,13 +185,17 @@ class Remote:
             except OSError as error:
                 raise EnvSyncError(doing, f"ssh cannot be started: {error.strerror}", "Install ssh.") from error
             if status == 0:
+                self._connected = True
                 return None
             said.seek(0)
-            return Done(255, b"", said.read().decode("utf-8", "replace"))
+            failed = Done(status, b"", said.read().decode("utf-8", "replace"))
+            if not self._connected:
+                raise self.error(doing, failed)
+            return failed
 
     def pause(self, attempt: int) -> None:
         """Wait before another attempt; ``attempt`` counts those that failed."""
-        time.sleep(0.25 * 2**attempt)
+        time.sleep(min(0.25 * 2**attempt, _LONGEST_PAUSE))
 
     def error(self, doing: str, done: Done) -> EnvSyncError:
         """Return the error that ``done`` amounts to."""
@@ -220,7 +233,9 @@ def _options(options: SshOptions) -> list[str]:
 def _file(path: str) -> str:
     """Return a file's name as a line of ssh's configuration has it (ssh_config(5): quotes, and tokens that begin with %)."""
     if '"' in path:
-        raise EnvSyncError(f"opening the rsync store with {path}", "ssh takes no file with a quote in its name", "Rename it.")
+        raise EnvSyncError(
+            f"opening the rsync store with {path}", "ssh takes no file with a quote in its name", "Rename it."
+        )
     return '"' + path.replace("%", "%%") + '"'
 
 
