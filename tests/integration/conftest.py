@@ -15,6 +15,7 @@ import pytest
 
 from tests.servers.postgresql import PostgresServer
 from tests.servers.s3 import SwiftS3
+from tests.servers.sshd import SshServer
 
 
 @pytest.fixture(scope="session")
@@ -73,6 +74,13 @@ def task_values(production: PostgresServer, staging: PostgresServer, tmp_path: P
 def s3_server() -> Iterator[SwiftS3]:
     """An S3 server that checks signatures."""
     with SwiftS3() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def ssh_server() -> Iterator[SshServer]:
+    """A host that rsync stores can be on."""
+    with SshServer() as server:
         yield server
 
 

@@ -427,8 +427,10 @@ def test_a_role_that_may_only_create_databases_restores_what_a_superuser_dumped(
     staging.psql("postgres", f"ALTER DATABASE {database} OWNER TO app")
     pushed(task_values, database, format=form)
 
+    plan = pull.plan(Task.from_mapping(task_values("pull", database, **restorer)), Host())
     result = pulled(task_values, database, **restorer)
 
+    assert any("give what roles own that do not exist on" in step and "only_there" in step for step in plan["steps"])
     owners = staging.psql(database, OWNERS)
     expected = production.psql(database, OWNERS).replace("only_there", "app").replace("postgres", "app")
     assert owners.split(", ") == expected.split(", ")

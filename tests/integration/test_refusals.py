@@ -24,6 +24,7 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress im
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores import open_store
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Task
 
+from tests.servers import Unavailable
 from tests.servers.postgresql import PostgresServer
 
 Values = Callable[..., dict[str, Any]]
@@ -317,9 +318,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
     if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode != 0:
-        pytest.skip("mounting a small file system needs root")
+        raise Unavailable("mounting a small file system needs root")
     yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    if subprocess.run(["umount", str(folder)], check=False).returncode != 0:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+        pytest.fail("something still has a file open in temppath")
 
 
 @pytest.mark.parametrize("form", ["directory", "custom"])

@@ -24,8 +24,9 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors impo
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores import Store, s3, s3_transfer
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.directory import DirectoryStore
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.rsync import RsyncStore
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.s3 import S3Store
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import S3Options, Task
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import S3Options, SshOptions, Task
 
 from tests.servers.postgresql import PostgresServer, free_port
 from tests.servers.s3 import SwiftS3
@@ -79,10 +80,14 @@ def s3_store(s3_server: SwiftS3, bucket: str) -> S3Store:
     return S3Store(bucket, "a path/below", s3_options(s3_server))
 
 
-@pytest.fixture(params=["directory", "s3"])
+@pytest.fixture(params=["directory", "s3", "rsync"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     if request.param == "s3":
         return request.getfixturevalue("s3_store")
+    if request.param == "rsync":
+        server = request.getfixturevalue("ssh_server")
+        options = SshOptions(server.port, str(server.key_file), str(server.known_hosts))
+        return RsyncStore(server.host, str(tmp_path / "a path"), options, str(tmp_path / "temp"))
     return DirectoryStore(str(tmp_path), "a path/below")
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -217,32 +218,33 @@ class Group:
         self.check()
         environment: dict[str, str] = dict(os.environ, LC_ALL="C.UTF-8")
         environment.update(env or {})
+        gate = _Gate() if guarded else None
         try:
+            if gate is not None and shutil.which(os.fsdecode(argv[0])) is None:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             popen = subprocess.Popen(
-                list(argv),
+                gate.before(argv) if gate is not None else list(argv),
                 stdin=stdin,
                 stdout=stdout,
                 stderr=subprocess.PIPE,
                 env=environment,
                 cwd=cwd,
                 start_new_session=True,
+                pass_fds=(gate.reading,) if gate is not None else (),
             )
+            watchdog = gate.open(popen.pid) if gate is not None else None
         except OSError as error:
             program = os.fsdecode(argv[0])
             raise EnvSyncError(
                 doing, f"{program} cannot be started: {error.strerror}", f"Install {os.path.basename(program)}."
             ) from error
+        finally:
+            if gate is not None:
+                gate.close()
         stage = Stage(self, argv, popen, doing)
         stage.stopped = not checked
         stage.repeatable = repeatable
-        if guarded:
-            stage._watchdog = subprocess.Popen(
-                [*_WATCHDOG, str(popen.pid)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+        stage._watchdog = watchdog
         follower = threading.Thread(target=stage._follow, daemon=True, name=f"follow {stage.argv[0]}")
         with self._lock:
             self._stages.append(stage)

@@ -125,6 +125,7 @@ def _dump_and_store(
     with run.phase("dumping", bytes_total=size), Group(run.host.cancelled) as group:
         sink = StoreSink(group, store, point, task.compression, task.compression_level, run.progress.add)
         facts = database.dump(group, sink)
+    facts.peak_temporary_bytes += store.peak_temporary_bytes
     for warning in facts.warnings:
         run.warn(warning)
     with run.phase("writing the manifest"):

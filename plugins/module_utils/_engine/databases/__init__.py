@@ -26,6 +26,7 @@ DATABASES: dict[str, type[Database]] = {
     "documentdb": DocumentDB,
     "files": Files,
     "mongo": Mongo,
+    "mysql": MySQL,
     "postgresql": PostgreSQL,
 }
 

@@ -23,7 +23,7 @@ class DocumentDB(Mongo):
 
     ``<DATABASE>_DOCUMENTDB_HOST`` and ``_PASSWD`` in the environment (upper case, ``-`` as ``_``) say where it is and
     give the password, where the task's keys do not; ``_CA_FILE`` names the certificate authority, where the system's
-    are not enough. It is always spoken to over TLS.
+    are not enough. It is always spoken to over TLS. Of ``MONGODB_URI``, the options count.
     """
 
     kind = "documentdb"
@@ -33,21 +33,18 @@ class DocumentDB(Mongo):
         stem = task.database.replace("-", "_").upper() + "_DOCUMENTDB_"
         given = task.connection
         host = given.host or os.environ.get(stem + "HOST", "")
-        if not host:
-            raise EnvSyncError(
-                f"looking for the DocumentDB cluster of {task.database}",
-                f"neither database_hostname nor {stem}HOST in the environment says where it is",
-                f"Set {stem}HOST and {stem}PASSWD in env.d.",
-            )
-        connection = replace(
-            given,
-            host=host,
-            user=given.user or _USER,
-            password=given.password or os.environ.get(stem + "PASSWD", ""),
-        )
+        password = given.password or os.environ.get(stem + "PASSWD", "")
+        for value, key, name in ((host, "database_hostname", "HOST"), (password, "login_password", "PASSWD")):
+            if not value:
+                raise EnvSyncError(
+                    f"looking for the DocumentDB cluster of {task.database}",
+                    f"neither {key} nor {stem}{name} in the environment is set",
+                    f"Set {stem}{name} in env.d.",
+                )
+        connection = replace(given, host=host, user=given.user or _USER, password=password)
         # DocumentDB refuses retryable writes (Developer Guide, functional differences).
         options = {"tls": "true", "retryWrites": "false"}
         authority = os.environ.get(stem + "CA_FILE", "")
         if authority:
             options["tlsCAFile"] = authority
-        return uri_of(connection, "", options)
+        return uri_of(connection, os.environ.get("MONGODB_URI", ""), options)

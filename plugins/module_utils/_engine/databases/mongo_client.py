@@ -25,7 +25,7 @@ try:
 except ImportError:
     HAS_PYMONGO = False
 
-#: how long to look for the server, in seconds
+#: how long to look for the server, where nobody said, in seconds
 _PATIENCE = 10
 
 #: codes with which servers say that they lack a feature: CommandNotSupported, NotImplemented (FerretDB),
@@ -47,7 +47,7 @@ def uri_of(connection: Connection, base: str, options: Mapping[str, str]) -> str
     """Return a connection string with no database in it.
 
     :param base: a connection string (``MONGODB_URI``) that gives what ``connection`` leaves open; may be empty.
-    :param options: added; those of ``base`` win.
+    :param options: added; they win over those of ``base``.
     """
     given = urllib.parse.urlsplit(base or "mongodb://")
     userinfo, _at, hosts = given.netloc.rpartition("@")
@@ -63,10 +63,12 @@ def uri_of(connection: Connection, base: str, options: Mapping[str, str]) -> str
         userinfo = urllib.parse.quote(connection.user, safe="")
         if connection.password:
             userinfo += ":" + urllib.parse.quote(connection.password, safe="")
-    query = dict(options, **dict(urllib.parse.parse_qsl(given.query)))
+    query = {**dict(urllib.parse.parse_qsl(given.query)), **options}
     if given.path.strip("/") and userinfo:
         query.setdefault("authSource", urllib.parse.unquote(given.path.strip("/")))
     names = {name.lower() for name in query}
+    if "serverselectiontimeoutms" not in names:
+        query["serverSelectionTimeoutMS"] = str(_PATIENCE * 1000)
     if scheme == "mongodb" and "," not in hosts and not names & {"replicaset", "directconnection", "loadbalanced"}:
         # One host means that host: otherwise a driver goes on to the primary, and nobody learns that this is none.
         query["directConnection"] = "true"
@@ -93,9 +95,7 @@ class Server:
             raise MissingLibrary("pymongo", "pymongo", "a MongoDB task")
         if self._client is None:
             try:
-                self._client = pymongo.MongoClient(
-                    self.uri, serverSelectionTimeoutMS=_PATIENCE * 1000, appname="env_sync"
-                )
+                self._client = pymongo.MongoClient(self.uri, appname="env_sync")
             except (pymongo.errors.PyMongoError, ValueError, OSError) as error:
                 raise EnvSyncError(doing, describe(error), "Check database_hostname, or MONGODB_URI.") from error
         return self._client

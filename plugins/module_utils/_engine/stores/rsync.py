@@ -4,9 +4,9 @@
 
 """A directory on another host, by rsync over ssh. That host needs sshd and rsync, and no env_sync.
 
-rsync does what a store has to: it writes to a temporary name, compares what has arrived with what was sent, and renames;
-what a broken connection left is the start of the next attempt. It copies files, not streams: a member is a file in the
-temporary folder first, and what is read comes through one.
+rsync does what a store has to: it writes to a temporary name, compares what arrived with what was sent, and renames;
+what a broken connection left is the start of the next attempt. It copies files, not streams: a member is a file in
+the temporary folder first, and what is read comes through one.
 """
 
 from __future__ import annotations
@@ -169,11 +169,11 @@ class RsyncStore(Store):
         how = ["--recursive"] if recurse else ["--dirs"]
         argv = ["--list-only", "--no-human-readable", "--8-bit-output", *how, "--from0", "--files-from=-"]
         argv += [f"{self._remote.host}:{root}", self._spool.folder()]
-        done = self._remote.run(argv, doing, [name or "." for name in names], accept=(23, 24))
-        if done.status == 23 and not done.missing:
-            raise self._remote.error(doing, done)
-        if done.status == 23:
+        done = self._remote.run(argv, doing, [name or "." for name in names], accept=(12, 23, 24))
+        if done.missing:
             return None
+        if done.status not in (0, 24):
+            raise self._remote.error(doing, done)
         return [entry for entry in map(_parse, done.stdout.split(b"\n")) if entry is not None]
 
     def _send(self, path: str, folder: str, name: str, doing: str) -> None:
@@ -239,7 +239,7 @@ class RsyncStore(Store):
                 self._remove_missing(path, gone, doing)
 
     def _remove_missing(self, path: str, names: Sequence[str], doing: str) -> None:
-        """Have what is missing at ``path`` removed over there; folders that are not empty stay, and that is no error."""
+        """Have what is missing at ``path`` removed over there; folders that are not empty stay."""
         argv = ["--dirs", "--existing", "--delete-missing-args", "--from0", "--files-from=-", f"{path}/"]
         self._remote.run([*argv, f"{self._remote.host}:{self._root}/"], doing, names, accept=(24,))
 
@@ -259,7 +259,7 @@ class _Download:
         self._resources = contextlib.ExitStack()
         self._path = self._resources.enter_context(spool.place(os.path.basename(name)))
         self._counted = self._resources.enter_context(spool.count())
-        self._file: BinaryIO | None = None
+        self._descriptor = -1
         self._position = 0
         self._punched = 0
         self._whole = False
@@ -277,22 +277,22 @@ class _Download:
 
     def close(self) -> None:
         self._stop()
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
         self._resources.close()
 
     def _read(self, size: int) -> bytes:
-        if self._file is None:
-            with contextlib.suppress(FileNotFoundError):
-                self._file = open(self._path, "r+b", buffering=0)
-        if self._file is None:
-            return b""
-        block = os.pread(self._file.fileno(), size, self._position)
+        if self._descriptor < 0:
+            try:
+                self._descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+            except FileNotFoundError:
+                return b""
+        block = os.pread(self._descriptor, size, self._position)
         self._position += len(block)
         if self._position - self._punched >= _PUNCH_STEP:
-            self._counted(os.fstat(self._file.fileno()).st_blocks * 512)
-            self._punched = punch_hole(self._file.fileno(), self._punched, self._position)
+            self._counted(os.fstat(self._descriptor).st_blocks * 512)
+            self._punched = punch_hole(self._descriptor, self._punched, self._position)
         return block
 
     def _ended(self) -> bool:

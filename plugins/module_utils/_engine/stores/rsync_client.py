@@ -90,9 +90,10 @@ class Done:
     @property
     def missing(self) -> bool:
         """Whether nothing went wrong but that something is not there."""
+        # 23: something of what was asked for; 12, as the other side gave up at once: the directory itself.
         complaints = [line for line in self.stderr.splitlines() if line.startswith("rsync: ")]
-        harmless = ("(2)", "(20)", "Broken pipe (32)")
-        return self.status == 23 and bool(complaints) and all(line.endswith(harmless) for line in complaints)
+        harmless = ("(2)", "(20)", "Broken pipe (32)", "bytes received so far) [Receiver]")
+        return self.status in (12, 23) and "failed: " in self.stderr and all(c.endswith(harmless) for c in complaints)
 
 
 class Remote:
@@ -231,7 +232,7 @@ def _options(options: SshOptions) -> list[str]:
 
 
 def _file(path: str) -> str:
-    """Return a file's name as a line of ssh's configuration has it (ssh_config(5): quotes, and tokens that begin with %)."""
+    """Return a file's name as ssh's configuration has it (ssh_config(5): quotes, and tokens that begin with %)."""
     if '"' in path:
         raise EnvSyncError(
             f"opening the rsync store with {path}", "ssh takes no file with a quote in its name", "Rename it."
@@ -240,7 +241,7 @@ def _file(path: str) -> str:
 
 
 def _rsh(argv: Sequence[str]) -> str:
-    """Return an argument vector as ``--rsh`` takes it: rsync splits it by itself, and a doubled quote stands for one."""
+    """Return an argument vector as ``--rsh`` takes it: rsync itself splits it, and a doubled quote stands for one."""
     return " ".join("'" + argument.replace("'", "''") + "'" for argument in argv)
 
 

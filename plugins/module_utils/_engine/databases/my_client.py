@@ -1,0 +1,428 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""MySQL's and MariaDB's own programs, their option files, and the control connection.
+
+Control statements go through PyMySQL rather than the client program: locks have to live exactly as long as a
+connection, errors have to come with their numbers, and names and definitions as the server has them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import glob
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import EnvSyncError, MissingLibrary
+from ..pipeline import Group
+from ..task import Connection
+
+try:
+    import pymysql
+    import pymysql.err
+
+    HAS_PYMYSQL = True
+except ImportError:
+    HAS_PYMYSQL = False
+
+#: where the clients look for options, the later ones win (MySQL manual, "Using Option Files")
+OPTION_FILES = ("/etc/my.cnf", "/etc/mysql/my.cnf", "~/.my.cnf")
+
+#: the groups of option files that all clients of both flavours read
+_GROUPS = ("client", "client-server", "client-mariadb")
+
+#: where distributions put the server's socket
+_SOCKETS = ("/run/mysqld/mysqld.sock", "/var/run/mysqld/mysqld.sock", "/var/lib/mysql/mysql.sock", "/tmp/mysql.sock")
+
+#: what the server escapes in an option file's values, but for the backslash itself
+_ESCAPES = {"b": "\b", "t": "\t", "n": "\n", "r": "\r", "s": " ", '"': '"', "'": "'", "\\": "\\"}
+
+#: a control connection says nothing for as long as a restore takes, and the store may be slow, in seconds
+_PATIENCE = 31536000
+
+# Errors (MySQL manual, "Server Error Message Reference") whose text can't hold a value of a row: it names objects, or
+# quotes the script. Others (1062 duplicate entry, 1292 incorrect value, 1644 raised by a routine...) may.
+_SAFE_ERRORS = frozenset(
+    {1044, 1046, 1048, 1049, 1050, 1051, 1054, 1060, 1061, 1064, 1068, 1071, 1072, 1091, 1109, 1114, 1115, 1118, 1136}
+    | {1142, 1143, 1146, 1153, 1205, 1213, 1215, 1216, 1217, 1227, 1235, 1264, 1273, 1286, 1290, 1304, 1305, 1347, 1351}
+    | {1356, 1359, 1360, 1364, 1370, 1406, 1418, 1419, 1435, 1449, 1451, 1452, 1538, 1680, 1728, 1821, 1822, 3730, 3780}
+)
+
+#: what the client program says of an error in a script
+_SCRIPT_ERROR = re.compile(
+    r"^ERROR (?P<code>\d+)(?: \((?P<state>\w+)\))? at line (?P<line>\d+)[^:]*: (?P<text>.*)", re.M
+)
+
+
+def quote(name: str) -> str:
+    """Return an SQL identifier, quoted."""
+    return "`" + name.replace("`", "``") + "`"
+
+
+def describe(code: int, text: str) -> str:
+    """Return what of the server's complaint may be repeated: its number, and its text if that is harmless."""
+    if code in _SAFE_ERRORS or 2000 <= code < 3000:
+        return f"error {code}: {text}"
+    return f"error {code} (its text is withheld, as it may quote data)"
+
+
+def read_options(paths: Sequence[str], groups: Sequence[str] = _GROUPS) -> dict[str, str]:
+    """Return the options that these groups have in the option files, as the clients read them; the last one wins.
+
+    Files that are missing or may not be read are passed over, as the clients do.
+    """
+    found: dict[str, str] = {}
+    for path in paths:
+        group = ""
+        try:
+            with open(os.path.expanduser(path), encoding="utf-8", errors="surrogateescape") as stream:
+                lines = stream.read().splitlines()
+        except OSError:
+            continue
+        for line in lines:
+            text = line.strip()
+            if text.startswith("!includedir"):
+                found.update(read_options(sorted(glob.glob(os.path.join(text[11:].strip(), "*.cnf"))), groups))
+            elif text.startswith("!include"):
+                found.update(read_options([text[8:].strip()], groups))
+            elif text.startswith("["):
+                group = text[1:].partition("]")[0].strip()
+            elif group in groups and text and text[0] not in "#;":
+                key, _, value = text.partition("=")
+                found[key.strip().replace("_", "-")] = _value(value)
+    return found
+
+
+def _value(text: str) -> str:
+    """Return an option's value: without a comment, quotes, and escapes."""
+    quoted, escaped, end = "", False, len(text)
+    for position, character in enumerate(text):
+        if character in "'\"" and not escaped:
+            quoted = character if not quoted else "" if quoted == character else quoted
+        if character == "#" and not quoted:
+            end = position
+            break
+        escaped = bool(quoted) and character == "\\" and not escaped
+    value = text[:end].strip()
+    if len(value) > 1 and value[0] in "'\"" and value[-1] == value[0]:
+        value = value[1:-1]
+    return re.sub(r"\\(.)", lambda match: _ESCAPES.get(match.group(1), match.group(0)), value, flags=re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to reach the server, as resolved from the task and the option files. ``socket`` is empty over TCP."""
+
+    host: str
+    port: int
+    socket: str
+    user: str
+    password: str = field(repr=False)
+    tls: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What messages call the server."""
+        return self.socket or f"{self.host}:{self.port}"
+
+
+def settings(connection: Connection, files: Sequence[str] = OPTION_FILES) -> Settings:
+    """Return how to reach the server: what the task says, else what the option files say, else the clients' defaults.
+
+    A host that begins with a slash is a socket. ``localhost`` is the local socket, as for all clients, unless the task
+    gives a port.
+    """
+    options = read_options(files)
+    host = connection.host or options.get("host", "") or "localhost"
+    port = connection.port or (int(options["port"]) if options.get("port", "").isdigit() else 3306)
+    socket = ""
+    if host.startswith("/"):
+        host, socket = "localhost", host
+    elif host == "localhost" and not connection.port and options.get("protocol", "").lower() != "tcp":
+        known = options.get("socket", "") or next((path for path in _SOCKETS if os.path.exists(path)), "")
+        socket = known or _SOCKETS[0]
+    # A password belongs to its user: one from a file is not for another user of the task's.
+    same_user = connection.user in ("", options.get("user", ""))
+    return Settings(
+        host=host,
+        port=port,
+        socket=socket,
+        user=connection.user or options.get("user", "") or getpass.getuser(),
+        password=connection.password or (options.get("password", "") if same_user else ""),
+        tls={key: value for key, value in options.items() if key.startswith("ssl")},
+    )
+
+
+def write_defaults(path: str, chosen: Settings, files: Sequence[str] = OPTION_FILES) -> None:
+    """Write an option file (mode 0600) with which the programs reach the same server as the control connection.
+
+    It includes the user's own files. ``--defaults-extra-file`` would not do: the clients read ``~/.my.cnf`` after it.
+    """
+    values = {"user": chosen.user, "password": chosen.password, "host": chosen.host, "port": str(chosen.port)}
+    values["protocol"] = "socket" if chosen.socket else "tcp"
+    if chosen.socket:
+        values["socket"] = chosen.socket
+    present = [expanded for expanded in map(os.path.expanduser, files) if os.access(expanded, os.R_OK)]
+    lines = [f"!include {name}" for name in present]
+    lines.append("[client]")
+    for key, value in values.items():
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        lines.append(f'{key}="{escaped}"')
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as stream:
+        stream.write("\n".join(lines) + "\n")
+
+
+class ServerError(EnvSyncError):
+    """The server refused a statement, or a connection; ``code`` is its error number."""
+
+    def __init__(self, doing: str, code: int, text: str, why: str = "") -> None:
+        super().__init__(doing, why or text, _hint(code, text))
+        self.code = code
+
+
+class Server:
+    """Control connections to one server; opened when first needed."""
+
+    def __init__(self, connection: Connection) -> None:
+        if not HAS_PYMYSQL:
+            raise MissingLibrary("pymysql", "PyMySQL", "a task with dbms mysql")
+        self.settings = settings(connection)
+        self._control: Any = None
+        self._version = ""
+
+    @property
+    def name(self) -> str:
+        return self.settings.name
+
+    def connect(self, doing: str, database: str = "", raw: bool = False) -> Any:
+        """Return a new autocommit connection with no limits of time and the server's plainest SQL mode.
+
+        :param raw: strings come as the bytes that the server has, not converted to any character set.
+        """
+        chosen = self.settings
+        values: dict[str, Any] = {"unix_socket": chosen.socket} if chosen.socket else {"host": chosen.host}
+        # Over a socket nobody listens; elsewhere TLS is used where the server has it, as the clients do.
+        values.update({"ssl_disabled": True} if chosen.socket else _tls(chosen.tls, chosen.host))
+        try:
+            connection = pymysql.connect(
+                user=chosen.user,
+                password=chosen.password.encode("utf-8", "surrogateescape"),
+                port=chosen.port,
+                database=database or None,
+                charset="utf8mb4",
+                use_unicode=not raw,
+                autocommit=True,
+                program_name="env_sync",
+                **values,
+            )
+        except (pymysql.err.Error, RuntimeError, OSError) as error:
+            raise self._error(doing, error) from error
+        self.query(
+            f"SET SESSION wait_timeout = {_PATIENCE}, net_read_timeout = 86400, net_write_timeout = 86400, "
+            "sql_mode = ''",
+            doing=doing,
+            connection=connection,
+        )
+        for limit in ("max_statement_time", "max_execution_time"):  # MariaDB's and MySQL's
+            with contextlib.suppress(ServerError):
+                self.query(f"SET SESSION {limit} = 0", doing=doing, connection=connection)
+        if raw:
+            self.query("SET SESSION character_set_results = NULL", doing=doing, connection=connection)
+        return connection
+
+    def control(self) -> Any:
+        """Return the connection for control statements."""
+        if self._control is None or not self._control.open:
+            self._control = self.connect(f"connecting to the database server on {self.name}")
+        return self._control
+
+    def query(
+        self, statement: str, parameters: Sequence[Any] = (), doing: str = "", connection: Any = None
+    ) -> list[tuple[Any, ...]]:
+        """Run one statement and return its rows (none for a command).
+
+        :param connection: where, instead of the control connection.
+        """
+        used = connection or self.control()
+        try:
+            with used.cursor() as cursor:
+                # Without parameters nothing is interpolated, so that a % in a name stays what it is.
+                cursor.execute(statement, tuple(parameters) if parameters else None)
+                return list(cursor.fetchall())
+        except (pymysql.err.Error, OSError) as error:
+            raise self._error(doing or f"running a statement on {self.name}", error) from error
+
+    def send(self, statement: bytes, connection: Any, doing: str) -> None:
+        """Run a statement that may hold data: of an error, no more is repeated than may be."""
+        try:
+            connection.query(statement)
+        except (pymysql.err.Error, OSError) as error:
+            code, text = _code_and_text(error)
+            raise ServerError(doing, code, text, describe(code, text)) from error
+
+    def kill(self, identifiers: Sequence[int]) -> None:
+        """End these connections, those that this user may; never raises."""
+        with contextlib.suppress(EnvSyncError):
+            connection = self.connect("ending connections")
+            for identifier in identifiers:
+                with contextlib.suppress(EnvSyncError):
+                    self.query(f"KILL {int(identifier)}", connection=connection)
+            connection.close()
+
+    @property
+    def version(self) -> str:
+        """The server's version as it says (``10.11.6-MariaDB-0+deb12u1``, ``8.4.3``)."""
+        if not self._version:
+            self._version = str(self.query("SELECT VERSION()", doing=f"asking {self.name} for its version")[0][0])
+        return self._version
+
+    @property
+    def mariadb(self) -> bool:
+        return "mariadb" in self.version.lower()
+
+    @property
+    def version_number(self) -> tuple[int, int]:
+        """Major and minor version."""
+        # Some MariaDB servers put 5.5.5- before their version, for replicas of long ago.
+        match = re.match(r"(?:5\.5\.5-)?(\d+)\.(\d+)", self.version)
+        return (int(match[1]), int(match[2])) if match else (0, 0)
+
+    def close(self) -> None:
+        if self._control is not None:
+            with contextlib.suppress(pymysql.err.Error, OSError):
+                self._control.close()
+            self._control = None
+
+    def _error(self, doing: str, error: Exception) -> ServerError:
+        code, text = _code_and_text(error)
+        return ServerError(doing, code, text)
+
+
+def _code_and_text(error: Exception) -> tuple[int, str]:
+    if len(error.args) > 1 and isinstance(error.args[0], int):
+        return error.args[0], str(error.args[1]).strip()
+    return 0, str(error).strip() or type(error).__name__
+
+
+def _tls(options: Mapping[str, str], host: str) -> dict[str, Any]:
+    """Return PyMySQL's TLS parameters for the clients' ``ssl-*`` options."""
+    values: dict[str, Any] = {}
+    for key in ("ca", "cert", "key"):
+        if options.get(f"ssl-{key}"):
+            values[f"ssl_{key}"] = os.path.expanduser(options[f"ssl-{key}"])
+    mode = options.get("ssl-mode", "").upper()
+    if mode == "DISABLED":
+        return {"ssl_disabled": True}
+    if mode == "VERIFY_IDENTITY" or "ssl-verify-server-cert" in options:
+        values.update(ssl_verify_cert=True, ssl_verify_identity=True)
+    elif mode == "VERIFY_CA":
+        values.update(ssl_verify_cert=True)
+    elif mode == "REQUIRED" or "ssl" in options:
+        values.setdefault("ssl", {"check_hostname": False, "verify_mode": False})
+    return values
+
+
+def _hint(code: int, text: str) -> str:
+    if code in (1044, 1142, 1143, 1227, 1370, 1419):
+        return "Give the user of login_user the right that is missing (the documentation lists what a task needs)."
+    if code in (1045, 1698, 1130):
+        return "Check login_user, and the password in ~/.my.cnf or login_password."
+    if code == 1049:
+        return "Check the parameter database."
+    if code in (2002, 2003, 2005):
+        return "Check database_hostname and database_port, and that the server is running."
+    if code == 1153:
+        return "Raise max_allowed_packet on the server."
+    if "cryptography" in text:
+        return "Install the Python library cryptography, or use TLS (ssl-ca in ~/.my.cnf)."
+    return ""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A client program; ``version`` is major and minor of the distribution that it is from."""
+
+    path: str
+    mariadb: bool
+    version: tuple[int, int]
+    text: str
+
+
+def find_program(names: Sequence[str], mariadb: bool, server_version: tuple[int, int], doing: str) -> Program:
+    """Return the program of the server's own flavour, else of the other one.
+
+    :param names: what the program is called, MariaDB's own name first.
+    :raises EnvSyncError: there is none, or only an older one of the same flavour.
+    """
+    found = [program for program in map(_program, names if mariadb else reversed(names)) if program]
+    flavour = "MariaDB" if mariadb else "MySQL"
+    if not found:
+        raise EnvSyncError(
+            doing, f"{' or '.join(names)} is not installed", f"Install the client programs of {flavour}."
+        )
+    best = next((program for program in found if program.mariadb == mariadb), found[0])
+    if best.mariadb == mariadb and best.version[0] < server_version[0]:
+        raise EnvSyncError(
+            doing,
+            f"{best.path} is of version {best.version[0]}.{best.version[1]}, older than the server's "
+            f"{server_version[0]}.{server_version[1]}",
+            f"Install the client programs of {flavour} {server_version[0]}.{server_version[1]}.",
+        )
+    return best
+
+
+def _program(name: str) -> Program | None:
+    path = shutil.which(name)
+    if path is None:
+        return None
+    try:
+        said = subprocess.run(
+            [path, "--version"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=10, check=False
+        ).stdout.decode("utf-8", "replace")
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    # "Ver 10.19 Distrib 10.11.6-MariaDB": where there are two numbers, the first is the program's own.
+    match = re.search(r"(?:Distrib|from) (\d+)\.(\d+)", said) or re.search(r"Ver (\d+)\.(\d+)", said)
+    if match is None:
+        return None
+    return Program(path, "mariadb" in said.lower(), (int(match[1]), int(match[2])), " ".join(said.split()))
+
+
+def run_script(
+    group: Group, program: Program, defaults: str, script: str, database: str, where: str, hint: str
+) -> None:
+    """Run an operator's SQL script in ``database`` with the client program; the first error ends it.
+
+    The client runs it as the original did: each statement for itself, as MySQL commits at every DDL statement anyway.
+
+    :param hint: what is to be known after a failure.
+    :raises EnvSyncError: names file, line and error number, and no value of any row.
+    """
+    doing = f"running {script} on {where}"
+    if not os.access(script, os.R_OK):
+        raise EnvSyncError(
+            doing, "there is no such file, or it may not be read", "Check the transformation file's name."
+        )
+    argv = [program.path, f"--defaults-file={defaults}", "--batch", "--line-numbers", "--skip-force"]
+    argv += ["--default-character-set=utf8mb4", "--", database]
+    with open(script, "rb") as stream:
+        stage = group.run(argv, doing, stdin=stream, guarded=True, checked=False)
+        stage.join()
+    if stage.popen.returncode != 0:
+        raise EnvSyncError(doing, _describe_script_error(script, stage.stderr_text), hint)
+
+
+def _describe_script_error(script: str, said: str) -> str:
+    match = _SCRIPT_ERROR.search(said)
+    if match is None:
+        return "the client program failed"
+    return f"{script}, line {match['line']}: {describe(int(match['code']), match['text'])}"

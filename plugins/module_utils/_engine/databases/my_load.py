@@ -1,0 +1,238 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Load dumps into a schema, statement by statement, over connections of our own."""
+
+from __future__ import annotations
+
+import functools
+import os
+import queue
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Callable
+
+from ..errors import EnvSyncError
+from ..members import PointSource
+from ..pipeline import Group
+from . import my_dump
+from .my_client import Server, ServerError, quote
+
+#: what a dump of rows sets for itself; the original's, or one made by hand, may not
+_SESSION = "foreign_key_checks = 0, unique_checks = 0, sql_mode = 'NO_AUTO_VALUE_ON_ZERO'"
+
+#: what the server says of a view that needs what is not there
+_NO_SUCH_TABLE = frozenset({1146, 1356})
+
+
+class Loader:
+    """Loads members of a point into the target's schema.
+
+    :param partial: the point lacks tables that were excluded: a view that needs one is left out, with a warning.
+    """
+
+    def __init__(
+        self, group: Group, server: Server, source: PointSource, target: my_dump.Target, partial: bool, doing: str
+    ) -> None:
+        self._group = group
+        self._server = server
+        self._source = source
+        self._target = target
+        self._partial = partial
+        self._doing = doing
+        self.notes = my_dump.Notes()
+        self.left_out: list[str] = []
+        self._connections: list[int] = []
+        group.on_stop(lambda: server.kill(self._connections))
+
+    def load(self, name: str) -> None:
+        """Load one member."""
+        connection = self._connect()
+        try:
+            self._load(name, connection)
+        finally:
+            connection.close()
+
+    def load_all(self, names: Sequence[str], jobs: int) -> None:
+        """Load members side by side, the longest first."""
+        waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
+        for name in sorted(names, key=lambda name: -self._source.member(name).raw_size):
+            waiting.put(name)
+        workers = [self._group.start(self._work, waiting) for _ in range(min(jobs, len(names)))]
+        while any(worker.alive() for worker in workers):
+            self._group.sleep(0.02)
+        self._group.check()
+
+    def _work(self, waiting: queue.SimpleQueue[str]) -> None:
+        connection = self._connect()
+        try:
+            while True:
+                try:
+                    name = waiting.get_nowait()
+                except queue.Empty:
+                    return
+                self._load(name, connection)
+                self._group.check()
+        finally:
+            connection.close()
+
+    def _connect(self) -> Any:
+        connection = self._server.connect(self._doing, self._target.schema)
+        self._server.query(f"SET SESSION {_SESSION}", doing=self._doing, connection=connection)
+        self._connections.append(connection.thread_id())
+        return connection
+
+    def _load(self, name: str, connection: Any) -> None:
+        member = _Member(self._group, self._source, name)
+        label = name.lstrip("/") or "the dump"
+        script = my_dump.Script(member, label)
+        try:
+            for statement in script:
+                script.refuse_unknown(statement)
+                text = my_dump.fit(statement, self._target, self.notes)
+                if text is not None:
+                    self._send(text, statement, connection, f"{self._doing}: line {statement.line} of {label}")
+        except BaseException as error:
+            self._group.fail(error)  # before the end of the pipe, which others would complain of
+            raise
+        finally:
+            member.close()
+
+    def _send(self, text: bytes, statement: my_dump.Statement, connection: Any, doing: str) -> None:
+        try:
+            self._server.send(text, connection, doing)
+        except ServerError as error:
+            if not (self._partial and statement.kind == "CREATE VIEW" and error.code in _NO_SUCH_TABLE):
+                raise
+            self.left_out.append(my_dump.object_name(statement))
+
+    def warnings(self) -> list[str]:
+        said = self.notes.warnings()
+        if self.left_out:
+            said.append(f"these views need tables that were excluded, and are left out: {', '.join(self.left_out)}")
+        return said
+
+
+class _Member:
+    """A member's bytes before compression, through a pipe; its end counts when all that fed it ended well."""
+
+    def __init__(self, group: Group, source: PointSource, name: str) -> None:
+        self._group = group
+        self._descriptor, writing = os.pipe()
+        self._sender = group.start(source.send, name, writing)
+
+    def read(self, size: int) -> bytes:
+        block = os.read(self._descriptor, size)
+        if not block:
+            self._sender.join()
+            self._group.check()
+        return block
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+def drop_foreign_keys(server: Server, schema: str, keys: Sequence[Sequence[str]], doing: str) -> None:
+    """Drop the foreign keys to tables that are not in the point.
+
+    :param keys: of each, the table's name and its own.
+    """
+    for table, name in keys:
+        server.query(f"ALTER TABLE {quote(schema)}.{quote(table)} DROP FOREIGN KEY {quote(name)}", doing=doing)
+
+
+def prove(group: Group, server: Server, schema: str, jobs: int, doing: str) -> None:
+    """Raise unless all foreign and unique keys hold: they were not looked at while the rows were loaded.
+
+    The message names the key, and no value.
+    """
+    checks = [*_foreign_keys(server, schema, doing), *_unique_keys(server, schema, doing)]
+    _side_by_side(group, server, schema, checks, jobs, doing)
+
+
+def analyze(group: Group, server: Server, schema: str, tables: Sequence[str], jobs: int) -> None:
+    """Have the server gather its statistics of the tables, which the optimiser goes by."""
+    checks = [_Check(f"ANALYZE NO_WRITE_TO_BINLOG TABLE {quote(table)}", lambda rows: "") for table in tables]
+    _side_by_side(group, server, schema, checks, jobs, f"analysing {schema} on {server.name}")
+
+
+@dataclass(frozen=True)
+class _Check:
+    """A statement, and what tells of its rows what is wrong (an empty text: nothing)."""
+
+    statement: str
+    fault: Callable[[list[tuple[Any, ...]]], str]
+
+
+def _side_by_side(group: Group, server: Server, schema: str, checks: Sequence[_Check], jobs: int, doing: str) -> None:
+    waiting: queue.SimpleQueue[_Check] = queue.SimpleQueue()
+    for check in checks:
+        waiting.put(check)
+    connections: list[int] = []
+    group.on_stop(lambda: server.kill(connections))
+
+    def work() -> None:
+        connection = server.connect(doing, schema)
+        connections.append(connection.thread_id())
+        try:
+            while True:
+                try:
+                    check = waiting.get_nowait()
+                except queue.Empty:
+                    return
+                fault = check.fault(server.query(check.statement, (), doing, connection))
+                if fault:
+                    raise EnvSyncError(doing, fault, "Push again, or correct the transformation SQL.")
+                group.check()
+        finally:
+            connection.close()
+
+    workers = [group.start(work) for _ in range(min(jobs, len(checks)))]
+    while any(worker.alive() for worker in workers):
+        group.sleep(0.02)
+    group.check()
+
+
+def _foreign_keys(server: Server, schema: str, doing: str) -> list[_Check]:
+    rows = server.query(
+        """SELECT TABLE_NAME, CONSTRAINT_NAME, COLUMN_NAME, REFERENCED_TABLE_SCHEMA, REFERENCED_TABLE_NAME,
+                  REFERENCED_COLUMN_NAME FROM information_schema.KEY_COLUMN_USAGE
+            WHERE TABLE_SCHEMA = %s AND REFERENCED_TABLE_NAME IS NOT NULL ORDER BY 1, 2, ORDINAL_POSITION""",
+        (schema,),
+        doing,
+    )
+    keys: dict[tuple[str, str, str, str], list[tuple[str, str]]] = {}
+    for table, name, column, to_schema, to_table, to_column in rows:
+        keys.setdefault((table, name, to_schema, to_table), []).append((column, to_column))
+    checks = []
+    for (table, name, to_schema, to_table), columns in keys.items():
+        joined = " AND ".join(f"child.{quote(column)} = parent.{quote(to)}" for column, to in columns)
+        filled = " AND ".join(f"child.{quote(column)} IS NOT NULL" for column, _to in columns)
+        statement = (
+            f"SELECT 1 FROM {quote(table)} child LEFT JOIN {quote(to_schema)}.{quote(to_table)} parent ON {joined} "
+            f"WHERE {filled} AND parent.{quote(columns[0][1])} IS NULL LIMIT 1"
+        )
+        fault = f"rows of {table} break its foreign key {name}: what they refer to is not in {to_table}"
+        checks.append(_Check(statement, functools.partial(_fault_if_any, fault)))
+    return checks
+
+
+def _fault_if_any(fault: str, rows: list[tuple[Any, ...]]) -> str:
+    return fault if rows else ""
+
+
+def _unique_keys(server: Server, schema: str, doing: str) -> list[_Check]:
+    """CHECK TABLE reads every index, and finds duplicates in unique ones."""
+    rows = server.query(
+        """SELECT DISTINCT TABLE_NAME FROM information_schema.STATISTICS
+            WHERE TABLE_SCHEMA = %s AND NON_UNIQUE = 0 AND INDEX_NAME <> 'PRIMARY' ORDER BY 1""",
+        (schema,),
+        doing,
+    )
+    return [_Check(f"CHECK TABLE {quote(table)} QUICK", _table_fault) for (table,) in rows]
+
+
+def _table_fault(rows: list[tuple[Any, ...]]) -> str:
+    bad = [row for row in rows if str(row[2]).lower() == "error" or (str(row[2]) == "status" and row[3] != "OK")]
+    return f"CHECK TABLE finds {bad[0][0]} damaged" if bad else ""

@@ -1,0 +1,135 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The rows of many tables, dumped side by side from one consistent snapshot.
+
+``mysqldump`` opens a connection of its own and begins a transaction there; several of them see the same data when
+nothing is written between the first and the last beginning. So the tables are locked against writing for that moment.
+``LOCK TABLES`` concerns only this database and needs no right on the server. Where it does not get the tables in time
+(a long transaction writes to one), ``FLUSH TABLES WITH READ LOCK`` is tried. Where neither is to be had, one
+``mysqldump`` does all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, Callable
+
+from ..errors import EnvSyncError
+from ..members import StoreSink
+from ..pipeline import Group, StageReader
+from .my_client import Server, ServerError, quote
+from .my_dump import Sections
+
+#: how long the locks may be waited for, in seconds
+_LOCK_WAIT = 10
+
+#: how long a dump program may take to begin its transaction, in seconds
+_BEGIN_WAIT = 60.0
+
+
+def share_out(sizes: dict[str, int], workers: int) -> list[list[str]]:
+    """Return the tables for each worker, the largest first, so that all have about the same to do.
+
+    :param sizes: of each table, its bytes.
+    """
+    shares: list[list[str]] = [[] for _ in range(max(1, min(workers, len(sizes))))]
+    loads = [0] * len(shares)
+    for table in sorted(sizes, key=lambda name: (-sizes[name], name)):
+        least = loads.index(min(loads))
+        shares[least].append(table)
+        loads[least] += sizes[table] + 1
+    return shares
+
+
+@contextlib.contextmanager
+def held_still(server: Server, database: str, tables: Sequence[str], doing: str) -> Iterator[str]:
+    """Keep everybody from writing to the tables; gives how, or an empty string where that is not possible.
+
+    The lock dies with its connection, and so with this process.
+    """
+    connection = server.connect(doing, database)
+    try:
+        yield _lock(server, connection, tables, doing)
+    finally:
+        connection.close()
+
+
+def _lock(server: Server, connection: Any, tables: Sequence[str], doing: str) -> str:
+    server.query(f"SET SESSION lock_wait_timeout = {_LOCK_WAIT}", (), doing, connection)
+    locked = ", ".join(f"{quote(table)} READ" for table in tables)
+    for statement, how in (
+        (f"LOCK TABLES {locked}", "tables locked"),
+        ("FLUSH TABLES WITH READ LOCK", "server locked"),
+    ):
+        try:
+            server.query(statement, (), doing, connection)
+            return how
+        except ServerError:
+            continue
+    return ""
+
+
+class RowsDump:
+    """Dumps the rows of tables into a member each.
+
+    :param command: returns the argument vector that dumps the rows of the tables given to it.
+    :param names: of each table, its member's.
+    :param sizes: of each table, about its bytes.
+    """
+
+    def __init__(
+        self,
+        group: Group,
+        sink: StoreSink,
+        command: Callable[[Sequence[str]], list[str]],
+        names: dict[str, str],
+        sizes: dict[str, int],
+        doing: str,
+    ) -> None:
+        self._group = group
+        self._sink = sink
+        self._command = command
+        self._names = names
+        self._sizes = sizes
+        self._doing = doing
+        self._begun: list[threading.Event] = []
+
+    def start(self, workers: int) -> None:
+        """Start the dump programs; returns at once."""
+        for share in share_out(self._sizes, workers):
+            begun = threading.Event()
+            self._begun.append(begun)
+            self._group.start(self._work, share, begun)
+
+    def wait_begun(self) -> None:
+        """Wait until every program has its snapshot."""
+        deadline = time.monotonic() + _BEGIN_WAIT
+        while not all(event.is_set() for event in self._begun):
+            self._group.sleep(0.005)
+            if time.monotonic() > deadline:
+                raise EnvSyncError(self._doing, f"mysqldump did not begin within {_BEGIN_WAIT:.0f} s")
+
+    def _work(self, share: Sequence[str], begun: threading.Event) -> None:
+        stage = self._group.run(self._command(share), self._doing, stdout=subprocess.PIPE)
+        sections = Sections(StageReader(stage), self._doing)
+        try:
+            sections.begin()
+            begun.set()
+            for table in share:
+                section = sections.next()
+                if section is None:
+                    raise EnvSyncError(self._doing, f"mysqldump wrote no rows of table {table}", "Push again.")
+                self._sink.member(self._names[table], section, self._sizes[table] or None, table=table)
+            if sections.next() is not None:
+                raise EnvSyncError(self._doing, "mysqldump wrote more tables than it was asked for", "Push again.")
+        except BaseException as error:
+            self._group.fail_unless_consequence(error)
+            raise
+        finally:
+            sections.close()

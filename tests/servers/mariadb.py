@@ -1,0 +1,165 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Throwaway MariaDB servers."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import pwd
+import secrets
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from tests.servers import Unavailable
+from tests.servers.postgresql import free_port
+
+#: what a server has by itself
+_OWN = ("information_schema", "mysql", "performance_schema", "sys", "test")
+
+
+def program(name: str) -> str:
+    """Return the path of one of MariaDB's programs."""
+    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/libexec")
+    if not found:
+        raise Unavailable(f"{name} is not installed (Debian: mariadb-server)")
+    return found
+
+
+class MariaServer:
+    """One server with a data directory of its own, on a Unix socket and on loopback.
+
+    ``user`` has all rights, from anywhere, with ``password``; so has ``root`` on the socket, without one.
+    """
+
+    user = "administrator"
+
+    def __init__(self, name: str, **settings: str) -> None:
+        self.name = name
+        self.password = secrets.token_urlsafe(12) + "#'\"\\ "
+        self.host = "127.0.0.1"
+        self.port = free_port()
+        self._settings = settings
+        self.folder = tempfile.mkdtemp(prefix=f"maria-{name}-", dir="/tmp")
+        self.socket = os.path.join(self.folder, "s")
+        self._server: subprocess.Popen[bytes] | None = None
+        atexit.register(self.stop)
+
+    def __enter__(self) -> MariaServer:
+        return self.start()
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    def start(self) -> MariaServer:
+        """Start the server and wait until it answers (about two seconds)."""
+        data = os.path.join(self.folder, "data")
+        server, install = program("mariadbd"), program("mariadb-install-db")
+        program("mariadb")
+        os.chmod(self.folder, 0o755)
+        as_user = []
+        if os.geteuid() == 0:
+            try:
+                owner = pwd.getpwnam("mysql")
+            except KeyError:
+                raise Unavailable("running as root, and there is no user mysql to run the server as") from None
+            os.chown(self.folder, owner.pw_uid, owner.pw_gid)
+            as_user = ["--user=mysql"]
+        # Small logs: they are written before anything else, and to a disk that others use.
+        small = ["--innodb-log-file-size=16M", "--innodb-buffer-pool-size=64M", "--innodb-flush-log-at-trx-commit=0"]
+        done = subprocess.run(
+            [install, "--no-defaults", *as_user, f"--datadir={data}", "--auth-root-authentication-method=normal",
+             "--skip-test-db", *small],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd="/", check=False,
+        )  # fmt: skip
+        if done.returncode != 0:
+            raise Unavailable(f"mariadb-install-db failed: {done.stdout.decode(errors='replace')[-500:]}")
+        options = {"innodb-doublewrite": "0", "event-scheduler": "OFF", "max-connections": "60", **self._settings}
+        with open(os.path.join(self.folder, "log"), "wb") as log:
+            self._server = subprocess.Popen(
+                [server, "--no-defaults", *as_user, f"--datadir={data}", f"--socket={self.socket}",
+                 f"--port={self.port}", "--bind-address=127.0.0.1", *small,
+                 *(f"--{key}={value}" for key, value in options.items())],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True,
+            )  # fmt: skip
+        deadline = time.monotonic() + 60
+        while not self._answers():
+            if self._server.poll() is not None or time.monotonic() > deadline:
+                said = Path(self.folder, "log").read_text(errors="replace")[-500:]
+                self.stop()
+                raise Unavailable(f"mariadbd did not start: {said}")
+            time.sleep(0.05)
+        self.sql(
+            f"CREATE USER {self.user}@'%' IDENTIFIED BY {literal(self.password)};"
+            f"GRANT ALL ON *.* TO {self.user}@'%' WITH GRANT OPTION"
+        )
+        return self
+
+    def stop(self) -> None:
+        """Stop the server and remove its files; safe to call twice."""
+        if self._server is not None:
+            self._server.kill()
+            self._server.wait()
+            self._server = None
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _answers(self) -> bool:
+        return self._client("", "SELECT 1").returncode == 0
+
+    def _client(self, database: str, sql: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [program("mariadb"), "--no-defaults", "-uroot", f"--socket={self.socket}", "--batch", "--raw",
+             "--skip-column-names", "--default-character-set=utf8mb4", database],
+            input=sql.encode(), capture_output=True, check=False,
+        )  # fmt: skip
+
+    def sql(self, sql: str, database: str = "") -> str:
+        """Run SQL as root with the client program; return rows, fields separated by a tabulator."""
+        done = self._client(database, sql)
+        if done.returncode != 0:
+            raise AssertionError(done.stderr.decode(errors="replace"))
+        return done.stdout.decode(errors="replace").rstrip("\n")
+
+    def load(self, database: str, dump: bytes) -> None:
+        """Load what mysqldump wrote, with the client program."""
+        done = subprocess.run(
+            [program("mariadb"), "--no-defaults", "-uroot", f"--socket={self.socket}", "--binary-mode", database],
+            input=dump, capture_output=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr.decode(errors="replace")
+
+    def dump(self, database: str, *options: str) -> bytes:
+        """Return what ``mysqldump`` writes of a database."""
+        done = subprocess.run(
+            [program("mariadb-dump"), "--no-defaults", "-uroot", f"--socket={self.socket}", "--single-transaction",
+             "--skip-dump-date", *options, database],
+            capture_output=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr.decode(errors="replace")
+        return done.stdout
+
+    def databases(self) -> list[str]:
+        """Return the names of all databases but the server's own."""
+        return [name for name in self.sql("SHOW DATABASES").split("\n") if name and name not in _OWN]
+
+    def create_database(self, name: str, sql: str = "", options: str = "") -> None:
+        """Create a database and run ``sql`` in it; ``options`` follow CREATE DATABASE."""
+        self.sql(f"CREATE DATABASE {quote(name)} {options}")
+        if sql:
+            self.sql(sql, name)
+
+    def drop_database(self, name: str) -> None:
+        self.sql(f"DROP DATABASE IF EXISTS {quote(name)}")
+
+
+def quote(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"
+
+
+def literal(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
