@@ -139,7 +139,11 @@ pg_follow.Follower._bound_backlog = watching
 
 PUSHES = {
     "while pg_dump is held up": ("pg_dump", {}, DUMP_STOPPED),
-    "while a stream is stored": ("pg_dump", {"format": "custom"}, "directory._write_all = reached"),
+    "while a stream is stored": (
+        "pg_dump",
+        {"format": "custom", "compression": "none"},
+        "directory._write_all = reached",
+    ),
     "before the manifest": ("python", {}, "push._manifest = reached"),
     "while the pre-dump SQL runs": (
         "psql",

@@ -12,6 +12,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -116,13 +117,14 @@ def test_a_link_over_there_is_no_object(store: RsyncStore, tmp_path: Path) -> No
 
 
 def test_a_path_may_be_below_the_home_and_have_any_characters(
-    make_store: Callable[..., RsyncStore], tmp_path: Path
+    make_store: Callable[..., RsyncStore],
 ) -> None:
-    relative = os.path.relpath(tmp_path / "it's: a [path]", pwd.getpwuid(os.geteuid()).pw_dir)
-    store = make_store(path=relative)
-    store.put_bytes("point/a", b"x")
-    assert [entry.name for entry in store.list()] == ["point/a"]
-    assert (tmp_path / "it's: a [path]" / "point" / "a").read_bytes() == b"x"
+    with tempfile.TemporaryDirectory(prefix="it's: a [path]", dir=pwd.getpwuid(os.geteuid()).pw_dir) as folder:
+        store = make_store(path=f"{os.path.basename(folder)}/below")
+        store.preflight(write=True)
+        store.put_bytes("point/a", b"x")
+        assert [entry.name for entry in store.list()] == ["point/a"]
+        assert Path(folder, "below", "point", "a").read_bytes() == b"x"
 
 
 def test_an_object_that_is_stored_again_is_replaced(store: RsyncStore, tmp_path: Path) -> None:

@@ -120,6 +120,7 @@ class SshServer:
             "PidFile": "none",
             "PasswordAuthentication": "no",
             "KbdInteractiveAuthentication": "no",
+            "SetEnv": "SHLVL=2",  # or bash takes its time with this user's own .bashrc, in every session
         }
         argv = [sshd, "-D", "-e", "-f", "/dev/null", "-p", str(self.port), "-h", str(self._folder / "host")]
         argv += [part for name, value in options.items() for part in ("-o", f"{name}={value}")]

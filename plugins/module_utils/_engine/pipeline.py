@@ -38,6 +38,35 @@ CONSEQUENCE = 3.0
 # kills the process group named by its argument. Ended by its parent before that when all is well.
 _WATCHDOG = ("/bin/sh", "-c", 'read -r _; kill -s KILL -- "-$1"', "env_sync-watchdog")
 
+# Becomes its arguments when a line comes through the pipe whose descriptor is the first of them; ends when none does.
+_GATE = ("/bin/sh", "-c", 'read -r _ <"/proc/self/fd/$1" || exit 125; shift; exec "$@"', "env_sync-gate")
+
+
+class _Gate:
+    """Holds a process back until its watchdog is there: without one it must not begin, whenever this one dies."""
+
+    def __init__(self) -> None:
+        self.reading, self._writing = os.pipe()
+
+    def before(self, argv: Sequence[str | bytes]) -> list[str | bytes]:
+        return [*_GATE, str(self.reading), *argv]
+
+    def open(self, pid: int) -> subprocess.Popen[bytes]:
+        """Start the watchdog of the process (and group) ``pid``, then let that go on; return the watchdog."""
+        watchdog = subprocess.Popen(
+            [*_WATCHDOG, str(pid)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        os.write(self._writing, b"\n")
+        return watchdog
+
+    def close(self) -> None:
+        os.close(self.reading)
+        os.close(self._writing)
+
 
 class Stage:
     """One running process of a group."""

@@ -34,7 +34,7 @@ from ..linux import Watchdog, punch_hole
 from ..point import parse
 from ..task import SshOptions
 from .base import BLOCK, Reader, Store, Stored, StoredObject
-from .rsync_client import Done, Remote
+from .rsync_client import Done, Remote, names_from
 
 #: where rsync keeps what a broken connection left of a file, in that file's own folder
 _PARTIAL = ".env_sync-partial"
@@ -169,7 +169,7 @@ class RsyncStore(Store):
         how = ["--recursive"] if recurse else ["--dirs"]
         argv = ["--list-only", "--no-human-readable", "--8-bit-output", *how, "--from0", "--files-from=-"]
         argv += [f"{self._remote.host}:{root}", self._spool.folder()]
-        done = self._remote.run(argv, doing, [name or "." for name in names], accept=(12, 23, 24))
+        done = self._remote.run(argv, doing, names, accept=(12, 23, 24))
         if done.missing:
             return None
         if done.status not in (0, 24):
@@ -308,7 +308,7 @@ class _Download:
             self._watchdog = Watchdog(self._process.pid)
             assert self._process.stdin is not None
             with contextlib.suppress(BrokenPipeError), self._process.stdin as stdin:
-                stdin.write(os.fsencode(self._name) + b"\0")
+                stdin.write(names_from([self._name]))
             return False
         if self._process.poll() is None:
             return False

@@ -140,12 +140,11 @@ class Remote:
         return done
 
     def _run_once(self, arguments: Sequence[str], doing: str, names: Sequence[str]) -> Done:
-        stdin = b"".join(os.fsencode(name) + b"\0" for name in names)
         failed = self.connect(doing)
         if failed:
             return failed
         with self.start(arguments, doing) as process, Watchdog(process.pid):
-            stdout, stderr = process.communicate(stdin)
+            stdout, stderr = process.communicate(names_from(names))
         return Done(process.returncode, stdout, stderr.decode("utf-8", "replace"))
 
     def start(self, arguments: Sequence[str], doing: str) -> subprocess.Popen[bytes]:
@@ -209,6 +208,11 @@ class Remote:
         why = [line for line in lines if not line.startswith(("rsync error:", "rsync warning:", "@"))]
         summary = " ".join((why or lines)[:3]) or f"rsync: exit status {done.status}"
         return EnvSyncError(doing, summary, _UNREACHABLE if done.status in _LOST else "")
+
+
+def names_from(names: Sequence[str]) -> bytes:
+    """Return names as ``--from0 --files-from=-`` reads them; one that begins with # would be a comment even there."""
+    return b"".join(b"./" + os.fsencode(name) + b"\0" for name in names)
 
 
 def _options(options: SshOptions) -> list[str]:
