@@ -18,13 +18,13 @@ demo: ## the main job in front of your eyes: production pushed, staging pulled, 
 test: ## everything: checks, unit tests, integration tests on real servers
 	@tests/install
 	@$(MAKE) --no-print-directory venv
-	@$(PYTEST) -n 2 --dist loadgroup tests
+	@$(PYTEST) -n 2 --dist loadfile tests
 
 test-unit: venv ## unit tests only (seconds)
 	@$(PYTEST) -q tests/unit
 
 test-integration: venv ## integration tests only
-	@$(PYTEST) -n 2 --dist loadgroup tests/integration
+	@$(PYTEST) -n 2 --dist loadfile tests/integration
 
 lint: venv ## ruff, mypy, sanity, ansible-lint, documentation, changelog, build
 	@$(PYTEST) -q tests/checks

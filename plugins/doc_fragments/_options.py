@@ -45,6 +45,7 @@ options:
     type: str
     choices:
       - postgresql
+      - mysql
       - files
       - mongo
       - documentdb

@@ -58,6 +58,7 @@ options:
     type: str
     choices:
       - postgresql
+      - mysql
       - files
       - mongo
       - documentdb

@@ -35,6 +35,8 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import
 
 from tests.servers.mongo import MongoServer, Tools, mongosh, tools
 
+pytestmark = pytest.mark.xdist_group("mongo")
+
 Values = Callable[..., dict[str, Any]]
 
 EVERYTHING = {
@@ -264,6 +266,7 @@ def test_mongosh_runs_a_script_on_the_scratch_collections_only(
         'db.users.updateMany({}, {$set: {email: "hidden"}});\n'
         'db.getCollection("users").find({age: 0}).forEach(user => db.firsts.insertOne({_id: user._id}));\n'
         'db.runCommand({delete: "users", deletes: [{q: {age: 1}, limit: 0}]});\n'
+        'if (db.users.getName() !== "env_sync_scratch_users") throw new TypeError("names the live one");\n'
         'if (db.getCollectionNames().includes("vanished")) throw new TypeError("sees the live collections");\n'
     )
     broken = tmp_path / "broken.js"
@@ -327,9 +330,7 @@ def test_a_damaged_point_is_refused(
 
 def legacy_point(dump_tools: Tools, source: MongoServer, name: str, tmp_path: Path) -> Path:
     """Store a point as the original made it: a gzipped tar of mongodump's directory."""
-    config = tmp_path / "legacy.yaml"
-    config.write_text(f"uri: 'mongodb://{source.host}:{source.port}/?directConnection=true'\n")
-    config.chmod(0o600)
+    config = config_for(source, tmp_path)
     argv = [str(dump_tools.folder / "mongodump"), f"--config={config}", f"--db={name}", f"--out={tmp_path / 'out'}"]
     subprocess.run(argv, check=True, timeout=60, capture_output=True)
     store = tmp_path / "store" / "mongo"
@@ -492,6 +493,33 @@ def test_a_server_that_is_not_there_is_named(name: str, values: Values, monkeypa
         do_push(values("push", name, database_port=1))
 
 
+def test_a_point_is_restored_by_hand(
+    source: MongoServer, target: MongoServer, name: str, values: Values, dump_tools: Tools, tmp_path: Path
+) -> None:
+    """As docs/restore-by-hand-mongo.md says."""
+    fill(source, name)
+    point = do_push(values("push", name))["point"]
+    config = config_for(target, tmp_path)
+    with open(tmp_path / "plain", "wb") as plain:
+        archive = tmp_path / "store" / "mongo" / f"{point}.dump.zst"
+        subprocess.run(["zstd", "-dc", str(archive)], stdout=plain, check=True, timeout=60)
+    argv = [str(dump_tools.folder / "mongorestore"), f"--config={config}", "--archive", "--stopOnError"]
+    argv += [f"--nsInclude={name}.*", f"--nsFrom={name}.*", f"--nsTo={name}_restored.*"]
+    try:
+        with open(tmp_path / "plain", "rb") as plain:
+            subprocess.run(argv, stdin=plain, check=True, timeout=60, capture_output=True)
+        assert target.contents(f"{name}_restored") == source.contents(name)
+    finally:
+        target.drop_database(f"{name}_restored")
+
+
+def config_for(server: MongoServer, tmp_path: Path) -> Path:
+    config = tmp_path / "mongo.yaml"
+    config.write_text(f"uri: 'mongodb://{server.host}:{server.port}/?directConnection=true'\n")
+    config.chmod(0o600)
+    return config
+
+
 def test_documentdb_is_spoken_to_over_tls_only(
     dump_tools: Tools, values: Values, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -508,7 +536,9 @@ def test_documentdb_is_spoken_to_over_tls_only(
         monkeypatch.setenv(stem + "HOST", origin.host)
         monkeypatch.setenv(stem + "PASSWD", "a/secret@'quoted'")
         # FerretDB's package for embedding takes any password, and that by this mechanism only.
-        monkeypatch.setenv("MONGODB_URI", "mongodb:///?authMechanism=PLAIN&authSource=$external")
+        monkeypatch.setenv(
+            "MONGODB_URI", "mongodb:///?authMechanism=PLAIN&authSource=$external&serverSelectionTimeoutMS=2000"
+        )
         common = {"dbms": "documentdb", "database_hostname": ""}
         with pytest.raises(EnvSyncError, match=r"(?i)certificate"):
             do_push(values("push", "content-store", **common, database_port=origin.port))

@@ -32,35 +32,35 @@ _MONGOSH = "2.12.0"
 _MAIN = """package main
 
 import (
-	"context"
-	"flag"
-	"log"
-	"log/slog"
-	"os"
-	"os/signal"
-	"syscall"
+    "context"
+    "flag"
+    "log"
+    "log/slog"
+    "os"
+    "os/signal"
+    "syscall"
 
-	"github.com/FerretDB/FerretDB/ferretdb"
+    "github.com/FerretDB/FerretDB/ferretdb"
 )
 
 func main() {
-	config := ferretdb.Config{Handler: "sqlite"}
-	config.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
-	flag.StringVar(&config.SQLiteURL, "data", "", "")
-	flag.StringVar(&config.Listener.TCP, "tcp", "", "")
-	flag.StringVar(&config.Listener.TLS, "tls", "", "")
-	flag.StringVar(&config.Listener.TLSCertFile, "cert", "", "")
-	flag.StringVar(&config.Listener.TLSKeyFile, "key", "", "")
-	flag.Parse()
-	server, err := ferretdb.New(&config)
-	if err != nil {
-		log.Fatal(err)
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer stop()
-	if err := server.Run(ctx); err != nil && ctx.Err() == nil {
-		log.Fatal(err)
-	}
+    config := ferretdb.Config{Handler: "sqlite"}
+    config.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
+    flag.StringVar(&config.SQLiteURL, "data", "", "")
+    flag.StringVar(&config.Listener.TCP, "tcp", "", "")
+    flag.StringVar(&config.Listener.TLS, "tls", "", "")
+    flag.StringVar(&config.Listener.TLSCertFile, "cert", "", "")
+    flag.StringVar(&config.Listener.TLSKeyFile, "key", "", "")
+    flag.Parse()
+    server, err := ferretdb.New(&config)
+    if err != nil {
+        log.Fatal(err)
+    }
+    ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+    defer stop()
+    if err := server.Run(ctx); err != nil && ctx.Err() == nil {
+        log.Fatal(err)
+    }
 }
 """
 

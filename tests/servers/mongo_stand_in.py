@@ -35,7 +35,7 @@ def _table() -> list[int]:
     table = []
     for byte in range(256):
         value = byte
-        for _ in range(8):
+        for _unused in range(8):
             value = value >> 1 ^ (_POLYNOMIAL if value & 1 else 0)
         table.append(value)
     return table

@@ -59,5 +59,5 @@ class Watchdog:
         """Watch no more: the group has ended."""
         self._process.kill()
         self._process.wait()
-        assert self._process.stdin is not None
-        self._process.stdin.close()
+        if self._process.stdin is not None:
+            self._process.stdin.close()

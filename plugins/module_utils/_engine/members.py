@@ -247,8 +247,13 @@ class PointSource:
 
     def send(self, name: str, descriptor: int) -> None:
         """Write the member's bytes before compression to ``descriptor``, which is closed at the end."""
-        member = self.member(name)
-        stored = _Counting(VerifyingReader(self._store, member), lambda size: self._progress(size, 0))
+        try:
+            member = self.member(name)
+            stored = _Counting(VerifyingReader(self._store, member), lambda size: self._progress(size, 0))
+        except BaseException as error:
+            self._group.fail(error)
+            os.close(descriptor)
+            raise
         if self._compressed(member):
             try:
                 stage = self._decompress(member, stored, descriptor)

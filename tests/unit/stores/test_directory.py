@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
@@ -30,13 +29,15 @@ class Source:
     """Gives ``blocks``; one that is an exception is raised."""
 
     def __init__(self, *blocks: bytes | Exception) -> None:
-        self._blocks: list[Any] = list(blocks)
+        self._blocks = [block for block in blocks if isinstance(block, bytes)]
+        self._error = next((block for block in blocks if isinstance(block, Exception)), None)
 
     def read(self, size: int) -> bytes:
-        block = self._blocks.pop(0) if self._blocks else b""
-        if isinstance(block, Exception):
-            raise block
-        return block
+        if self._blocks:
+            return self._blocks.pop(0)
+        if self._error is not None:
+            raise self._error
+        return b""
 
     def close(self) -> None:
         self._blocks.clear()

@@ -47,6 +47,9 @@ TIMESERIES = "timeseries"
 VIEW = "view"
 _BUCKETS = "system.buckets."
 
+#: what a block's header has
+_HEADER = {"db": str, "collection": str, "EOF": bool, "CRC": bson.Int64} if HAS_BSON else {}
+
 
 def need_bson(needed_for: str) -> None:
     """Raise unless pymongo's ``bson`` can be imported."""
@@ -250,14 +253,16 @@ class Archive:
         if piece[0] == piece[1]:
             raise self._damaged("a block has no header")
         header = self._document(*piece)
-        name = str(header.get("collection"))
+        if {key: type(value) for key, value in header.items()} != _HEADER:
+            raise self._damaged("a block's header is none")
+        name = str(header["collection"])
         known = name[len(_BUCKETS) :] if name.startswith(_BUCKETS) else name
-        if header.get("db") != self._database or known not in self.collections or name in self._ended:
-            raise self._damaged(f"a block is of {header.get('db')}.{name}, which has ended or never began")
+        if header["db"] != self._database or known not in self.collections or name in self._ended:
+            raise self._damaged(f"a block is of {header['db']}.{name}, which has ended or never began")
         self._current = name
         check = self._checks.setdefault(name, Crc64())
-        if header.get("EOF"):
-            if not check.agrees(int(header.get("CRC", 0))):
+        if header["EOF"]:
+            if not check.agrees(header["CRC"]):
                 raise self._damaged(f"the CRC of collection {name} is another")
             del self._checks[name]
             self._ended.add(name)

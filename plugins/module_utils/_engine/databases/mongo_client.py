@@ -173,7 +173,8 @@ def describe(error: Exception) -> str:
     details = getattr(error, "details", None)
     if isinstance(details, Mapping) and details.get("errmsg"):
         return one_line(str(details["errmsg"]))[:500]
-    return one_line(str(error)).split(" (configured timeouts:")[0].split(", Topology Description")[0][:500]
+    text = one_line(str(error)).partition(" (configured timeouts:")[0]
+    return text.partition(", Topology Description")[0][:500]
 
 
 def program(name: str, doing: str) -> str:

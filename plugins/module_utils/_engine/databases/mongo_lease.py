@@ -80,8 +80,7 @@ class Lease:
 
     def _now(self) -> datetime.datetime:
         """The server's clock: those of two hosts may differ."""
-        now = self._server.hello(self._doing)["localTime"]
-        assert isinstance(now, datetime.datetime)
+        now: datetime.datetime = self._server.hello(self._doing)["localTime"]
         return now
 
     def _find(self) -> dict[str, Any]:

@@ -83,7 +83,8 @@ def _files(reader: Reader, database: str, doing: str) -> Iterator[tuple[str, str
                     "Choose another point (--list shows them).",
                 )
             stream = tar.extractfile(entry)
-            assert stream is not None
+            if stream is None:
+                continue  # a folder or a link, which were refused above
             yield parts[1][: -len(suffix)], suffix, entry.size, stream
 
 

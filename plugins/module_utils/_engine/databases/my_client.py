@@ -53,7 +53,28 @@ _PATIENCE = 31536000
 _SAFE_ERRORS = frozenset(
     {1044, 1046, 1048, 1049, 1050, 1051, 1054, 1060, 1061, 1064, 1068, 1071, 1072, 1091, 1109, 1114, 1115, 1118, 1136}
     | {1142, 1143, 1146, 1153, 1205, 1213, 1215, 1216, 1217, 1227, 1235, 1264, 1273, 1286, 1290, 1304, 1305, 1347, 1351}
-    | {1356, 1359, 1360, 1364, 1370, 1406, 1418, 1419, 1435, 1449, 1451, 1452, 1538, 1680, 1728, 1821, 1822, 3730, 3780}
+    | {
+        1356,
+        1368,
+        1359,
+        1360,
+        1364,
+        1370,
+        1406,
+        1418,
+        1419,
+        1435,
+        1449,
+        1451,
+        1452,
+        1538,
+        1680,
+        1728,
+        1821,
+        1822,
+        3730,
+        3780,
+    }
 )
 
 #: what the client program says of an error in a script
@@ -96,7 +117,7 @@ def read_options(paths: Sequence[str], groups: Sequence[str] = _GROUPS) -> dict[
             elif text.startswith("["):
                 group = text[1:].partition("]")[0].strip()
             elif group in groups and text and text[0] not in "#;":
-                key, _, value = text.partition("=")
+                key, _unused, value = text.partition("=")
                 found[key.strip().replace("_", "-")] = _value(value)
     return found
 

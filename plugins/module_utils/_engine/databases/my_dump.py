@@ -235,7 +235,8 @@ class Script:
             if text.startswith(self._delimiter, position):
                 return position
             match = pattern.match(text, position)
-            assert match is not None  # the last alternative takes anything
+            if match is None:  # can't be: the last alternative takes anything
+                return position
             if match.lastgroup == "other" and text.startswith(_UNFINISHED, position):
                 return -position - 1
             position = match.end()
@@ -506,7 +507,7 @@ def nearest_collation(name: str, known: frozenset[str]) -> str:
     MySQL's ``utf8mb4_0900_*`` and MariaDB's ``utf8mb4_uca1400_*`` are each other's; older servers have neither. What
     tells letters apart is never answered by what does not: unique keys hold.
     """
-    charset, _, rest = name.partition("_")
+    charset, _unused, rest = name.partition("_")
     match = _COLLATION.fullmatch(name)
     if match:
         rest, language = match["rest"], match["language"] or ""

@@ -22,8 +22,23 @@ from .my_client import Server, ServerError, quote
 #: what a dump of rows sets for itself; the original's, or one made by hand, may not
 _SESSION = "foreign_key_checks = 0, unique_checks = 0, sql_mode = 'NO_AUTO_VALUE_ON_ZERO'"
 
-#: what the server says of a view that needs what is not there
+#: what the server says of a view that needs a table which is not there
 _NO_SUCH_TABLE = frozenset({1146, 1356})
+
+#: and of one that needs another view that is not there yet, or only as a placeholder
+_NOT_YET = _NO_SUCH_TABLE | {1054, 1305, 1368}
+
+_VIEW_SETTINGS = "SELECT @@character_set_client, @@collation_connection"
+
+
+@dataclass(frozen=True)
+class _Postponed:
+    """A view that can't be made yet: its statement, the settings that it is made with, and why not."""
+
+    text: bytes
+    name: str
+    settings: tuple[Any, ...]
+    error: ServerError
 
 
 class Loader:
@@ -59,7 +74,7 @@ class Loader:
         waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
         for name in sorted(names, key=lambda name: -self._source.member(name).raw_size):
             waiting.put(name)
-        workers = [self._group.start(self._work, waiting) for _ in range(min(jobs, len(names)))]
+        workers = [self._group.start(self._work, waiting) for _unused in range(min(jobs, len(names)))]
         while any(worker.alive() for worker in workers):
             self._group.sleep(0.02)
         self._group.check()
@@ -87,25 +102,49 @@ class Loader:
         member = _Member(self._group, self._source, name)
         label = name.lstrip("/") or "the dump"
         script = my_dump.Script(member, label)
+        postponed: list[_Postponed] = []
         try:
             for statement in script:
                 script.refuse_unknown(statement)
                 text = my_dump.fit(statement, self._target, self.notes)
-                if text is not None:
-                    self._send(text, statement, connection, f"{self._doing}: line {statement.line} of {label}")
+                if text is None:
+                    continue
+                doing = f"{self._doing}: line {statement.line} of {label}"
+                try:
+                    self._server.send(text, connection, doing)
+                except ServerError as error:
+                    if statement.kind != "CREATE VIEW" or error.code not in _NOT_YET:
+                        raise
+                    settings = self._server.query(_VIEW_SETTINGS, (), doing, connection)[0]
+                    postponed.append(_Postponed(text, my_dump.object_name(statement), settings, error))
+            self._make_postponed(postponed, connection)
         except BaseException as error:
             self._group.fail(error)  # before the end of the pipe, which others would complain of
             raise
         finally:
             member.close()
 
-    def _send(self, text: bytes, statement: my_dump.Statement, connection: Any, doing: str) -> None:
-        try:
-            self._server.send(text, connection, doing)
-        except ServerError as error:
-            if not (self._partial and statement.kind == "CREATE VIEW" and error.code in _NO_SUCH_TABLE):
-                raise
-            self.left_out.append(my_dump.object_name(statement))
+    def _make_postponed(self, postponed: Sequence[_Postponed], connection: Any) -> None:
+        """Make the views that could not be made in the dump's order; those that need excluded tables are left out."""
+        waiting = list(postponed)
+        while waiting:
+            left = []
+            for view in waiting:
+                client, collation = view.settings
+                setting = f"SET SESSION character_set_client = {client}, collation_connection = {collation}"
+                self._server.query(setting, (), view.error.doing, connection)
+                try:
+                    self._server.send(view.text, connection, view.error.doing)
+                except ServerError as error:
+                    left.append(_Postponed(view.text, view.name, view.settings, error))
+            if len(left) == len(waiting):
+                # What a view over another such view lacks is only the consequence.
+                left.sort(key=lambda view: view.error.code in _NO_SUCH_TABLE)
+                if not self._partial or left[0].error.code not in _NO_SUCH_TABLE:
+                    raise left[0].error
+                self.left_out += [view.name for view in left]
+                return
+            waiting = left
 
     def warnings(self) -> list[str]:
         said = self.notes.warnings()
@@ -188,7 +227,7 @@ def _side_by_side(group: Group, server: Server, schema: str, checks: Sequence[_C
         finally:
             connection.close()
 
-    workers = [group.start(work) for _ in range(min(jobs, len(checks)))]
+    workers = [group.start(work) for _unused in range(min(jobs, len(checks)))]
     while any(worker.alive() for worker in workers):
         group.sleep(0.02)
     group.check()

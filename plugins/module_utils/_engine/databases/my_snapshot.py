@@ -38,7 +38,7 @@ def share_out(sizes: dict[str, int], workers: int) -> list[list[str]]:
 
     :param sizes: of each table, its bytes.
     """
-    shares: list[list[str]] = [[] for _ in range(max(1, min(workers, len(sizes))))]
+    shares: list[list[str]] = [[] for _unused in range(max(1, min(workers, len(sizes))))]
     loads = [0] * len(shares)
     for table in sorted(sizes, key=lambda name: (-sizes[name], name)):
         least = loads.index(min(loads))

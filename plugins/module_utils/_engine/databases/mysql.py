@@ -217,6 +217,9 @@ class MySQL(Database):
         facts = self._dump_facts(excluded, doing)
         facts.client_version = program.text
         base = self._dump_command(program)
+        if facts.details["versioned_tables"] and self._keeps_history(program, doing):
+            base.append("--dump-history")
+            facts.details["history"] = True
         if self._format == "directory":
             self._dump_directory(group, sink, base, excluded, facts, doing)
         else:
@@ -236,6 +239,16 @@ class MySQL(Database):
             if program.version >= (8, 0):
                 argv.append("--column-statistics=0")
         return argv
+
+    def _keeps_history(self, program: Program, doing: str) -> bool:
+        """Say whether the program can dump the former rows of system-versioned tables: not those of transactions."""
+        by_transaction = self._server.query(
+            """SELECT 1 FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = %s AND DATA_TYPE = 'bigint'
+                  AND GENERATION_EXPRESSION = 'ROW START' LIMIT 1""",
+            (self._database,),
+            doing,
+        )
+        return program.mariadb and program.version >= (10, 11) and not by_transaction
 
     def _ignoring(self, tables: Sequence[str]) -> list[str]:
         return [f"--ignore-table={self._database}.{table}" for table in tables]
@@ -283,7 +296,7 @@ class MySQL(Database):
     ) -> None:
         """Dump what is not rows: tables, routines, views, triggers and events, a member for each kind there is."""
         code = my_code.read(self._server, self._database, doing)
-        views = [item.name for item in code if item.kind == "VIEW"]
+        views = my_code.in_order([item for item in code if item.kind == "VIEW"])
         kept_views = [name for name in views if name not in excluded]
         triggered = sorted({item.table for item in code if item.kind == "TRIGGER"} - set(excluded))
         nothing = [*base, "--no-data", "--no-create-info", "--skip-triggers"]
@@ -368,6 +381,12 @@ class MySQL(Database):
             (self._database, self._database),
             doing,
         )
+        versioned = ask(
+            """SELECT TABLE_NAME FROM information_schema.TABLES
+                WHERE TABLE_SCHEMA = %s AND TABLE_TYPE = 'SYSTEM VERSIONED'""",
+            (self._database,),
+            doing,
+        )
         facts = DumpFacts(format=self._format, jobs=1)
         facts.tables = [{"name": name} for name in sorted(tables)]
         facts.roles = sorted(str(definer) for (definer,) in definers)
@@ -380,6 +399,7 @@ class MySQL(Database):
             "not_transactional": sorted(
                 name for name, (engine, _size) in tables.items() if engine not in _TRANSACTIONAL | _NO_ROWS
             ),
+            "versioned_tables": sorted(str(name) for (name,) in versioned if name not in excluded),
             "excluded_tables": list(excluded),
             "excluded_foreign_keys": [
                 [table, name] for table, name, to in keys if to in excluded and table not in excluded
@@ -435,10 +455,8 @@ class MySQL(Database):
         server, details = self._server, source.manifest.details
         doing = f"restoring {source.manifest.timestamp}-{self._database} on {server.name}"
         self._options = self._schema_options(details, doing)
-        my_swap.create(
-            server, self.scratch, f"scratch schema of a pull of {self._database[:500]}", self._options, doing
-        )
-        partial = bool(details.get("excluded_tables"))
+        my_swap.create(server, self.scratch, "scratch schema of a pull", self._options, doing)
+        partial, staying = bool(details.get("excluded_tables")), []
         loader = my_load.Loader(group, server, source, self._target(doing), partial, doing)
         names = source.names()
         if source.manifest.format == "directory":
@@ -449,6 +467,8 @@ class MySQL(Database):
                 if name in names:
                     loader.load(name)
         else:
+            if not source.manifest.dbms:
+                staying = self._take_over(doing)
             loader.load(names[0])
             my_load.drop_foreign_keys(server, self.scratch, details.get("excluded_foreign_keys", ()), doing)
         # Now it is known that they can be made. No script sets off a trigger, which could do something in the live
@@ -456,8 +476,20 @@ class MySQL(Database):
         code = my_code.read(server, self.scratch, doing, loader.notes.enabled_events)
         self._held = [item for item in code if item.kind in ("TRIGGER", "EVENT")]
         my_code.drop(server, self.scratch, self._held, doing)
+        held = {item.key for item in self._held}
+        self._held += [item for item in staying if item.key not in held]
         self._verify_restored(source.manifest, doing)
         return {"warnings": loader.warnings()}
+
+    def _take_over(self, doing: str) -> list[my_code.Definition]:
+        """Copy the live database's routines, and return its events: the original's dumps have neither.
+
+        It loaded them into the live database, where these were and stayed, and where the views found their functions.
+        """
+        live = my_code.read(self._server, self._database, doing) if my_swap.exists(self._server, self._database) else []
+        routines = [item for item in live if item.kind not in ("VIEW", "TRIGGER", "EVENT")]
+        my_code.add_missing(self._server, self.scratch, routines, doing)
+        return [item for item in live if item.kind == "EVENT"]
 
     def _schema_options(self, details: Mapping[str, Any], doing: str) -> str:
         """Return the default character set and collation, as CREATE DATABASE takes them; empty where not known."""
@@ -493,7 +525,7 @@ class MySQL(Database):
         """Return the accounts that this user may give objects to: itself, and with the right to, all that exist."""
         ask = self._server.query
         itself = str(ask("SELECT CURRENT_USER()", (), doing)[0][0])
-        user, _, host = itself.rpartition("@")
+        user, _unused, host = itself.rpartition("@")
         accounts = {(user.encode(), host.encode())}
         rights = {
             str(right).upper() for (right,) in ask("SELECT PRIVILEGE_TYPE FROM information_schema.USER_PRIVILEGES")
@@ -527,7 +559,8 @@ class MySQL(Database):
         if self._analyze:
             my_load.analyze(group, server, self.scratch, [n for n, t in tables.items() if t != "SEQUENCE"], self._jobs)
         size = server.query(
-            "SELECT COALESCE(SUM(DATA_LENGTH + INDEX_LENGTH), 0) FROM information_schema.TABLES WHERE TABLE_SCHEMA = %s",
+            "SELECT COALESCE(SUM(DATA_LENGTH + INDEX_LENGTH), 0) FROM information_schema.TABLES"
+            " WHERE TABLE_SCHEMA = %s",
             (self.scratch,),
             doing,
         )
@@ -558,7 +591,7 @@ class MySQL(Database):
         return {"name_away_seconds": round(seconds, 3), "kept": kept, "warnings": warnings}
 
     def discard(self) -> None:
-        for _ in range(2):
+        for _unused in range(2):
             try:
                 if my_swap.mark(self._server, self.scratch) is not None:
                     my_swap.drop(self._server, self.scratch)

@@ -11,7 +11,6 @@ back byte for byte.
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -179,13 +178,32 @@ class Toc:
 _TEXTS = ("tag", "defn", "drop_stmt", "copy_stmt", "namespace", "tablespace", "owner")
 
 
+#: Python's names of PostgreSQL's encodings (manual, "Character Set Support"), but for those that Python lacks
+_CODECS = {
+    "BIG5": "big5",
+    "EUC_CN": "gb2312",
+    "EUC_JIS_2004": "euc_jis_2004",
+    "EUC_JP": "euc_jp",
+    "EUC_KR": "euc_kr",
+    "GB18030": "gb18030",
+    "GBK": "gbk",
+    "JOHAB": "johab",
+    "KOI8R": "koi8-r",
+    "KOI8U": "koi8-u",
+    "SHIFT_JIS_2004": "shift_jis_2004",
+    "SJIS": "cp932",
+    "UHC": "cp949",
+    "WIN866": "cp866",
+    "WIN874": "cp874",
+    **{f"ISO_8859_{number}": f"iso8859-{number}" for number in (5, 6, 7, 8)},
+    **{f"LATIN{number}": f"latin{number}" for number in range(1, 11)},
+    **{f"WIN{number}": f"cp{number}" for number in range(1250, 1259)},
+}
+
+
 def python_codec(encoding: str) -> str:
     """Return Python's name of a PostgreSQL encoding; UTF-8 for one that Python lacks or that is none (SQL_ASCII)."""
-    name = re.sub("^WIN", "cp", re.sub("^KOI8", "koi8_", encoding))
-    try:
-        return "utf-8" if encoding == "SQL_ASCII" else codecs.lookup(name).name
-    except LookupError:
-        return "utf-8"
+    return _CODECS.get(encoding, "utf-8")
 
 
 def _join(version: Sequence[int]) -> str:
@@ -369,9 +387,11 @@ def adapt(toc: Toc, target: Target) -> Adapted:
             notes.left_out(reason, entry)
             if entry.object_name:
                 left_out[_described(entry)] = reason
-        elif statements is not None:
+            kept.append(entry)
+            continue
+        if statements is not None:
             dump_ids.append(entry.dump_id)
-        kept.append(_fit_owner(_fit_tablespace(entry, target, notes), target, notes, owners if not reason else []))
+        kept.append(_fit_owner(_fit_tablespace(entry, target, notes), target, notes, owners))
     return Adapted(replace(toc, entries=tuple(kept)), tuple(dump_ids), notes.lines(), tuple(owners))
 
 
@@ -589,6 +609,9 @@ def split_statements(text: str) -> list[str]:
     return statements
 
 
+_COMMENT_MARK = re.compile(r"/\*|\*/")
+
+
 def _scan(text: str) -> list[tuple[str, int]]:
     """Return (token, position after it) for each token of an SQL text; comments are tokens that are empty."""
     found: list[tuple[str, int]] = []
@@ -604,8 +627,7 @@ def _scan(text: str) -> list[tuple[str, int]]:
             found.append(("", position))
             continue
         if text.startswith("/*", position):
-            end = text.find("*/", position + 2)
-            position = len(text) if end < 0 else end + 2
+            position = _comment_end(text, position)
             found.append(("", position))
             continue
         if character == '"':
@@ -625,6 +647,16 @@ def _scan(text: str) -> list[tuple[str, int]]:
         found.append((text[position:end], end))
         position = end
     return found
+
+
+def _comment_end(text: str, start: int) -> int:
+    """Return where the comment ends that begins at ``start``; comments may hold comments."""
+    depth = 0
+    for mark in _COMMENT_MARK.finditer(text, start):
+        depth += 1 if mark[0] == "/*" else -1
+        if depth == 0:
+            return mark.end()
+    return len(text)
 
 
 def _word_character(character: str) -> bool:

@@ -306,14 +306,14 @@ class _Download:
                 return True
             self._process = self._remote.start([*self._argv, self._path], self._doing)
             self._watchdog = Watchdog(self._process.pid)
-            assert self._process.stdin is not None
-            with contextlib.suppress(BrokenPipeError), self._process.stdin as stdin:
-                stdin.write(names_from([self._name]))
+            if self._process.stdin is not None:
+                with contextlib.suppress(BrokenPipeError), self._process.stdin as stdin:
+                    stdin.write(names_from([self._name]))
             return False
         if self._process.poll() is None:
             return False
-        assert self._process.stderr is not None
-        done = Done(self._process.returncode, b"", self._process.stderr.read().decode("utf-8", "replace"))
+        said = self._process.stderr.read() if self._process.stderr is not None else b""
+        done = Done(self._process.returncode, b"", said.decode("utf-8", "replace"))
         self._stop()
         if done.status == 0:
             self._whole = True
@@ -364,9 +364,7 @@ class _Spool:
                 try:
                     os.makedirs(self._parent, exist_ok=True)
                     self._sweep()
-                    self._made = tempfile.mkdtemp(prefix=self._PREFIX, dir=self._parent)
-                    descriptor = os.open(self._made, os.O_RDONLY | os.O_CLOEXEC)
-                    fcntl.flock(descriptor, fcntl.LOCK_EX)
+                    descriptor = self._make()
                 except OSError as error:
                     raise EnvSyncError(
                         f"making a folder for temporary files in {self._parent}",
@@ -376,6 +374,17 @@ class _Spool:
                 weakref.finalize(self, _drop, self._made, descriptor)
             return self._made
 
+    def _make(self) -> int:
+        """Make the folder; return a descriptor that has it locked, which others' sweeps respect."""
+        while True:
+            self._made = tempfile.mkdtemp(prefix=self._PREFIX, dir=self._parent)
+            with contextlib.suppress(FileNotFoundError):
+                descriptor = os.open(self._made, os.O_RDONLY | os.O_CLOEXEC)
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                if os.path.exists(self._made):
+                    return descriptor
+                os.close(descriptor)  # somebody swept it before it was locked
+
     def _sweep(self) -> None:
         """Remove the folders that nobody holds any more."""
         for entry in os.scandir(self._parent):
@@ -383,10 +392,8 @@ class _Spool:
                 with contextlib.suppress(OSError):
                     descriptor = os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
                     try:
-                        # A younger one may have been made, and not locked yet.
-                        if time.time() - os.fstat(descriptor).st_mtime > 60:
-                            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                            shutil.rmtree(entry.path)
+                        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        shutil.rmtree(entry.path)
                     finally:
                         os.close(descriptor)
 

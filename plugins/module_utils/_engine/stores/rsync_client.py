@@ -211,7 +211,7 @@ class Remote:
 
 
 def names_from(names: Sequence[str]) -> bytes:
-    """Return names as ``--from0 --files-from=-`` reads them; one that begins with # would be a comment even there."""
+    """Return names as ``--from0 --files-from=-`` reads them; one that begins with # is a comment even there."""
     return b"".join(b"./" + os.fsencode(name) + b"\0" for name in names)
 
 

@@ -51,6 +51,7 @@ _USER_INFO = re.compile(r"//[^/@\s]+@")
 _RIGHTS = {
     "AbortMultipartUpload": "s3:AbortMultipartUpload",
     "CompleteMultipartUpload": "s3:PutObject",
+    "CopyObject": "s3:GetObject on the source, s3:PutObject",
     "CreateMultipartUpload": "s3:PutObject",
     "DeleteObjects": "s3:DeleteObject",
     "GetObject": "s3:GetObject",
@@ -59,6 +60,7 @@ _RIGHTS = {
     "ListObjectsV2": "s3:ListBucket",
     "PutObject": "s3:PutObject",
     "UploadPart": "s3:PutObject",
+    "UploadPartCopy": "s3:GetObject on the source, s3:PutObject",
 }
 
 _CREDENTIALS = "Correct access_key and secret_key, the profile, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."

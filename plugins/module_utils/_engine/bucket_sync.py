@@ -1,0 +1,436 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Bucket sync: make one bucket, or a prefix of it, have what another has. The data never comes to this host."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import queue
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import locks
+from .errors import Cancelled, EnvSyncError
+from .pipeline import Group, Worker
+from .progress import Host
+from .run import Run, result, running
+from .stores.s3 import split_url
+from .stores.s3_client import Bucket, error_code
+from .task import S3Options, Task
+
+MIB = 1024 * 1024
+
+#: how many objects are copied at once where the task does not say: the servers do the work
+_AT_ONCE = 16
+
+#: how many parts of one large object are copied at once
+_PARTS_AT_ONCE = 8
+
+#: how many objects one request removes at most
+_DELETE_BATCH = 1000
+
+#: how many copies may fail before the rest is not tried
+_MOST_FAILURES = 20
+
+#: how many names a plan shows of each kind
+_SHOWN = 100
+
+_ATTEMPTS = 8
+
+#: classes whose objects cannot be read before they have been restored
+_ARCHIVED = frozenset(("GLACIER", "DEEP_ARCHIVE"))
+
+#: what a copy in parts has to be told, as it copies the bytes alone
+_PROPERTIES = ("CacheControl", "ContentDisposition", "ContentEncoding", "ContentLanguage", "ContentType", "Metadata")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """From what size on an object is copied in parts, and how large the parts are at least, in bytes.
+
+    S3 copies 5 GiB in one request at most; a copy takes its time in proportion to the size, and parts go side by side.
+    """
+
+    threshold: int = 5 * 1024 * MIB
+    part: int = 512 * MIB
+
+
+@dataclass(frozen=True)
+class _Object:
+    """An object as a listing shows it; ``name`` is relative to the prefix, ``modified`` is seconds since the epoch."""
+
+    name: str
+    size: int
+    etag: str
+    modified: float
+    archived: bool
+
+
+@dataclass
+class _Tally:
+    """What there is to do, or has been done: numbers of objects, and the first names of those that are changed."""
+
+    copied: int = 0
+    copied_bytes: int = 0
+    unchanged: int = 0
+    archived: int = 0
+    vanished: int = 0
+    seen: int = 0
+    extra: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+
+    def copy(self, item: _Object) -> None:
+        self.copied += 1
+        self.copied_bytes += item.size
+        if len(self.names) < _SHOWN:
+            self.names.append(item.name)
+
+
+class _Place:
+    """A bucket, or what is below a prefix of it."""
+
+    def __init__(self, url: str, options: S3Options) -> None:
+        name, prefix = split_url(url)
+        self.prefix = f"{prefix}/" if prefix else ""
+        self.bucket = Bucket(name, options, _ATTEMPTS, 1)
+        self.url = f"s3://{name}/{self.prefix}".rstrip("/")
+
+    def overlaps(self, other: _Place) -> bool:
+        """Say whether an object could be in both."""
+        longer, shorter = sorted((self.prefix, other.prefix), key=len, reverse=True)
+        return self.bucket.name == other.bucket.name and longer.startswith(shorter)
+
+    def objects(self) -> Iterator[_Object]:
+        """Yield all objects, in the order of their names' bytes, as S3 lists them; raises where a server does not."""
+        doing = f"listing {self.url}"
+        with self.bucket.during(doing):
+            paginator = self.bucket.client.get_paginator("list_objects_v2")
+            pages = iter(paginator.paginate(Bucket=self.bucket.name, Prefix=self.prefix))
+        last = b""
+        while True:
+            with self.bucket.during(doing):
+                page = next(pages, None)
+            if page is None:
+                return
+            for found in page.get("Contents", []):
+                name = found["Key"][len(self.prefix) :]
+                if name.encode() < last:
+                    raise EnvSyncError(doing, f"the listing is not in order at {name}", "Use a server that sorts it.")
+                last = name.encode()
+                yield _Object(
+                    name,
+                    found["Size"],
+                    found["ETag"],
+                    found["LastModified"].timestamp(),
+                    found.get("StorageClass") in _ARCHIVED,
+                )
+
+
+def plan(task: Task, host: Host) -> dict[str, Any]:
+    """Say what a sync would do; change nothing."""
+    source, destination = _places(task)
+    tally = _Tally()
+    for _item in _to_copy(source, destination, tally):
+        if host.cancelled():
+            raise Cancelled(f"comparing {source.url} with {destination.url}", "it was told to stop")
+    doomed = _doomed(source, destination, tally, task.delete)
+    steps = []
+    if tally.copied:
+        steps.append(f"copy {tally.copied} objects ({tally.copied_bytes} bytes) from {source.url} to {destination.url}")
+    if doomed:
+        steps.append(f"remove {len(doomed)} objects from {destination.url}, which {source.url} does not have")
+    return {
+        "changed": bool(steps),
+        "skipped": "" if steps else _nothing(source, destination, tally),
+        "source": source.url,
+        "destination": destination.url,
+        "steps": steps,
+        "warnings": list(_warnings(source, destination, tally, task.delete)),
+        "copy": tally.names,
+        "delete": doomed[:_SHOWN],
+        **_numbers(tally, len(doomed)),
+    }
+
+
+def sync(task: Task, host: Host, limits: Limits | None = None) -> dict[str, Any]:
+    """Copy what is new or changed; then, where the task says ``delete``, remove what the source does not have.
+
+    An object is unchanged where its size is the same, and its ETag too or the copy is younger. Nothing is removed
+    where anything could not be read or copied, nor where the source is empty.
+
+    :returns: ``changed``, ``skipped``, ``source``, ``destination``, ``copied``, ``copied_bytes``, ``unchanged``,
+        ``deleted``, ``extra`` (objects that only the destination has), ``archived`` and ``vanished`` (objects that were
+        not copied), ``rate`` (bytes a second), ``durations`` (seconds), ``warnings``.
+    """
+    with running(task, host) as run:
+        source, destination = _places(task)
+        key = f"s3_sync {destination.url}"
+        with locks.hold(key, f"the sync to {destination.url} on this host", task.lock_wait, host.cancelled):
+            tally = _Tally()
+            copier = _Copier(source, destination, task.s3, limits or Limits(), run, tally)
+            with run.phase("copying"):
+                copier.copy_all(task.jobs or _AT_ONCE)
+            doomed = _doomed(source, destination, tally, task.delete)
+            if doomed:
+                with run.phase("removing", members_total=len(doomed)):
+                    _delete(destination, doomed, run)
+        for warning in _warnings(source, destination, tally, task.delete):
+            run.warn(warning)
+        changed = bool(tally.copied or doomed)
+        skipped = "" if changed else _nothing(source, destination, tally)
+        run.progress.finish("done", skipped or f"{destination.url} has what {source.url} has")
+        return result(
+            run,
+            changed=changed,
+            skipped=skipped,
+            source=source.url,
+            destination=destination.url,
+            rate=round(tally.copied_bytes / run.seconds),
+            **_numbers(tally, len(doomed)),
+        )
+
+
+def _places(task: Task) -> tuple[_Place, _Place]:
+    source, destination = _Place(task.source_bucket, task.s3), _Place(task.destination_bucket, task.s3)
+    if source.overlaps(destination):
+        raise EnvSyncError(
+            f"syncing {source.url} to {destination.url}",
+            "one is in the other",
+            "Correct source_bucket and destination_bucket.",
+        )
+    return source, destination
+
+
+def _to_copy(source: _Place, destination: _Place, tally: _Tally) -> Iterator[_Object]:
+    """Yield what is to be copied; the tally gets everything else. Both listings are read side by side, once."""
+    there = destination.objects()
+    other = next(there, None)
+    for item in source.objects():
+        tally.seen += 1
+        while other is not None and other.name.encode() < item.name.encode():
+            tally.extra.append(other.name)
+            other = next(there, None)
+        copy = None
+        if other is not None and other.name == item.name:
+            copy, other = other, next(there, None)
+        if copy is not None and _same(item, copy):
+            tally.unchanged += 1
+        elif item.archived:
+            tally.archived += 1
+        else:
+            tally.copy(item)
+            yield item
+    while other is not None:
+        tally.extra.append(other.name)
+        other = next(there, None)
+
+
+def _same(item: _Object, copy: _Object) -> bool:
+    # The ETag of an object that came in parts, or has a key of KMS, says nothing of its bytes.
+    return item.size == copy.size and (item.etag == copy.etag or copy.modified > item.modified)
+
+
+def _doomed(source: _Place, destination: _Place, tally: _Tally, delete: bool) -> list[str]:
+    """Return what is to be removed; refuse to empty the destination."""
+    if not delete:
+        return []
+    if tally.extra and not tally.seen:
+        raise EnvSyncError(
+            f"removing {len(tally.extra)} objects from {destination.url}",
+            f"{source.url} is empty, and so would this be",
+            "Check source_bucket; remove the objects yourself if you mean it.",
+        )
+    return tally.extra
+
+
+def _nothing(source: _Place, destination: _Place, tally: _Tally) -> str:
+    if not tally.seen:
+        return f"{source.url} is empty"
+    return f"{destination.url} has all {tally.unchanged} objects of {source.url}"
+
+
+def _warnings(source: _Place, destination: _Place, tally: _Tally, delete: bool) -> Iterator[str]:
+    if tally.archived:
+        yield f"{tally.archived} objects of {source.url} are archived and were left out: restore them to copy them"
+    if tally.vanished:
+        yield f"{tally.vanished} objects of {source.url} were removed there before they were copied"
+    if tally.extra and not tally.seen and not delete:
+        yield f"{source.url} is empty, and {destination.url} is not"
+
+
+def _numbers(tally: _Tally, deleted: int) -> dict[str, int]:
+    return {
+        "copied": tally.copied,
+        "copied_bytes": tally.copied_bytes,
+        "unchanged": tally.unchanged,
+        "deleted": deleted,
+        "extra": len(tally.extra) - deleted,
+        "archived": tally.archived,
+        "vanished": tally.vanished,
+    }
+
+
+def _delete(place: _Place, names: list[str], run: Run) -> None:
+    for start in range(0, len(names), _DELETE_BATCH):
+        if run.host.cancelled():
+            raise Cancelled(f"removing objects from {place.url}", "it was told to stop")
+        batch = [{"Key": place.prefix + name} for name in names[start : start + _DELETE_BATCH]]
+        doing = f"removing {len(batch)} objects from {place.url}"
+        with place.bucket.during(doing):
+            answer = place.bucket.client.delete_objects(
+                Bucket=place.bucket.name, Delete={"Objects": batch, "Quiet": True}
+            )
+        errors = [error for error in answer.get("Errors", []) if error["Code"] != "NoSuchKey"]
+        if errors:
+            why = f"{len(errors)} are still there; {errors[0].get('Key')}: {errors[0]['Code']}"
+            raise EnvSyncError(
+                doing, why, f"Allow s3:DeleteObject on the bucket {place.bucket.name}, or leave out delete."
+            )
+        run.progress.add(0, len(batch))
+
+
+class _Copier:
+    """Copies objects, several at once."""
+
+    def __init__(
+        self, source: _Place, destination: _Place, options: S3Options, limits: Limits, run: Run, tally: _Tally
+    ) -> None:
+        self._source = source
+        self._destination = destination
+        self._client = destination.bucket
+        self._keeping = _keeping(options)
+        self._most_parts = options.max_upload_parts
+        self._limits = limits
+        self._run = run
+        self._tally = tally
+        self._not_copied: list[_Object] = []
+        self._failures: list[EnvSyncError] = []
+
+    def copy_all(self, at_once: int) -> None:
+        """Copy all that there is to copy; raise the first failure when the others have been tried too."""
+        waiting: queue.Queue[_Object | None] = queue.Queue(2 * at_once)
+        with Group(self._run.host.cancelled) as group:
+            workers = [group.start(self._work, group, waiting) for _number in range(at_once)]
+            for item in _to_copy(self._source, self._destination, self._tally):
+                _put(group, waiting, item)
+                if len(self._failures) >= _MOST_FAILURES:
+                    break
+            for _worker in workers:
+                _put(group, waiting, None)
+            _join(group, workers)
+        self._tally.copied -= len(self._not_copied)
+        self._tally.copied_bytes -= sum(item.size for item in self._not_copied)
+        self._tally.vanished = len(self._not_copied) - len(self._failures)
+        if self._failures:
+            first = self._failures[0]
+            many = (
+                f" ({len(self._failures)} objects could not be copied, this is the first)" if self._failures[1:] else ""
+            )
+            raise EnvSyncError(first.doing, first.why + many, first.hint)
+
+    def _work(self, group: Group, waiting: queue.Queue[_Object | None]) -> None:
+        while True:
+            try:
+                item = waiting.get(timeout=0.2)
+            except queue.Empty:
+                group.check()
+                continue
+            if item is None:
+                return
+            self._try(item)
+
+    def _try(self, item: _Object) -> None:
+        try:
+            if item.size < self._limits.threshold:
+                self._copy(item)
+            else:
+                self._copy_in_parts(item)
+        except EnvSyncError as error:
+            self._not_copied.append(item)
+            if error_code(error) not in ("NoSuchKey", "404"):
+                self._failures.append(error)
+        else:
+            self._run.progress.add(item.size, 1)
+
+    def _copy(self, item: _Object) -> None:
+        with self._client.during(self._doing(item)):
+            self._client.client.copy_object(**self._target(item), CopySource=self._origin(item), **self._keeping)
+
+    def _copy_in_parts(self, item: _Object) -> None:
+        """Copy an object that is too large for one request; every part comes from the very object that was listed."""
+        doing = self._doing(item)
+        with self._client.during(doing):
+            client = self._client.client
+            found = client.head_object(Bucket=self._source.bucket.name, Key=self._source.prefix + item.name)
+            properties = {name: found[name] for name in _PROPERTIES if found.get(name)}
+            upload = client.create_multipart_upload(**self._target(item), **properties, **self._keeping)
+        target = {**self._target(item), "UploadId": upload["UploadId"]}
+        try:
+            parts = self._copy_parts(item, target, found["ETag"], found["ContentLength"])
+            with self._client.during(doing):
+                client.complete_multipart_upload(**target, MultipartUpload={"Parts": parts})
+        except BaseException:
+            with contextlib.suppress(EnvSyncError), self._client.during(doing):
+                client.abort_multipart_upload(**target)
+            raise
+
+    def _copy_parts(self, item: _Object, target: dict[str, str], etag: str, size: int) -> list[dict[str, Any]]:
+        step = max(self._limits.part, -(-size // self._most_parts))
+        starts = range(0, size, step)
+
+        def copy(number: int) -> dict[str, Any]:
+            start = starts[number]
+            stop = min(start + step, size)
+            with self._client.during(f"{self._doing(item)} (part {number + 1})"):
+                answer = self._client.client.upload_part_copy(
+                    **target,
+                    PartNumber=number + 1,
+                    CopySource=self._origin(item),
+                    CopySourceIfMatch=etag,
+                    CopySourceRange=f"bytes={start}-{stop - 1}",
+                )
+            sums = {name: value for name, value in answer["CopyPartResult"].items() if name.startswith("Checksum")}
+            return {"PartNumber": number + 1, "ETag": answer["CopyPartResult"]["ETag"], **sums}
+
+        with concurrent.futures.ThreadPoolExecutor(_PARTS_AT_ONCE) as threads:
+            return list(threads.map(copy, range(len(starts))))
+
+    def _doing(self, item: _Object) -> str:
+        return f"copying s3://{self._source.bucket.name}/{self._source.prefix}{item.name} to {self._destination.url}"
+
+    def _origin(self, item: _Object) -> dict[str, str]:
+        return {"Bucket": self._source.bucket.name, "Key": self._source.prefix + item.name}
+
+    def _target(self, item: _Object) -> dict[str, str]:
+        return {"Bucket": self._destination.bucket.name, "Key": self._destination.prefix + item.name}
+
+
+def _keeping(options: S3Options) -> dict[str, str]:
+    """Return how copies are to be kept, as boto3 names it: nothing but what was asked for, the rest is the bucket's."""
+    mode = options.encryption_mode or ("aws:kms" if options.encryption_kms_key_id else "none")
+    wanted = {
+        "ServerSideEncryption": "" if mode == "none" else mode,
+        "SSEKMSKeyId": options.encryption_kms_key_id if mode == "aws:kms" else "",
+        "ACL": options.acl,
+        "StorageClass": options.storage_class,
+    }
+    return {name: value for name, value in wanted.items() if value}
+
+
+def _put(group: Group, waiting: queue.Queue[_Object | None], item: _Object | None) -> None:
+    while True:
+        group.check()
+        try:
+            waiting.put(item, timeout=0.2)
+            return
+        except queue.Full:
+            continue
+
+
+def _join(group: Group, workers: list[Worker]) -> None:
+    while any(worker.alive() for worker in workers):
+        group.sleep(0.01)

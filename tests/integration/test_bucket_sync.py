@@ -1,0 +1,249 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""One bucket made to have what another has."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine import bucket_sync
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.bucket_sync import Limits
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Task
+
+from tests.servers.s3 import SwiftS3
+
+MIB = 1024 * 1024
+
+Make = Callable[..., Task]
+
+
+@pytest.fixture
+def other_bucket(s3_server: SwiftS3) -> Iterator[str]:
+    name = f"other-{uuid.uuid4().hex[:8]}"
+    s3_server.create_bucket(name)
+    yield name
+    s3_server.delete_bucket(name)
+
+
+@pytest.fixture
+def task(s3_server: SwiftS3, bucket: str, other_bucket: str, tmp_path: Path) -> Make:
+    """Return a function that gives a sync of ``bucket`` to ``other_bucket``."""
+
+    def make(**others: Any) -> Task:
+        values = {
+            "action": "s3_sync",
+            "source_bucket": bucket,
+            "destination_bucket": other_bucket,
+            "endpoint_url": s3_server.endpoint,
+            "region": s3_server.region,
+            "access_key": s3_server.access_key,
+            "secret_key": s3_server.secret_key,
+            "state_dir": str(tmp_path / "state"),
+        }
+        return Task.from_mapping({**values, **others})
+
+    return make
+
+
+class Contents:
+    """What is in a bucket, by name."""
+
+    def __init__(self, server: SwiftS3, bucket: str) -> None:
+        self.client = server.client()
+        self.bucket = bucket
+
+    def put(self, **objects: bytes) -> None:
+        for name, data in objects.items():
+            self.client.put_object(Bucket=self.bucket, Key=name, Body=data)
+
+    def get(self) -> dict[str, bytes]:
+        found = self.client.list_objects_v2(Bucket=self.bucket).get("Contents", [])
+        return {
+            item["Key"]: self.client.get_object(Bucket=self.bucket, Key=item["Key"])["Body"].read() for item in found
+        }
+
+    def modified(self) -> dict[str, Any]:
+        found = self.client.list_objects_v2(Bucket=self.bucket).get("Contents", [])
+        return {item["Key"]: item["LastModified"] for item in found}
+
+
+@pytest.fixture
+def source(s3_server: SwiftS3, bucket: str) -> Contents:
+    return Contents(s3_server, bucket)
+
+
+@pytest.fixture
+def destination(s3_server: SwiftS3, other_bucket: str) -> Contents:
+    return Contents(s3_server, other_bucket)
+
+
+def test_only_what_is_new_or_changed_is_copied(task: Make, source: Contents, destination: Contents) -> None:
+    source.put(same=b"same", changed=b"old", longer=b"x")
+    first = bucket_sync.sync(task(), Host())
+    assert (first["copied"], first["copied_bytes"], first["unchanged"], first["changed"]) == (3, 8, 0, True)
+    time.sleep(1.1)
+    source.put(changed=b"new", longer=b"xx", new=b"")
+    destination.put(extra=b"mine")
+    before = destination.modified()
+
+    second = bucket_sync.sync(task(), Host())
+    third = bucket_sync.sync(task(), Host())
+
+    assert destination.get() == {**source.get(), "extra": b"mine"}
+    assert destination.modified()["same"] == before["same"]
+    assert (second["copied"], second["unchanged"], second["extra"], second["deleted"]) == (3, 1, 1, 0)
+    assert (third["copied"], third["changed"]) == (0, False)
+    assert "has all 4 objects" in third["skipped"]
+
+
+def test_names_of_any_characters(task: Make, source: Contents, destination: Contents) -> None:
+    names = ["a b+c%20", "naïve/日本", "d&e=f?g#h", "x/", "𝄞", "\uffdc", "Z", "z/y/x", "q'uote\""]
+    source.put(**{name: name.encode() for name in names})
+
+    bucket_sync.sync(task(), Host())
+
+    assert destination.get() == {name: name.encode() for name in names}
+    assert bucket_sync.sync(task(delete=True), Host())["changed"] is False
+
+
+def test_delete_removes_what_the_source_does_not_have(task: Make, source: Contents, destination: Contents) -> None:
+    source.put(a=b"a", c=b"c")
+    destination.put(_first=b"", b=b"b", c=b"old!", d=b"d")
+
+    planned = bucket_sync.plan(task(delete=True), Host())
+    assert sorted(destination.get()) == ["_first", "b", "c", "d"], "a plan changes nothing"
+    synced = bucket_sync.sync(task(delete="true"), Host())
+
+    assert (planned["copy"], planned["delete"], planned["changed"]) == (["a", "c"], ["_first", "b", "d"], True)
+    assert len(planned["steps"]) == 2
+    assert (planned["copied"], planned["deleted"]) == (synced["copied"], synced["deleted"]) == (2, 3)
+    assert destination.get() == {"a": b"a", "c": b"c"}
+
+
+def test_prefixes_are_synced_and_nothing_beside_them(
+    task: Make, source: Contents, destination: Contents, bucket: str, other_bucket: str
+) -> None:
+    source.put(**{"live/a": b"a", "live/b/c": b"c", "live2/x": b"x", "y": b"y"})
+    destination.put(**{"copy/old": b"", "copy2/keep": b"keep", "keep": b"keep"})
+
+    keys = {"source_bucket": f"s3://{bucket}/live/", "destination_bucket": f"{other_bucket}/copy", "delete": True}
+    bucket_sync.sync(task(**keys), Host())
+
+    assert destination.get() == {"copy/a": b"a", "copy/b/c": b"c", "copy2/keep": b"keep", "keep": b"keep"}
+
+
+def test_an_empty_or_unreadable_source_never_empties_the_destination(
+    task: Make, source: Contents, destination: Contents, s3_server: SwiftS3
+) -> None:
+    destination.put(a=b"a", b=b"b")
+    before = destination.get()
+    cases = [
+        (task(delete=True), "is empty, and so would this be"),
+        (task(delete=True, source_bucket="never-made"), "there is no bucket never-made"),
+        (task(delete=True, secret_key="wrong"), "SignatureDoesNotMatch"),
+    ]
+    if s3_server.stranger:
+        cases.append((task(delete=True, access_key=s3_server.stranger), "AccessDenied"))
+    for of, why in cases:
+        for verb in (bucket_sync.plan, bucket_sync.sync):
+            with pytest.raises(EnvSyncError, match=why):
+                verb(of, Host())
+    assert destination.get() == before
+
+    harmless = bucket_sync.sync(task(), Host())
+    assert (harmless["changed"], len(harmless["warnings"])) == (False, 1)
+
+
+def test_nothing_is_removed_when_something_could_not_be_copied(
+    task: Make, source: Contents, destination: Contents
+) -> None:
+    source.put(a=b"a", b=b"b")
+    destination.put(c=b"c")
+    # This server has no such class.
+    with pytest.raises(EnvSyncError, match=r"copying s3://.*2 objects could not be copied.*storage_class"):
+        bucket_sync.sync(task(delete=True, storage_class="STANDARD_IA"), Host())
+    assert destination.get() == {"c": b"c"}
+
+
+def test_an_object_that_goes_while_it_is_copied_is_a_warning(
+    task: Make, source: Contents, destination: Contents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source.put(a=b"a", b=b"b")
+    really = bucket_sync._Copier._copy
+
+    def copy(self: Any, item: Any) -> None:
+        if item.name == "a":
+            source.client.delete_object(Bucket=source.bucket, Key="a")
+        really(self, item)
+
+    monkeypatch.setattr(bucket_sync._Copier, "_copy", copy)
+    synced = bucket_sync.sync(task(), Host())
+
+    assert (synced["copied"], synced["vanished"], len(synced["warnings"])) == (1, 1, 1)
+    assert destination.get() == {"b": b"b"}
+
+
+def test_a_large_object_is_copied_in_parts_with_its_properties(
+    task: Make, source: Contents, destination: Contents
+) -> None:
+    data = os.urandom(17 * MIB)
+    source.client.put_object(
+        Bucket=source.bucket, Key="large", Body=data, ContentType="text/x-large", Metadata={"colour": "blue"}
+    )
+    source.put(small=b"small")
+
+    synced = bucket_sync.sync(task(), Host(), Limits(threshold=10 * MIB, part=5 * MIB))
+
+    found = destination.client.head_object(Bucket=destination.bucket, Key="large")
+    assert found["ETag"].endswith('-4"')
+    assert (found["ContentType"], found["Metadata"]) == ("text/x-large", {"colour": "blue"})
+    assert destination.get() == {"large": data, "small": b"small"}
+    assert synced["copied_bytes"] == len(data) + 5
+    assert bucket_sync.sync(task(), Host())["changed"] is False
+
+
+def test_a_copy_in_parts_that_fails_leaves_no_upload(task: Make, source: Contents, destination: Contents) -> None:
+    source.put(large=os.urandom(6 * MIB))
+    # Parts of less than 5 MiB are refused when the upload is completed.
+    with pytest.raises(EnvSyncError, match="copying s3://"):
+        bucket_sync.sync(task(), Host(), Limits(threshold=MIB, part=MIB))
+    assert destination.get() == {}
+    assert destination.client.list_multipart_uploads(Bucket=destination.bucket).get("Uploads", []) == []
+
+
+def test_the_owner_of_the_bucket_gets_full_control_by_choice(
+    task: Make, source: Contents, destination: Contents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    really = bucket_sync._Copier._copy
+    monkeypatch.setattr(
+        bucket_sync._Copier, "_copy", lambda self, item: (asked.append(dict(self._keeping)), really(self, item))
+    )
+    source.put(a=b"a")
+    bucket_sync.sync(task(acl="bucket-owner-full-control"), Host())
+    source.put(b=b"b")
+    bucket_sync.sync(task(), Host())
+    assert asked == [{"ACL": "bucket-owner-full-control"}, {}]
+    assert sorted(destination.get()) == ["a", "b"]
+
+
+@pytest.mark.parametrize(("one", "other"), [("", ""), ("/a", ""), ("", "/a"), ("/a", "/a/b")])
+def test_a_bucket_is_not_synced_into_itself(task: Make, bucket: str, one: str, other: str) -> None:
+    with pytest.raises(EnvSyncError, match="one is in the other"):
+        bucket_sync.plan(task(source_bucket=bucket + one, destination_bucket=bucket + other), Host())
+
+
+def test_two_prefixes_of_one_bucket_are_two_places(task: Make, bucket: str, source: Contents) -> None:
+    source.put(**{"a/x": b"x"})
+    bucket_sync.sync(task(source_bucket=f"{bucket}/a", destination_bucket=f"{bucket}/ab"), Host())
+    assert source.get() == {"a/x": b"x", "ab/x": b"x"}
