@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -23,6 +25,7 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import
 from tests.servers.s3 import SwiftS3
 
 MIB = 1024 * 1024
+ENGINE = Path(__file__).resolve().parents[2] / "plugins" / "module_utils"
 
 Make = Callable[..., Task]
 
@@ -247,3 +250,31 @@ def test_two_prefixes_of_one_bucket_are_two_places(task: Make, bucket: str, sour
     source.put(**{"a/x": b"x"})
     bucket_sync.sync(task(source_bucket=f"{bucket}/a", destination_bucket=f"{bucket}/ab"), Host())
     assert source.get() == {"a/x": b"x", "ab/x": b"x"}
+
+
+def test_the_command_syncs_what_a_config_file_says(
+    s3_server: SwiftS3, bucket: str, other_bucket: str, tmp_path: Path
+) -> None:
+    Contents(s3_server, bucket).put(one=b"1", two=b"22")
+    config = tmp_path / "sync_assets.cfg"
+    config.write_text(
+        f'action="s3_sync"\nsource_bucket="{bucket}"\ndestination_bucket="{other_bucket}"\n'
+        f'endpoint_url="{s3_server.endpoint}"\nregion="{s3_server.region}"\nstate_dir="{tmp_path}"\n',
+        encoding="utf-8",
+    )
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ENGINE),
+        "AWS_ACCESS_KEY_ID": s3_server.access_key,
+        "AWS_SECRET_ACCESS_KEY": s3_server.secret_key,
+    }
+
+    def command(*arguments: str) -> str:
+        argv = [sys.executable, "-m", "_engine", "-f", str(config), "--verbose", *arguments]
+        return subprocess.run(argv, env=environment, check=True, capture_output=True, text=True).stdout
+
+    assert "copy 2 objects" in command("--plan")
+    assert Contents(s3_server, other_bucket).get() == {}
+    assert "2 objects copied" in command()
+    assert Contents(s3_server, other_bucket).get() == {"one": b"1", "two": b"22"}
+    assert "nothing to do" in command()

@@ -32,8 +32,8 @@ Values = Callable[..., dict[str, Any]]
 Flags = Callable[..., list[str]]
 Done = subprocess.CompletedProcess
 
-#: runs the command with its log files below the folder that is its first argument; SIGINT counts again, which a test run
-#: that a shell started in the background was told to pass over
+#: runs the command with its log files below the folder that is its first argument; SIGINT counts again, which a run
+#: of the tests that a shell started in the background was told to pass over
 LOGGING = """
 import signal, sys
 from _engine import cli

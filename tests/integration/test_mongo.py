@@ -496,7 +496,7 @@ def test_a_server_that_is_not_there_is_named(name: str, values: Values, monkeypa
 def test_a_point_is_restored_by_hand(
     source: MongoServer, target: MongoServer, name: str, values: Values, dump_tools: Tools, tmp_path: Path
 ) -> None:
-    """As docs/restore-by-hand-mongo.md says."""
+    """As docs/mongo.md says."""
     fill(source, name)
     point = do_push(values("push", name))["point"]
     config = config_for(target, tmp_path)

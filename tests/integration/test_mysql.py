@@ -267,6 +267,9 @@ def test_a_user_with_rights_on_one_database_only(
     staging.sql(f"REVOKE DROP ON {database}.* FROM plain@'%'")
     with pytest.raises(EnvSyncError, match="DROP command denied"):
         pull.plan(Task.from_mapping(task_values("pull", database, **plain)), Host())
+    production.sql("CREATE FUNCTION hidden() RETURNS int RETURN 1", database)
+    with pytest.raises(EnvSyncError, match="may not see the definition of the function hidden"):
+        do_push(task_values("push", database, **plain))
     production.sql(f"REVOKE TRIGGER ON {database}.* FROM plain@'%'")
     with pytest.raises(EnvSyncError, match="TRIGGER command denied"):
         do_push(task_values("push", database, **plain))

@@ -27,7 +27,7 @@ from logging.handlers import SysLogHandler
 from types import FrameType
 from typing import Any, Callable, NoReturn, TextIO
 
-from . import catalogue, monitoring, pull, push, task, upkeep
+from . import bucket_sync, catalogue, monitoring, pull, push, task, upkeep
 from .config import read_config, read_envdir
 from .errors import Cancelled, EnvSyncError, one_line
 from .point import iso_utc
@@ -351,6 +351,14 @@ def _pulled(result: Mapping[str, Any]) -> str:
     return f"{text}; replaced {_size(replaced['size_bytes'])}, {fate}; the name was away for {away}"
 
 
+def _synced(result: Mapping[str, Any]) -> str:
+    return (
+        f"synced {result['source']} to {result['destination']}: {result['copied']} objects copied "
+        f"({_size(result['copied_bytes'])}), {result['unchanged']} unchanged, {result['deleted']} removed, "
+        f"in {_duration(result['durations']['total'])}"
+    )
+
+
 def _volume(result: Mapping[str, Any]) -> str:
     return (
         f"{_size(result['raw_bytes'])} ({_size(result['stored_bytes'])} stored) "
@@ -361,6 +369,7 @@ def _volume(result: Mapping[str, Any]) -> str:
 _ACTIONS: Mapping[str, _Action] = {
     "push": _Action(push.plan, push.push, _pushed),
     "pull": _Action(pull.plan, pull.pull, _pulled),
+    "s3_sync": _Action(bucket_sync.plan, bucket_sync.sync, _synced),
 }
 
 

@@ -47,7 +47,9 @@ _TOKENS_PLAIN = re.compile(_TOKEN % rb"""'(?:[^']|'')*'|"(?:[^"]|"")*\"""", re.X
 #: what begins a token that goes on after the text that there is
 _UNFINISHED = (b"'", b'"', b"`", b"/*")
 
-_INSERT = re.compile(rb"(?:INSERT|REPLACE)\s+(?:IGNORE\s+)?INTO\s+`(?:[^`]|``)*`\s*[^.\s]", re.I)
+_INSERT = re.compile(
+    rb"(?:INSERT|REPLACE)\s+(?:IGNORE\s+)?INTO\s+`(?:[^`]|``)*`\s*(?:\((?:[^`()]|`(?:[^`]|``)*`)*\)\s*)?VALUES\b", re.I
+)
 _DELIMITER = re.compile(rb"DELIMITER\s+(\S+)\s*\Z", re.I)
 
 #: kinds of objects, as the second word of CREATE and DROP has them
@@ -206,7 +208,7 @@ class Script:
         while not parts[-1].endswith((b";\n", b";\r\n", b";")):
             parts.append(self._next(began))
         text = parts[0] if len(parts) == 1 else b"".join(parts)
-        if not _INSERT.match(text[:1000]):
+        if not _INSERT.match(text):
             raise self._refused(began, "an INSERT of another form than mysqldump's")
         return Statement(text.rstrip(b"\r\n").rstrip(b";"), began, "INSERT")
 

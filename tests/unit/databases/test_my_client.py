@@ -1,0 +1,128 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""MySQL's option files, its programs, and what may be repeated of its errors."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases import my_client, my_snapshot
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Connection
+
+SECRET = "a#b'c\"d\\e\\n "
+
+
+def test_option_files(tmp_path: Path) -> None:
+    (tmp_path / "conf.d").mkdir()
+    (tmp_path / "conf.d" / "x.cnf").write_text("[client]\nport = 3307\n")
+    (tmp_path / "conf.d" / "x.bak").write_text("[client]\nport = 1\n")
+    (tmp_path / "more").write_text("[client]\nhost=included\n")
+    (tmp_path / "my.cnf").write_text(
+        f"!includedir {tmp_path}/conf.d\n[mysqld]\nport=1\n[client]\nuser = app # who\n;port=2\nssl_ca=/ca.pem\n"
+        f"password='it\\s #\\\\1'\nhost=first\n!include {tmp_path}/more\n[mysql]\nuser=other\n"
+    )
+    assert my_client.read_options([str(tmp_path / "my.cnf"), str(tmp_path / "missing")]) == {
+        "port": "3307",
+        "user": "app",
+        "ssl-ca": "/ca.pem",
+        "password": "it  #\\1",
+        "host": "included",
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "connection", "expected"),
+    [
+        ("", Connection(host="db", user="u", password="p"), ("db", 3306, "", "u", "p")),
+        ("host=db\nport=3307\nuser=u\npassword=p", Connection(), ("db", 3307, "", "u", "p")),
+        ("host=db\nuser=u\npassword=p", Connection(user="v"), ("db", 3306, "", "v", "")),
+        ("host=db\nuser=u\npassword=p", Connection(host="d2", user="u"), ("d2", 3306, "", "u", "p")),
+        ("socket=/s\nuser=u", Connection(), ("localhost", 3306, "/s", "u", "")),
+        ("socket=/s\nuser=u", Connection(port=3309), ("localhost", 3309, "", "u", "")),
+        ("user=u", Connection(host="/run/s"), ("localhost", 3306, "/run/s", "u", "")),
+    ],
+)
+def test_settings(
+    tmp_path: Path, options: str, connection: Connection, expected: tuple[str, int, str, str, str]
+) -> None:
+    (tmp_path / "my.cnf").write_text(f"[client]\n{options}\n")
+    found = my_client.settings(connection, [str(tmp_path / "my.cnf")])
+    assert (found.host, found.port, found.socket, found.user, found.password) == expected
+    assert "password" not in repr(found)
+
+
+def test_the_programs_option_file_says_the_same(tmp_path: Path) -> None:
+    (tmp_path / "my.cnf").write_text("[client]\nuser=wrong\npassword=wrong\n[mysqldump]\nquick\n")
+    chosen = my_client.settings(Connection("db", 3307, "app", SECRET), [str(tmp_path / "my.cnf")])
+    my_client.write_defaults(str(tmp_path / "ours"), chosen, [str(tmp_path / "my.cnf"), str(tmp_path / "missing")])
+    assert stat.S_IMODE((tmp_path / "ours").stat().st_mode) == 0o600
+    assert my_client.settings(Connection(), [str(tmp_path / "ours")]) == chosen
+    assert my_client.read_options([str(tmp_path / "ours")])["password"] == SECRET
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "repeated"),
+    [
+        (1146, "Table 'a.b' doesn't exist", True),
+        (1452, "a foreign key constraint fails", True),
+        (2006, "Server has gone away", True),
+        (1062, "Duplicate entry 'someone@example.com' for key 'email'", False),
+        (1644, "raised", False),
+        (99999, "new", False),
+    ],
+)
+def test_what_is_repeated_of_an_error(code: int, text: str, repeated: bool) -> None:
+    assert (text in my_client.describe(code, text)) is repeated
+
+
+VERSIONS = {
+    "mariadb-dump  Ver 10.19 Distrib 10.11.6-MariaDB, for debian-linux-gnu (x86_64)": (True, (10, 11)),
+    "mariadb-dump from 11.4.2-MariaDB, client 10.19 for Linux (x86_64)": (True, (11, 4)),
+    "mysqldump  Ver 10.13 Distrib 5.7.44, for Linux (x86_64)": (False, (5, 7)),
+    "mysqldump  Ver 8.4.3 for Linux on x86_64 (MySQL Community Server - GPL)": (False, (8, 4)),
+}
+
+
+def install(folder: Path, name: str, said: str) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\necho '{said}'\n")
+    (folder / name).chmod(0o755)
+
+
+@pytest.mark.parametrize("said", VERSIONS)
+def test_a_program_s_flavour_and_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    install(tmp_path / "bin", "mysqldump", said)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    mariadb, version = VERSIONS[said]
+    found = my_client.find_program(("mariadb-dump", "mysqldump"), mariadb, version, "dumping")
+    assert (found.mariadb, found.version) == VERSIONS[said]
+
+
+def test_the_program_of_the_server_s_own_flavour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    maria, _, old, mysql = VERSIONS
+    install(tmp_path / "bin", "mariadb-dump", maria)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    names = ("mariadb-dump", "mysqldump")
+    assert my_client.find_program(names, False, (8, 4), "dumping").mariadb, "better than none"
+    with pytest.raises(EnvSyncError, match=r"10\.11, older than the server's 11\.4"):
+        my_client.find_program(names, True, (11, 4), "dumping")
+    install(tmp_path / "bin", "mysqldump", mysql)
+    assert not my_client.find_program(names, False, (8, 4), "dumping").mariadb
+    assert my_client.find_program(names, True, (10, 11), "dumping").mariadb
+    install(tmp_path / "bin", "mysqldump", old)
+    with pytest.raises(EnvSyncError, match=r"Install the client programs of MySQL 8\.0"):
+        my_client.find_program(names, False, (8, 0), "dumping")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(EnvSyncError, match="not installed"):
+        my_client.find_program(names, True, (10, 11), "dumping")
+
+
+def test_tables_are_shared_out_evenly() -> None:
+    sizes = {"a": 10, "b": 7, "c": 3, "d": 0, "e": 0}
+    assert my_snapshot.share_out(sizes, 2) == [["a", "d", "e"], ["b", "c"]]
+    assert my_snapshot.share_out(sizes, 9) == [["a"], ["b"], ["c"], ["d"], ["e"]]
