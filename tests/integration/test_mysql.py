@@ -253,7 +253,7 @@ def test_a_user_with_rights_on_one_database_only(
     staging.create_database(database, LIVE)
     for server in (production, staging):
         server.sql("CREATE OR REPLACE USER plain@'%' IDENTIFIED BY 'plain'")
-    production.sql(f"GRANT SELECT, SHOW VIEW, TRIGGER, EVENT ON {database}.* TO plain@'%'")
+    production.sql(f"GRANT SELECT, SHOW VIEW, TRIGGER, EVENT, EXECUTE ON {database}.* TO plain@'%'")
     staging.sql(f"GRANT ALL ON {database}.* TO plain@'%'; GRANT ALL ON `env\\_sync\\_%`.* TO plain@'%'")
     plain = {"login_user": "plain", "login_password": "plain"}
 
@@ -269,6 +269,9 @@ def test_a_user_with_rights_on_one_database_only(
         pull.plan(Task.from_mapping(task_values("pull", database, **plain)), Host())
     production.sql("CREATE FUNCTION hidden() RETURNS int RETURN 1", database)
     with pytest.raises(EnvSyncError, match="may not see the definition of the function hidden"):
+        do_push(task_values("push", database, **plain))
+    production.sql(f"REVOKE EXECUTE ON {database}.* FROM plain@'%'")
+    with pytest.raises(EnvSyncError, match="execute command denied"):
         do_push(task_values("push", database, **plain))
     production.sql(f"REVOKE TRIGGER ON {database}.* FROM plain@'%'")
     with pytest.raises(EnvSyncError, match="TRIGGER command denied"):

@@ -107,18 +107,25 @@ def _is_at(descriptor: int, path: str) -> bool:
 
 def run(command: Sequence[str], descriptor: int) -> int:
     """Run the command with the lock's descriptor; pass signals on to it; return its exit status as a shell would."""
+    early: list[int] = []
+    process: subprocess.Popen[bytes] | None = None
+
+    def forward(number: int, _frame: object) -> None:
+        if process is None:
+            early.append(number)
+        else:
+            process.send_signal(number)
+
+    # Before the command is there: a signal in between would end this process and leave the command alone.
+    before = {number: signal.signal(number, forward) for number in _FORWARDED}
     try:
         process = subprocess.Popen(list(command), pass_fds=(descriptor,))
+        for number in early:
+            process.send_signal(number)
+        status = process.wait()
     except OSError as error:
         sys.stderr.write(f"with_reboot_lock: {command[0]}: {error.strerror}\n")
         return 127 if error.errno == errno.ENOENT else 126
-
-    def forward(number: int, _frame: object) -> None:
-        process.send_signal(number)
-
-    before = {number: signal.signal(number, forward) for number in _FORWARDED}
-    try:
-        status = process.wait()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

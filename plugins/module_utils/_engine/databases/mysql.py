@@ -183,6 +183,7 @@ class MySQL(Database):
                                _similar(self._server))  # fmt: skip
         self._dump_program(doing)
         self._may_see_triggers(doing)
+        self._may_see_routines(doing)
         my_code.read(self._server, self._database, doing)  # raises where a definition may not be seen
         tables = self._base_tables(doing)
         return {"size_bytes": sum(size for _engine, size in tables.values()), "tables": len(tables), "jobs": self._jobs}
@@ -198,6 +199,28 @@ class MySQL(Database):
         except ServerError as error:
             if error.code in (1044, 1142, 1227):
                 raise
+
+    def _may_see_routines(self, doing: str) -> None:
+        """Raise when routines may be hidden from this user: they are, where it may neither run nor read them.
+
+        A call of a routine that is not there is refused for the right that is missing, before anything else.
+        """
+        ask = self._server.query
+        try:
+            ask(f"CALL {quote(self._database)}.`env_sync_no_such_routine`()", doing=doing)
+        except ServerError as error:
+            if error.code != 1370:
+                return
+            with contextlib.suppress(ServerError):  # where MariaDB and MySQL 5.7 have them all
+                ask("SELECT 1 FROM mysql.proc LIMIT 1")
+                return
+            if "SHOW_ROUTINE" not in self._rights():
+                raise
+
+    def _rights(self) -> set[str]:
+        """Return the names of the rights that this user has on the whole server."""
+        rows = self._server.query("SELECT PRIVILEGE_TYPE FROM information_schema.USER_PRIVILEGES")
+        return {str(right).upper() for (right,) in rows}
 
     def prepare(self, scripts: Sequence[str], group: Group) -> None:
         """Run the pre-dump scripts on the database itself, as the original does."""
@@ -527,10 +550,7 @@ class MySQL(Database):
         itself = str(ask("SELECT CURRENT_USER()", (), doing)[0][0])
         user, _unused, host = itself.rpartition("@")
         accounts = {(user.encode(), host.encode())}
-        rights = {
-            str(right).upper() for (right,) in ask("SELECT PRIVILEGE_TYPE FROM information_schema.USER_PRIVILEGES")
-        }
-        if rights & {"SUPER", "SET USER", "SET_USER_ID", "SET_ANY_DEFINER"}:
+        if self._rights() & {"SUPER", "SET USER", "SET_USER_ID", "SET_ANY_DEFINER"}:
             with contextlib.suppress(ServerError):  # nobody has to be allowed to read these
                 accounts |= {
                     (str(user).encode(), str(host).encode()) for user, host in ask("SELECT User, Host FROM mysql.user")

@@ -1,0 +1,74 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.inventory import declared
+
+STORE = {"storagebackend": "s3", "url": "bucket", "path": "postgresql"}
+PULL = {"hour": "00", "minute": 7, "action": "pull", "dbms": "postgresql", "database": "shop", **STORE}
+
+
+def faults(tasks: dict[str, Any], **more: Any) -> str:
+    with pytest.raises(EnvSyncError) as raised:
+        declared(tasks, {}, "/etc/nowhere", **more)
+    return raised.value.why
+
+
+def test_tasks_come_by_title_without_what_is_the_inventorys() -> None:
+    second = {**PULL, "database": "other", "ensure": "disabled", "freshness": "3600"}
+    syncs = {"assets": {"hour": 1, "minute": 2, "source_bucket": "a", "destination_bucket": "b", "delete": True}}
+    found = declared({"z_last": PULL, "b_second": second, "gone": {"ensure": "absent"}}, syncs, "/etc/nowhere")
+    assert [(item.title, item.scheduled, item.freshness) for item in found] == [
+        ("assets", True, 28 * 3600),
+        ("b_second", False, 3600),
+        ("z_last", True, 28 * 3600),
+    ]
+    assert found[0].values == {"action": "s3_sync", "source_bucket": "a", "destination_bucket": "b", "delete": True}
+    assert not {"hour", "minute", "ensure", "freshness"} & set(found[1].values)
+
+
+def test_all_faults_are_told_with_task_and_key() -> None:
+    said = faults(
+        {
+            "late": {**PULL, "hour": 25},
+            "odd": {**PULL, "database": "b", "colour": "red"},
+            "no/name": {**PULL, "database": "c"},
+            "leak": {**PULL, "database": "d", "secret_key": "hidden"},
+            "script": {**PULL, "database": "e", "transformation_sql_filename": "nowhere.sql"},
+            "when": {key: value for key, value in PULL.items() if key != "hour"},
+        }
+    )
+    for fault in (
+        "late: hour",
+        "odd: unknown key colour",
+        "no/name: its title",
+        "leak: secret_key",
+        "script: there is no",
+    ):
+        assert fault in said
+    assert "when: missing key hour" in said
+    assert "hidden" not in said
+
+
+def test_two_tasks_may_not_do_the_same_or_share_a_temporary_directory() -> None:
+    said = faults({"a": {**PULL, "temppath": "/tmp/x"}, "b": {**PULL, "temppath": "/tmp/x/"}})
+    assert "b: is the same pull of shop as a" in said
+    assert "b: has the same temppath as a" in said
+
+
+def test_a_protected_environment_has_no_pulls() -> None:
+    assert "pull: no pull may be declared" in faults({"pull": PULL}, protected=True)
+    assert declared({"push": {**PULL, "action": "push"}}, {}, "/etc/nowhere", protected=True)
+
+
+def test_a_transformation_file_that_is_deployed_with_the_tasks_is_there() -> None:
+    task = {**PULL, "transformation_sql_filename": "shop.sql"}
+    assert declared({"pull": task}, {}, "/etc/nowhere", scripts=["shop.sql"])[0].task.transformation_sql == (
+        "/etc/nowhere/transformation_sql/shop.sql",
+    )
