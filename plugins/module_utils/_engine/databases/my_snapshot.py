@@ -5,10 +5,10 @@
 """The rows of many tables, dumped side by side from one consistent snapshot.
 
 ``mysqldump`` opens a connection of its own and begins a transaction there; several of them see the same data when
-nothing is written between the first and the last beginning. So the tables are locked against writing for that moment.
-``LOCK TABLES`` concerns only this database and needs no right on the server. Where it does not get the tables in time
-(a long transaction writes to one), ``FLUSH TABLES WITH READ LOCK`` is tried. Where neither is to be had, one
-``mysqldump`` does all.
+nothing is written between the first and the last beginning. For that moment nobody may write: ``FLUSH TABLES WITH READ
+LOCK``, which makes writers wait and breaks nothing of theirs. ``LOCK TABLES`` would need no right on the server. But
+where a transaction writes to several tables, the server resolves the deadlock by ending that transaction. Where the
+lock is not to be had, one ``mysqldump`` does all.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, Callable
+from typing import Callable
 
 from ..errors import EnvSyncError
 from ..members import StoreSink
 from ..pipeline import Group, StageReader
-from .my_client import Server, ServerError, quote
+from .my_client import Server, ServerError
 from .my_dump import Sections
 
-#: how long the locks may be waited for, in seconds
-_LOCK_WAIT = 10
+#: how long the lock may be waited for, as writers wait behind it, in seconds
+_LOCK_WAIT = 5
 
 #: how long a dump program may take to begin its transaction, in seconds
 _BEGIN_WAIT = 60.0
@@ -48,31 +48,22 @@ def share_out(sizes: dict[str, int], workers: int) -> list[list[str]]:
 
 
 @contextlib.contextmanager
-def held_still(server: Server, database: str, tables: Sequence[str], doing: str) -> Iterator[str]:
-    """Keep everybody from writing to the tables; gives how, or an empty string where that is not possible.
+def held_still(server: Server, doing: str) -> Iterator[str]:
+    """Keep everybody from writing; gives an empty text, or why that is not possible.
 
     The lock dies with its connection, and so with this process.
     """
-    connection = server.connect(doing, database)
+    connection = server.connect(doing)
     try:
-        yield _lock(server, connection, tables, doing)
+        server.query(f"SET SESSION lock_wait_timeout = {_LOCK_WAIT}", (), doing, connection)
+        try:
+            server.query("FLUSH TABLES WITH READ LOCK", (), doing, connection)
+            refusal = ""
+        except ServerError as error:
+            refusal = error.why
+        yield refusal
     finally:
         connection.close()
-
-
-def _lock(server: Server, connection: Any, tables: Sequence[str], doing: str) -> str:
-    server.query(f"SET SESSION lock_wait_timeout = {_LOCK_WAIT}", (), doing, connection)
-    locked = ", ".join(f"{quote(table)} READ" for table in tables)
-    for statement, how in (
-        (f"LOCK TABLES {locked}", "tables locked"),
-        ("FLUSH TABLES WITH READ LOCK", "server locked"),
-    ):
-        try:
-            server.query(statement, (), doing, connection)
-            return how
-        except ServerError:
-            continue
-    return ""
 
 
 class RowsDump:

@@ -299,12 +299,13 @@ class MySQL(Database):
         workers = min(self._jobs, len(tables))
         snapshot = "one connection"
         if workers > 1:
-            with held_still(self._server, self._database, list(tables), doing) as how:
+            with held_still(self._server, doing) as refusal:
                 began = time.monotonic()
-                workers = workers if how else 1
+                workers = 1 if refusal else workers
                 dump.start(workers)
                 dump.wait_begun()
-                snapshot = f"{how} for {time.monotonic() - began:.2f} s" if how else f"{snapshot}: no right to lock"
+            held = time.monotonic() - began
+            snapshot = f"{snapshot}: {refusal}" if refusal else f"{workers} connections, writers held for {held:.2f} s"
         elif tables:
             dump.start(1)
         facts.jobs = max(1, workers)
