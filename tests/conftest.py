@@ -7,8 +7,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +29,11 @@ def _collection_tree() -> Path:
     (namespace / "env_sync").symlink_to(ROOT)
     return tree
 
+
+# Tests send these, and what a shell started in the background or under nohup was told to pass over them.
+if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 _TREE = _collection_tree()
 sys.path.insert(0, str(_TREE))

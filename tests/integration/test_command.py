@@ -32,15 +32,8 @@ Values = Callable[..., dict[str, Any]]
 Flags = Callable[..., list[str]]
 Done = subprocess.CompletedProcess
 
-#: runs the command with its log files below the folder that is its first argument; SIGINT counts again, which a run
-#: of the tests that a shell started in the background was told to pass over
-LOGGING = """
-import signal, sys
-from _engine import cli
-signal.signal(signal.SIGINT, signal.default_int_handler)
-cli.LOG_ROOT = sys.argv.pop(1)
-sys.exit(cli.main())
-"""
+#: runs the command with its log files below the folder that is its first argument
+LOGGING = "import sys; from _engine import cli; cli.LOG_ROOT = sys.argv.pop(1); sys.exit(cli.main())"
 
 
 class Command:

@@ -165,6 +165,9 @@ def test_a_push_killed(
     production.create_database(database, SAMPLE)
     script = tmp_path / "script.sql"
     script.write_text("UPDATE small SET n = 2; SELECT pg_sleep(20)", encoding="utf-8")
+    if moment == "while pg_dump is held up":
+        # So much that pg_dump can't be through with it before it is stopped.
+        production.psql(database, "INSERT INTO large SELECT g, md5(g::text) FROM generate_series(1, 1000000) g")
     program, how, hook = PUSHES[moment]
     how = {key: value.format(script=script) for key, value in how.items()}
     victim = Victim(task_values("push", database, **how), hook)

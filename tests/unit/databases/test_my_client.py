@@ -104,7 +104,7 @@ def test_a_program_s_flavour_and_version(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_the_program_of_the_server_s_own_flavour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    maria, _, old, mysql = VERSIONS
+    maria, _unused, old, mysql = VERSIONS
     install(tmp_path / "bin", "mariadb-dump", maria)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     names = ("mariadb-dump", "mysqldump")
