@@ -58,6 +58,6 @@ def test_ansible_lint(tmp_path: Path) -> None:
     assert "Passed" in said
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_sanity() -> None:
     run(str(ROOT / "tests" / "tools" / "sanity.sh"))

@@ -35,7 +35,8 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import
 
 from tests.servers.mongo import MongoServer, Tools, mongosh, tools
 
-pytestmark = pytest.mark.xdist_group("mongo")
+# The first test of all builds the server, which takes minutes on a machine that has never done it.
+pytestmark = pytest.mark.timeout(1500)
 
 Values = Callable[..., dict[str, Any]]
 

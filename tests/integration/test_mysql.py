@@ -29,8 +29,6 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import
 
 from tests.servers.mariadb import MariaServer, program
 
-pytestmark = pytest.mark.xdist_group("mysql")
-
 Values = Callable[..., dict[str, Any]]
 
 ENGINE = Path(__file__).parents[2] / "plugins" / "module_utils"

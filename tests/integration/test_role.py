@@ -29,7 +29,7 @@ import pytest
 from tests.servers.hosts import Host, Network
 from tests.servers.s3 import SwiftS3
 
-pytestmark = [pytest.mark.xdist_group("role"), pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(900)
 
 BUCKET = "env-sync-role"
 SAMPLE = """

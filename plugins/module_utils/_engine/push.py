@@ -166,11 +166,12 @@ def _manifest(task: Task, run: Run, identity: Identity, point: str, facts: DumpF
 def _remove(store: Store, point: str, run: Run) -> list[str]:
     """Take away all that belongs to a point without a manifest; never raises, as it runs when something failed."""
     try:
-        removed = store.sweep(point)
         names = [found.name for found in store.list(point) if _belongs(found.name, point)]
         # The manifest goes first: from then on the point is no point, whatever happens next.
         store.delete([name for name in names if name == manifest_name(point)])
         store.delete(names)
+        # Last, as it takes a right (to list unfinished uploads) that nothing else here needs.
+        removed = store.sweep(point)
         return removed + [store.url(name) for name in names]
     except EnvSyncError as error:
         run.warn(f"what is left of {store.url(point)} could not be removed: {error}")

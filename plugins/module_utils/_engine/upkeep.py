@@ -169,8 +169,8 @@ def sweep(task: Task, host: Host, dry_run: bool = False) -> dict[str, Any]:
         ]
         if not dry_run:
             for point in doomed:
-                store.sweep(point.name)
                 store.delete(point.objects)
+                store.sweep(point.name)
         run.progress.finish("done", f"{len(doomed)} interrupted pushes removed")
         return result(
             run,
