@@ -128,7 +128,7 @@ def assert_nothing_left(task_values: Values, database: str, tmp_path: Path, *ser
 
 DUMP_STOPPED = """
 pg_follow.BACKLOG = 1
-directory._write_all = lambda descriptor, block: time.sleep(60)
+directory.write_all = lambda descriptor, block: time.sleep(60)
 bound = pg_follow.Follower._bound_backlog
 def watching(self):
     bound(self)
@@ -142,7 +142,7 @@ PUSHES = {
     "while a stream is stored": (
         "pg_dump",
         {"format": "custom", "compression": "none"},
-        "directory._write_all = reached",
+        "directory.write_all = reached",
     ),
     "before the manifest": ("python", {}, "push._manifest = reached"),
     "while the pre-dump SQL runs": (

@@ -6,6 +6,14 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 
 class Unavailable(Exception):
     """A component can't be had on this machine; the text says why."""
+
+
+def cache_dir() -> Path:
+    """Return the folder for what is installed once; ``ENV_SYNC_TEST_CACHE`` names another."""
+    return Path(os.environ.get("ENV_SYNC_TEST_CACHE") or Path.home() / ".cache" / "env_sync-tests")

@@ -25,7 +25,7 @@ import threading
 import time
 from pathlib import Path
 
-from tests.servers import Unavailable
+from tests.servers import Unavailable, cache_dir
 
 #: what a database host has before the role comes; the role's own packages are there too, so that it need not be online
 PACKAGES = (
@@ -247,7 +247,7 @@ def base_filesystem() -> Path:
     """Return the root filesystem that all hosts share; made when it is first needed (half a minute)."""
     if shutil.which("mmdebstrap") is None:
         raise Unavailable("there is no mmdebstrap (Debian: mmdebstrap)")
-    cache = Path(os.environ.get("ENV_SYNC_TEST_CACHE") or Path.home() / ".cache" / "env_sync-tests")
+    cache = cache_dir()
     cache.mkdir(parents=True, exist_ok=True)
     base = cache / f"host-{SUITE}-2"
     with open(cache / f"{base.name}.lock", "w", encoding="ascii") as lock:

@@ -21,9 +21,8 @@ from typing import Any, Callable
 
 import pymongo
 
-from tests.servers import Unavailable
+from tests.servers import Unavailable, cache_dir
 from tests.servers.postgresql import free_port
-from tests.servers.s3 import cache_dir
 
 _FERRETDB = "v1.24.2"
 _MONGOSH = "2.12.0"

@@ -26,7 +26,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from tests.servers import Unavailable
+from tests.servers import Unavailable, cache_dir
 from tests.servers.postgresql import free_port
 
 # One set that is known to work together; none of it gets into the environment that the tests run in.
@@ -101,11 +101,6 @@ name = default
 default = yes
 policy_type = replication
 """
-
-
-def cache_dir() -> Path:
-    """Return the folder for what is installed once; ``ENV_SYNC_TEST_CACHE`` names another."""
-    return Path(os.environ.get("ENV_SYNC_TEST_CACHE") or Path.home() / ".cache" / "env_sync-tests")
 
 
 def _installed() -> Path:

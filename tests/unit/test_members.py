@@ -154,7 +154,7 @@ def test_a_store_that_fails_is_what_is_told_and_not_the_broken_pipe(
     def full(descriptor: int, block: bytes) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(f"{type(store).__module__}._write_all", full)
+    monkeypatch.setattr(f"{type(store).__module__}.write_all", full)
     with pytest.raises(EnvSyncError, match=r"No space left on device. Make room"), Group() as group:
         sink(group, store, "zstd").member("/1.dat", BytesReader(DATA))
     assert list(store.list()) == []

@@ -233,7 +233,7 @@ def test_a_guarded_process_dies_with_a_parent_that_was_killed() -> None:
         from _engine.pipeline import Group
         with Group() as group:
             guarded = group.run(["/bin/sh", "-c", "sleep 60 & wait"], "x", guarded=True)
-            print(guarded.popen.pid, guarded._watchdog.pid, flush=True)
+            print(guarded.popen.pid, guarded._watchdog.process.pid, flush=True)
             time.sleep(60)
         """
     )
@@ -252,7 +252,7 @@ def test_a_guarded_process_that_ends_takes_its_watchdog_along() -> None:
         stage = group.run(["/bin/true"], "x", guarded=True)
         stage.wait()
         assert stage._watchdog is not None
-        assert stage._watchdog.returncode == -signal.SIGKILL
+        assert stage._watchdog.process.returncode == -signal.SIGKILL
 
 
 def test_pump_copies_all_and_counts() -> None:

@@ -11,7 +11,7 @@ import ctypes
 import subprocess
 from types import TracebackType
 
-_PAGE = 4096
+PAGE = 4096
 _KEEP_SIZE = 1
 _PUNCH_HOLE = 2
 
@@ -24,7 +24,7 @@ def punch_hole(descriptor: int, start: int, stop: int) -> int:
 
     :returns: up to where that was done, whether or not the file system can do it.
     """
-    length = (stop - start) & ~(_PAGE - 1)
+    length = (stop - start) & ~(PAGE - 1)
     with contextlib.suppress(AttributeError):
         fallocate = ctypes.CDLL(None, use_errno=True).fallocate
         fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
@@ -35,11 +35,13 @@ def punch_hole(descriptor: int, start: int, stop: int) -> int:
 class Watchdog:
     """Kills a process group when this process dies by any cause, even SIGKILL; a context manager.
 
+    ``process`` is the one that watches.
+
     :param group: the process group's number.
     """
 
     def __init__(self, group: int) -> None:
-        self._process = subprocess.Popen(
+        self.process = subprocess.Popen(
             [*_WATCHDOG, str(group)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -57,7 +59,7 @@ class Watchdog:
 
     def stop(self) -> None:
         """Watch no more: the group has ended."""
-        self._process.kill()
-        self._process.wait()
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        self.process.kill()
+        self.process.wait()
+        if self.process.stdin is not None:
+            self.process.stdin.close()

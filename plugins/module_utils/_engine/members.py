@@ -17,7 +17,7 @@ from typing import IO, Any, Callable
 from .errors import EnvSyncError
 from .manifest import Manifest, Member
 from .pipeline import Group, Stage, StageReader
-from .stores.base import BLOCK, HashingReader, Reader, Store
+from .stores.base import BLOCK, HashingReader, Reader, Store, write_all
 
 SUFFIXES = {"zstd": ".zst", "gzip": ".gz", "none": ""}
 
@@ -140,19 +140,13 @@ def _feed(group: Group, source: Reader, stage: Stage) -> None:
             block = source.read(BLOCK)
             if not block:
                 break
-            _write_all(descriptor, block)
+            write_all(descriptor, block)
     except BaseException as error:
         group.fail_unless_consequence(error)
         raise
     finally:
         source.close()
         stage.stdin.close()
-
-
-def _write_all(descriptor: int, block: bytes) -> None:
-    view = memoryview(block)
-    while view:
-        view = view[os.write(descriptor, view) :]
 
 
 class VerifyingReader:
@@ -266,7 +260,7 @@ class PointSource:
                     block = stored.read(BLOCK)
                     if not block:
                         break
-                    _write_all(descriptor, block)
+                    write_all(descriptor, block)
             except BaseException as error:
                 self._group.fail_unless_consequence(error)
                 raise

@@ -23,6 +23,7 @@ from collections.abc import Mapping, Sequence
 from typing import IO, Any, Callable
 
 from .errors import Cancelled, EnvSyncError, one_line
+from .linux import Watchdog
 from .stores.base import BLOCK
 
 #: how much of a tool's standard error is kept for its error message, in bytes
@@ -33,10 +34,6 @@ GRACE = 5.0
 
 #: how long a broken pipe waits for the failure that broke it, in seconds
 CONSEQUENCE = 3.0
-
-# Reads until its standard input ends (which is when the process that held the other end is gone, by any cause), then
-# kills the process group named by its argument. Ended by its parent before that when all is well.
-_WATCHDOG = ("/bin/sh", "-c", 'read -r _; kill -s KILL -- "-$1"', "env_sync-watchdog")
 
 # Becomes its arguments when a line comes through the pipe whose descriptor is the first of them; ends when none does.
 _GATE = ("/bin/sh", "-c", 'read -r _ <"/proc/self/fd/$1" || exit 125; shift; exec "$@"', "env_sync-gate")
@@ -51,15 +48,9 @@ class _Gate:
     def before(self, argv: Sequence[str | bytes]) -> list[str | bytes]:
         return [*_GATE, str(self.reading), *argv]
 
-    def open(self, pid: int) -> subprocess.Popen[bytes]:
+    def open(self, pid: int) -> Watchdog:
         """Start the watchdog of the process (and group) ``pid``, then let that go on; return the watchdog."""
-        watchdog = subprocess.Popen(
-            [*_WATCHDOG, str(pid)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        watchdog = Watchdog(pid)
         os.write(self._writing, b"\n")
         return watchdog
 
@@ -80,7 +71,7 @@ class Stage:
         self.repeatable: Callable[[str], str] = str
         self._stderr: list[bytes] = []
         self._ended = threading.Event()
-        self._watchdog: subprocess.Popen[bytes] | None = None
+        self._watchdog: Watchdog | None = None
 
     @property
     def stdin(self) -> IO[bytes]:
@@ -153,10 +144,7 @@ class Stage:
             stderr.close()
         status = self.popen.wait()
         if self._watchdog is not None:
-            self._watchdog.kill()
-            self._watchdog.wait()
-            if self._watchdog.stdin is not None:
-                self._watchdog.stdin.close()
+            self._watchdog.stop()
         if status != 0 and not self.stopped:
             # A tool that lost its reader is a consequence: the reader's own failure is about to be known.
             if status == -signal.SIGPIPE:

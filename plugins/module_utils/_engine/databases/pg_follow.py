@@ -12,7 +12,6 @@ becomes too much (a slow store), ``pg_dump`` is stopped (SIGSTOP) until it has b
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import queue
 import signal
@@ -21,6 +20,7 @@ import threading
 from typing import IO, cast
 
 from ..errors import EnvSyncError
+from ..linux import PAGE, punch_hole
 from ..members import StoreSink
 from ..pipeline import Group, Stage, Worker
 from ..stores.base import BytesReader
@@ -35,9 +35,6 @@ PUNCH_STEP = 8 * 1024 * 1024
 BACKLOG = 48 * 1024 * 1024
 
 _TICK = 0.01
-_PAGE = 4096
-_FALLOC_FL_KEEP_SIZE = 1
-_FALLOC_FL_PUNCH_HOLE = 2
 
 
 class Follower:
@@ -231,7 +228,7 @@ class _GrowingFile:
             unread = self.size() - self._offset
         except OSError:
             return 0
-        return unread + _PAGE if finished or unread >= READ_BLOCK else 0
+        return unread + PAGE if finished or unread >= READ_BLOCK else 0
 
     def held(self) -> int:
         """How much disk the file takes, in bytes."""
@@ -250,17 +247,7 @@ class _GrowingFile:
 
     def _punch(self) -> None:
         """Give back the space of what has been read; a file system that can't do it keeps the data until the end."""
-        length = (self._offset - self._punched) & ~(_PAGE - 1)
-        _punch_hole(self._descriptor, self._punched, length)
-        self._punched += length
-
-
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
-
-
-def _punch_hole(descriptor: int, offset: int, length: int) -> None:
-    _libc.fallocate(descriptor, _FALLOC_FL_PUNCH_HOLE | _FALLOC_FL_KEEP_SIZE, offset, length)
+        self._punched = punch_hole(self._descriptor, self._punched, self._offset)
 
 
 class _PlainFile:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import abc
 import builtins
 import hashlib
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -163,3 +164,10 @@ class HashingReader:
     def sha256(self) -> str:
         """The SHA-256 (hex) of what has been read so far."""
         return self._hash.hexdigest()
+
+
+def write_all(descriptor: int, block: bytes) -> None:
+    """Write the whole block, however little of it the kernel takes at once."""
+    view = memoryview(block)
+    while view:
+        view = view[os.write(descriptor, view) :]

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from typing import Callable
 
 from ..errors import EnvSyncError
-from .base import BLOCK, Reader, Store, Stored, StoredObject
+from .base import BLOCK, Reader, Store, Stored, StoredObject, write_all
 
 _PARTIAL = ".partial"
 
@@ -97,7 +97,7 @@ class DirectoryStore(Store):
                         break
                     digest.update(block)
                     size += len(block)
-                    _write_all(descriptor, block)
+                    write_all(descriptor, block)
                 os.fsync(descriptor)
                 if os.fstat(descriptor).st_size != size:
                     raise EnvSyncError(f"writing {self.url(name)}", "its size is not what was written", "Try again.")
@@ -220,12 +220,6 @@ def _nobody_writes(path: str) -> bool:
     finally:
         os.close(descriptor)
     return True
-
-
-def _write_all(descriptor: int, block: bytes) -> None:
-    view = memoryview(block)
-    while view:
-        view = view[os.write(descriptor, view) :]
 
 
 def _sync_folder(folder: str) -> None:
