@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -22,8 +23,11 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from random import Random
 from typing import Any, Callable
+from uuid import UUID
 
 import psycopg2
 
@@ -33,30 +37,17 @@ ROOT = Path(__file__).resolve().parent.parent
 ENGINE = ROOT / "plugins" / "module_utils"
 DATABASE = "bench"
 
-#: what one row of the sample weighs in a dump, in bytes, about
-ROW = 250
+#: the tables of the sample, each with the keys and indexes that an application's has
+TABLES = ("news", "guide", "form", "event")
 
-SAMPLE = """
-CREATE TABLE a (id bigserial PRIMARY KEY, name text, note text, data jsonb, at timestamptz);
-CREATE TABLE b (LIKE a INCLUDING ALL);
-CREATE TABLE c (LIKE a INCLUDING ALL);
-CREATE TABLE d (LIKE a INCLUDING ALL);
-{inserts}
-CREATE INDEX ON a (name);
-CREATE INDEX ON b (at);
-ALTER TABLE c ADD CONSTRAINT c_a FOREIGN KEY (id) REFERENCES a NOT VALID;
-"""
-
-INSERT = """
-INSERT INTO {table} (name, note, data, at)
-SELECT 'name ' || md5(g::text), (SELECT string_agg(word[1 + abs(hashint8(g * 31 + w)) % 16], ' ')
-                                   FROM generate_series(1, 14) w,
-                                        (SELECT ARRAY['the', 'of', 'licence', 'office', 'to', 'claim', 'tax', 'year',
-                                                      'benefit', 'apply', 'for', 'a', 'paid', 'vehicle', 'notice',
-                                                      'council'] AS word) words),
-       jsonb_build_object('n', g, 'tags', ARRAY['red', 'green', 'blue'], 'hash', md5((g * 3)::text)),
-       timestamptz '2024-01-01 UTC' + g * interval '1 second'
-  FROM generate_series(1, {rows}) g;
+TABLE = """
+CREATE TABLE {table} (id bigint PRIMARY KEY, content_id uuid NOT NULL UNIQUE,
+                      organisation_id bigint NOT NULL REFERENCES organisation, title text, body text, data jsonb,
+                      updated_at timestamptz);
+CREATE INDEX ON {table} (organisation_id, updated_at);
+CREATE INDEX ON {table} (updated_at);
+CREATE INDEX ON {table} (lower(title));
+CREATE INDEX ON {table} USING gin (data jsonb_path_ops);
 """
 
 #: runs one task with the engine in a process of its own, and says what it took
@@ -76,7 +67,7 @@ json.dump({"peak_temporary_bytes": peak, "own_bytes": own, "away": result.get("n
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    parser.add_argument("--megabytes", type=int, default=400, help="size of the database, before indexes")
+    parser.add_argument("--megabytes", type=int, default=1000, help="size of the database, before indexes")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     with contextlib.ExitStack() as stack:
@@ -85,13 +76,66 @@ def main() -> None:
         production = stack.enter_context(PostgresServer("production", shared_buffers="256MB", max_wal_size="4GB"))
         staging = stack.enter_context(PostgresServer("staging", shared_buffers="256MB", max_wal_size="4GB"))
         print(f"filling a database of about {options.megabytes} MB ...", flush=True)
-        rows = options.megabytes * 1_000_000 // ROW // 4
-        inserts = "".join(INSERT.format(table=table, rows=rows) for table in "abcd")
-        production.create_database(DATABASE, SAMPLE.format(inserts=inserts))
+        fill(production, options.megabytes * 1_000_000 // len(TABLES))
         production.psql(DATABASE, "VACUUM ANALYZE")
         bench = Bench(folder, production, staging, options.rounds)
         bench.push()
         bench.pull()
+
+
+def fill(server: PostgresServer, table_bytes: int) -> None:
+    """Make the sample: rows of identifiers, prose and a document, about ``table_bytes`` of them in each table."""
+    server.create_database(DATABASE, "CREATE TABLE organisation (id bigint PRIMARY KEY, name text)")
+    server.psql(DATABASE, "INSERT INTO organisation SELECT n, 'Office ' || n FROM generate_series(0, 999) n")
+    random = Random(1)
+    # Words are used as unevenly as in a language: the n-th is about n times rarer than the first.
+    words = ["".join(random.choices("etaoinshrdlu", k=random.randint(2, 10))) for _unused in range(5000)]
+    weights = list(itertools.accumulate(1 / n for n in range(1, len(words) + 1)))
+    passages = [" ".join(random.choices(words, cum_weights=weights, k=40)) for _unused in range(20_000)]
+    for table in TABLES:
+        server.psql(DATABASE, TABLE.format(table=table))
+        rows = Rows(random, passages, table_bytes)
+        with (
+            contextlib.closing(
+                psycopg2.connect(host=server.host, port=server.port, user=server.superuser, dbname=DATABASE)
+            ) as connection,
+            connection,
+            connection.cursor() as cursor,
+        ):
+            cursor.copy_expert(f"COPY {table} FROM STDIN", rows)
+
+
+class Rows:
+    """Rows of a sample table as ``COPY`` reads them; a file to read from."""
+
+    def __init__(self, random: Random, passages: Sequence[str], size: int) -> None:
+        self._random = random
+        self._passages = passages
+        self._left = size
+        self._id = 0
+
+    def read(self, size: int) -> bytes:
+        """Return about ``size`` bytes of whole rows; nothing when there are enough."""
+        rows: list[str] = []
+        room = min(size, self._left)
+        while room > 0:
+            rows.append(self._row())
+            room -= len(rows[-1])
+            self._left -= len(rows[-1])
+        return "".join(rows).encode()
+
+    def _row(self) -> str:
+        self._id += 1
+        random = self._random
+        first, second = random.choices(self._passages, k=2)
+        data = {"base_path": "/" + first[:24].replace(" ", "-"), "locale": "en", "links": [self._uuid(), self._uuid()]}
+        return (
+            f"{self._id}\t{self._uuid()}\t{random.randrange(1000)}\t{first[:40]}\t{second}. {first[40:]}\t"
+            f"{json.dumps(data)}\t2024-{random.randint(1, 12):02}-{random.randint(1, 28):02} 12:00:{self._id % 60:02}\n"
+        )
+
+    def _uuid(self) -> str:
+        return str(UUID(int=self._random.getrandbits(128)))
 
 
 class Bench:
@@ -134,19 +178,16 @@ class Bench:
         plain = self.folder / "plain"
         self.tool(self.production, "pg_dump", "-Fd", "-Z0", f"-j{self.jobs}", DATABASE, "-f", str(plain))
         said: list[dict[str, Any]] = []
-        away: list[float] = []
-        disk: list[int] = []
 
         def stock() -> None:
+            # The old one goes when the new one is there, as in a pull; dropped first, its pages need no writing.
+            self.staging.create_database("stock_new")
+            self.tool(self.staging, "pg_restore", "-Fd", f"-j{self.jobs}", "-d", "stock_new", str(plain))
             self.staging.drop_database("stock")
-            self.staging.create_database("stock")
-            self.tool(self.staging, "pg_restore", "-Fd", f"-j{self.jobs}", "-d", "stock", str(plain))
+            self.staging.psql("postgres", "ALTER DATABASE stock_new RENAME TO stock")
 
         def ours() -> None:
-            with Watch(self.staging, self.folder / "temp") as watch:
-                said.append(self.run("pull", analyze="false"))
-            away.append(watch.away)
-            disk.append(watch.disk)
+            said.append(self.run("pull", analyze="false"))
 
         self.staging.create_database(DATABASE)
         seconds = self.measure({"pg_restore -j from local files": stock, "pull from a directory": ours})
@@ -158,9 +199,12 @@ class Bench:
         ratio = seconds["pull from a directory"] / seconds["pg_restore -j from local files"]
         aim("pull / pg_restore -j", ratio, "at most 1.1")
         print(f"  phases of the last pull, seconds: {said[-1]['seconds']}")
-        aim("temporary disk, MiB", max(disk) / 2**20, "under 64")
+        # In a pull that is not timed: a client that connects a hundred times a second takes its share of the machine.
+        with Watch(self.staging, self.folder / "temp") as watch:
+            ours()
+        aim("temporary disk, MiB", watch.disk / 2**20, "under 64")
         aim("our own process, MiB", max(item["own_bytes"] for item in said) / 2**20, "under 200")
-        aim("name away in the swap, seconds", max(away), "under 1")
+        aim("name away in the swap, seconds", watch.away, "under 1")
 
     def measure(self, ways: dict[str, Callable[[], None]]) -> dict[str, float]:
         """Return the median seconds of each way; the rounds alternate, so that all meet the same weather."""
