@@ -10,8 +10,10 @@ Whatever goes wrong here is logged and nothing else: monitoring can neither fail
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Callable
 
 from ..errors import EnvSyncError
@@ -38,42 +40,68 @@ KEYS = (
 #: how often a result is sent until it is taken
 TRIES = 3
 
-#: all tries together end after this many seconds
+#: one try may take this many seconds
+TRY_SECONDS = 5.0
+
+#: reporting ends after this many seconds, whatever hangs (name service, file system, network)
 LIMIT = 20.0
 
 _SENDERS = {"nsca": nsca.send, "icinga2": icinga2.send, "command_file": command_file.send}
 
+Log = Callable[[str, str], None]
 
-def report(
-    outcome: Outcome, settings: Mapping[str, str], environ: Mapping[str, str], log: Callable[[str, str], None]
-) -> None:
+
+def report(outcome: Outcome, settings: Mapping[str, str], environ: Mapping[str, str], log: Log) -> None:
     """Send the outcome of a run wherever ``settings`` (keys as in ``KEYS``) say. Never raises, ends within ``LIMIT``.
 
     :param log: takes a level and one line of text.
     """
-    folder = settings.get("prometheus_dir", "")
-    if folder:
+    # Not all that may hang takes a timeout: so it is waited for, and then left behind (a daemon thread ends with us).
+    worker = threading.Thread(target=_report, args=(outcome, settings, environ, log), daemon=True, name="monitoring")
+    try:
+        worker.start()
+    except RuntimeError as error:
+        log("warning", f"reporting to the monitoring: {error}")
+        return
+    worker.join(LIMIT)
+    if worker.is_alive():
+        log(
+            "warning",
+            f"reporting to the monitoring: not done within {LIMIT:.0f} s. Is its host or its disk in trouble?",
+        )
+
+
+def _report(outcome: Outcome, settings: Mapping[str, str], environ: Mapping[str, str], log: Log) -> None:
+    ways: list[Callable[[], None]] = []
+    if settings.get("prometheus_dir"):
+        ways.append(partial(prometheus.write, outcome, settings["prometheus_dir"]))
+    if settings.get("monitor", "none") not in ("", "none"):
+        ways.append(partial(_send, outcome, settings, environ, log))
+    for way in ways:
         try:
-            prometheus.write(outcome, folder)
+            way()
         except EnvSyncError as error:
             log("warning", str(error))
-    monitor = settings.get("monitor", "none") or "none"
-    if monitor == "none":
-        return
+        except Exception as error:  # nothing that nobody thought of may fail a run that is over
+            log("warning", f"reporting to the monitoring: unexpected {type(error).__name__}: {error}")
+
+
+def _send(outcome: Outcome, settings: Mapping[str, str], environ: Mapping[str, str], log: Log) -> None:
+    """Send a passive result, ``TRIES`` times if need be."""
+    monitor = settings["monitor"]
     send = _SENDERS.get(monitor)
     if send is None:
-        log("warning", f"reporting to the monitoring: there is no monitor {monitor}. Known are {', '.join(_SENDERS)}.")
-        return
+        raise EnvSyncError(
+            "reporting to the monitoring", f"there is no monitor {monitor}", f"Known are {', '.join(_SENDERS)}."
+        )
     host = settings.get("host_name") or socket.getfqdn()
     service = f"{settings.get('service_prefix') or 'GOV.UK environment sync'} {outcome.title}"
-    deadline = time.monotonic() + LIMIT
     for attempt in range(1, TRIES + 1):
         try:
-            send(host, service, outcome.status, outcome.text, settings, environ, max(1.0, deadline - time.monotonic()))
+            send(host, service, outcome, settings, environ, TRY_SECONDS)
             return
         except EnvSyncError as error:
-            again = attempt < TRIES and time.monotonic() + attempt < deadline
-            log("warning", f"{error}" + (" Trying again." if again else ""))
-            if not again:
-                return
-            time.sleep(attempt)
+            if attempt == TRIES:
+                raise
+            log("warning", f"{str(error).rstrip('.')}. Trying again.")
+        time.sleep(attempt)

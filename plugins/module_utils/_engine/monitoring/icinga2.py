@@ -14,13 +14,13 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from ..errors import EnvSyncError, one_line
+from .outcome import Outcome
 
 
 def send(
     host: str,
     service: str,
-    status: int,
-    text: str,
+    outcome: Outcome,
     settings: Mapping[str, str],
     environ: Mapping[str, str],
     timeout: float,
@@ -30,11 +30,8 @@ def send(
     ``ICINGA2_PASSWORD`` in the environment is the API user's password; ``icinga2_ca`` the file of the authority that
     Icinga's certificate comes from (``/var/lib/icinga2/certs/ca.crt`` on the Icinga host).
     """
-    base = settings.get("icinga2_url", "")
-    parts = urlsplit(base)
-    doing = f"sending the result to Icinga 2 on {parts.hostname or base}"
-    if parts.scheme != "https" or not parts.hostname:
-        raise EnvSyncError(doing, f"icinga2_url is {base!r}", "It has the form https://HOST:5665.")
+    server, port = _address(settings.get("icinga2_url", ""))
+    doing = f"sending the result to Icinga 2 on {server}"
     try:
         context = ssl.create_default_context(cafile=settings.get("icinga2_ca") or None)
     except OSError as error:
@@ -42,31 +39,49 @@ def send(
     credentials = f"{settings.get('icinga2_user', '')}:{environ.get('ICINGA2_PASSWORD', '')}"
     body = {
         "type": "Service",
-        "filter": "host.name==host_name && service.name==service_name",
-        "filter_vars": {"host_name": host, "service_name": service},
-        "exit_status": status,
-        "plugin_output": text,
+        "service": f"{host}!{service}",
+        "exit_status": outcome.status,
+        "plugin_output": outcome.text,
+        "performance_data": outcome.performance_data,
+        "check_source": host,
+        "execution_start": outcome.started,
+        "execution_end": outcome.finished,
     }
     headers = {
         "Accept": "application/json",
         "Content-Type": "application/json",
         "Authorization": "Basic " + base64.b64encode(credentials.encode()).decode("ascii"),
     }
-    connection = http.client.HTTPSConnection(parts.hostname, parts.port or 5665, timeout=timeout, context=context)
+    connection = http.client.HTTPSConnection(server, port, timeout=timeout, context=context)
     try:
         connection.request("POST", "/v1/actions/process-check-result", json.dumps(body).encode("utf-8"), headers)
         response = connection.getresponse()
         said = response.read(1024 * 1024)
-        if response.status != 200:
-            hints = {
-                401: "Check icinga2_user and ICINGA2_PASSWORD.",
-                404: f"Icinga has no service {service} on host {host}.",
-            }
-            raise EnvSyncError(doing, f"HTTP {response.status} {response.reason}", hints.get(response.status, ""))
-        results = json.loads(said).get("results", [])
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise EnvSyncError(doing, one_line(str(error))) from error
+        if response.status == 200:
+            results = json.loads(said)["results"]
+    except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError) as error:
+        raise EnvSyncError(doing, one_line(str(error)) or type(error).__name__) from error
     finally:
         connection.close()
-    if not results:
-        raise EnvSyncError(doing, f"it has no service {service} on host {host}", "Deploy the checks there.")
+    if response.status != 200:
+        hints = {
+            401: "Check icinga2_user and ICINGA2_PASSWORD.",
+            403: "The API user needs the permission actions/process-check-result.",
+            404: f"Icinga has no service {service} on host {host}: deploy the checks there.",
+        }
+        raise EnvSyncError(doing, f"HTTP {response.status} {response.reason}", hints.get(response.status, ""))
+    if [result.get("code") for result in results] != [200]:
+        raise EnvSyncError(doing, one_line(json.dumps(results))[:200])
+
+
+def _address(url: str) -> tuple[str, int]:
+    """Return host and port of Icinga's API."""
+    try:
+        parts = urlsplit(url)
+        if parts.scheme == "https" and parts.hostname:
+            return parts.hostname, parts.port or 5665
+    except ValueError:
+        pass
+    raise EnvSyncError(
+        "sending the result to Icinga 2", f"icinga2_url is {url!r}", "It has the form https://HOST:5665."
+    )

@@ -11,27 +11,30 @@ import subprocess
 from collections.abc import Mapping
 
 from ..errors import EnvSyncError, one_line
+from .outcome import Outcome
 
 
 def send(
     host: str,
     service: str,
-    status: int,
-    text: str,
+    outcome: Outcome,
     settings: Mapping[str, str],
     environ: Mapping[str, str],
     timeout: float,
 ) -> None:
-    """Send one result; raises unless ``send_nsca`` says that it was taken."""
+    """Send one result; raises unless ``send_nsca`` says that it was sent.
+
+    The daemon answers nothing: a wrong password or encryption in send_nsca's configuration shows in its log only.
+    """
     server = settings.get("nsca_host") or "alert.cluster"
     doing = f"sending the result to NSCA on {server}"
-    program = shutil.which("send_nsca", path=f"{environ.get('PATH', '')}:/usr/sbin:/usr/bin")
+    program = shutil.which("send_nsca", path=":".join(filter(None, (environ.get("PATH"), "/usr/sbin:/usr/bin"))))
     if program is None:
         raise EnvSyncError(doing, "there is no send_nsca", "Install nsca-client.")
     argv = [program, "-H", server, "-p", settings.get("nsca_port") or "5667", "-to", str(max(1, int(timeout)))]
     if settings.get("nsca_config"):
         argv += ["-c", settings["nsca_config"]]
-    line = "\t".join(field.replace("\t", " ") for field in (host, service, str(status), text)) + "\n"
+    line = "\t".join((host, service, str(outcome.status), outcome.plugin_output)) + "\n"
     try:
         done = subprocess.run(
             argv,

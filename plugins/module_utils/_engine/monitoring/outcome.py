@@ -14,8 +14,12 @@ from ..errors import one_line
 OK = 0
 CRITICAL = 2
 
-#: passive results are cut by some receivers (NSCA: 512 bytes until 2.9)
+#: bytes in a plugin's whole output: some receivers cut it there (NSCA: 512 bytes until 2.9)
 LONGEST = 500
+
+# A bar begins performance data, a semicolon ends a field of the command file, and a backslash with an n behind it is a
+# line break to Nagios.
+_REPLACED = str.maketrans({"|": "/", ";": ",", "\\": "/"})
 
 
 @dataclass(frozen=True)
@@ -35,13 +39,18 @@ class Outcome:
     point_finished: str = ""
 
     @property
-    def point_age(self) -> float:
-        """How old the point was when the run ended, in seconds; 0.0 where there is none."""
+    def seconds(self) -> float:
+        """How long the run took; a clock that was set back does not make it negative."""
+        return max(0.0, self.finished - self.started)
+
+    @property
+    def point_timestamp(self) -> float:
+        """When the point was made, in seconds since the epoch; 0.0 where there is none."""
         try:
             made = datetime.datetime.strptime(self.point_finished, "%Y-%m-%dT%H:%M:%SZ")
         except ValueError:
             return 0.0
-        return max(0.0, self.finished - made.replace(tzinfo=datetime.timezone.utc).timestamp())
+        return made.replace(tzinfo=datetime.timezone.utc).timestamp()
 
     @property
     def status(self) -> int:
@@ -49,8 +58,30 @@ class Outcome:
         return OK if self.ok else CRITICAL
 
     @property
+    def performance_data(self) -> tuple[str, ...]:
+        """The run's figures, as plugins write them (``LABEL=VALUE[UNIT]``): duration, and size and age of the point."""
+        figures = [f"duration={self.seconds:.1f}s"]
+        if self.ok and self.stored_bytes:
+            figures.append(f"stored={self.stored_bytes}B")
+        if self.ok and self.point_timestamp:
+            figures.append(f"point_age={max(0.0, self.finished - self.point_timestamp):.0f}s")
+        return tuple(figures)
+
+    @property
     def text(self) -> str:
-        """One line: ``OK: ...`` or ``CRITICAL: ...`` with the reason."""
-        # A semicolon ends a field of Nagios's command file, a bar begins performance data.
-        message = one_line(self.message).replace(";", ",").replace("|", "/")
-        return f"{'OK' if self.ok else 'CRITICAL'}: {message}"[:LONGEST]
+        """One line: ``OK: ...`` or ``CRITICAL: ...`` with the reason; at most ``LONGEST`` bytes with the figures."""
+        printable = "".join(character if character.isprintable() else "?" for character in one_line(self.message))
+        text = f"{'OK' if self.ok else 'CRITICAL'}: {printable.translate(_REPLACED)}".encode("utf-8", "replace")
+        room = LONGEST - len(self._figures)
+        if len(text) > room:
+            text = text[: room - 3] + b"..."
+        return text.decode("utf-8", "ignore")
+
+    @property
+    def plugin_output(self) -> str:
+        """The text, a bar and the figures: what a plugin would print."""
+        return self.text + self._figures
+
+    @property
+    def _figures(self) -> str:
+        return f"|{' '.join(self.performance_data)}"

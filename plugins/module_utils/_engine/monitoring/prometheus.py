@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 import tempfile
+from collections.abc import Mapping
 
 from ..errors import EnvSyncError
 from .outcome import Outcome
@@ -22,40 +23,35 @@ _HELP = {
     "last_run_success": "1 if the last run succeeded, 0 otherwise.",
     "last_run_duration_seconds": "How long the last run took.",
     "point_bytes": "Size of the last point in its store.",
-    "point_age_seconds": "How old the last point was when the run ended.",
+    "point_timestamp_seconds": "When the last point that the task pushed or pulled was made.",
+    "task_freshness_seconds": "How old the last success of the task may be.",
 }
 
 
 def write(outcome: Outcome, folder: str) -> None:
-    """Write the task's file, atomically. What only a success tells is kept from the last one after a failure."""
+    """Write the task's file, atomically. What only a success tells is kept from the last one after a failure.
+
+    :raises EnvSyncError: it could not be written.
+    """
     path = os.path.join(folder, file_name(outcome.title))
     figures = _read(path)
     figures.update(
         last_run_timestamp_seconds=outcome.finished,
         last_run_success=1.0 if outcome.ok else 0.0,
-        last_run_duration_seconds=outcome.finished - outcome.started,
+        last_run_duration_seconds=outcome.seconds,
     )
     if outcome.ok:
-        figures.update(
-            last_success_timestamp_seconds=outcome.finished,
-            point_bytes=float(outcome.stored_bytes),
-            point_age_seconds=outcome.point_age,
-        )
-    label = outcome.title.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
-    lines = []
-    for name, text in _HELP.items():
-        if name in figures:
-            metric = f"{_PREFIX}_{name}"
-            lines += [
-                f"# HELP {metric} {text}",
-                f"# TYPE {metric} gauge",
-                f'{metric}{{task="{label}"}} {figures[name]}',
-            ]
+        figures["last_success_timestamp_seconds"] = outcome.finished
+        # A run that rightly had nothing to do has no point, and what an earlier one had says nothing of it.
+        figures["point_bytes"] = float(outcome.stored_bytes)
+        figures["point_timestamp_seconds"] = outcome.point_timestamp
+        figures = {name: value for name, value in figures.items() if value or not name.startswith("point_")}
+    text = "".join(_metric(name, {outcome.title: figures[name]}) for name in _HELP if name in figures)
     temporary = ""
     try:
         handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{_PREFIX}-")
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write("\n".join(lines) + "\n")
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(text.encode("utf-8", "backslashreplace"))
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except OSError as error:
@@ -64,9 +60,24 @@ def write(outcome: Outcome, folder: str) -> None:
         raise EnvSyncError(f"writing the figures {path}", str(error.strerror), "Correct prometheus_dir.") from error
 
 
+def declared(freshness: Mapping[str, float]) -> str:
+    """Return the text of the file that says which tasks a host has, and how old their last success may be (seconds)."""
+    return _metric("task_freshness_seconds", freshness)
+
+
+def _metric(name: str, values: Mapping[str, float]) -> str:
+    """Return a gauge in the text format, with a value for each task."""
+    metric = f"{_PREFIX}_{name}"
+    lines = [f"# HELP {metric} {_HELP[name]}", f"# TYPE {metric} gauge"]
+    for title, value in values.items():
+        label = title.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
+        lines.append(f'{metric}{{task="{label}"}} {value}')
+    return "\n".join(lines) + "\n"
+
+
 def file_name(title: str) -> str:
     """Return the name of a task's file: its title, made unique where that can't be a file name."""
-    safe = re.sub(r"[^A-Za-z0-9_.-]", "_", title)
+    safe = re.sub(r"[^A-Za-z0-9_.+-]", "_", title)
     if safe != title:
         safe += "-" + hashlib.sha256(title.encode()).hexdigest()[:8]
     return f"{_PREFIX}_{safe}.prom"
