@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from typing import Callable
 
 from ..errors import EnvSyncError
+from ..ownership import hand_over, make_folders
 from .base import BLOCK, Reader, Store, Stored, StoredObject, write_all
 
 _PARTIAL = ".partial"
@@ -83,12 +84,13 @@ class DirectoryStore(Store):
         digest = hashlib.sha256()
         size = 0
         try:
-            os.makedirs(folder, mode=_FOLDER_MODE, exist_ok=True)
+            make_folders(folder, _FOLDER_MODE)
             descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
         except OSError as error:
             raise self._error("writing", name, error) from error
         try:
             try:
+                hand_over(descriptor, partial)
                 # Held as long as the writer lives: a sweep leaves alone what is locked.
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
                 while True:
