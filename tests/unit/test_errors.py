@@ -11,6 +11,7 @@ def test_three_parts_make_one_line() -> None:
     error = EnvSyncError("dumping app", "pg_dump: error:\n  it\tbroke.", "Mend it.")
     assert str(error) == "dumping app: pg_dump: error: it broke. Mend it."
     assert str(EnvSyncError("a", "b")) == "a: b"
+    assert str(EnvSyncError("a", "is it there?", "Look.")) == "a: is it there? Look."
 
 
 def test_a_missing_library_says_what_to_install() -> None:

@@ -28,13 +28,18 @@ class EnvSyncError(Exception):
 
     def __str__(self) -> str:
         text = f"{self.doing}: {self.why}"
-        if self.hint:
-            text = f"{text.rstrip('.')}. {self.hint}"
-        return text
+        if not self.hint:
+            return text
+        stop = "" if text.endswith((".", "?", "!")) else "."
+        return f"{text}{stop} {self.hint}"
 
 
 class Cancelled(EnvSyncError):
     """The run was told to stop (a signal, or the host's cancel check)."""
+
+
+class NothingToDo(EnvSyncError):
+    """It turned out, after a run had begun, that there is rightly nothing to do: no failure. Nothing of it is left."""
 
 
 class MissingLibrary(EnvSyncError):
