@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
 
+import psycopg2
 import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.config import format_config
 
@@ -373,3 +374,43 @@ def until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not come about"
         time.sleep(0.05)
+
+
+#: what keeps a run waiting for a server: what another session does and has not committed, the task's action and script
+BLOCKED = {
+    "by a pre-dump script": ("", "push", "SELECT pg_sleep(60)"),
+    "by a transformation": ("", "pull", "SELECT pg_sleep(60)"),
+    "by a lock during the swap": ("COMMENT ON DATABASE {0} IS 'locked'", "pull", ""),
+}
+
+
+@pytest.mark.parametrize("how", BLOCKED)
+def test_a_signal_ends_a_run_that_a_statement_keeps_waiting(
+    command: Command, production: PostgresServer, staging: PostgresServer, database: str, flags: Flags, how: str
+) -> None:
+    sql, action, script = BLOCKED[how]
+    production.create_database(database, SAMPLE)
+    staging.create_database(database, "CREATE TABLE old AS SELECT 1 AS n")
+    command.good(*flags("push", database))
+    before = stored(command.folder / "store")
+    path = command.folder / "script.sql"
+    path.write_text(script, encoding="utf-8")
+    key = ("pre_dump_" if action == "push" else "") + "transformation_sql_filename"
+    server = production if action == "push" else staging
+    waiting = """SELECT count(*) FROM pg_stat_activity
+                  WHERE backend_type = 'client backend' AND wait_event_type IN ('Lock', 'Timeout')"""
+    blocker = psycopg2.connect(host=server.host, port=server.port, user=server.superuser, dbname="postgres")
+    with contextlib.closing(blocker), unchanged(server, database):
+        blocker.cursor().execute(sql.format(database) or "SELECT 1")
+        process = command.start(*flags(action, database, **{key: path}))
+        try:
+            until(lambda: server.psql("postgres", waiting) != "0")
+            process.send_signal(signal.SIGTERM)
+            _unused, err = process.communicate(timeout=20)
+        finally:
+            process.kill()
+        assert process.returncode == 128 + signal.SIGTERM
+        assert re.fullmatch(rf"govuk_env_sync: error: {action} {database}: stopped by SIGTERM while .*\n", err)
+        assert server.psql("postgres", waiting) == "0", "and the server does not go on with it"
+    assert stored(command.folder / "store") == before
+    assert staging.psql(database, "SELECT n FROM old") == "1"

@@ -21,6 +21,7 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine import cata
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores import open_store
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.directory import DirectoryStore
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Task
 
 from tests.servers.postgresql import PostgresServer
@@ -180,6 +181,27 @@ def test_a_push_killed(
     assert production.psql(database, "SELECT n FROM small") == "1"
     pull.pull(Task.from_mapping(task_values("pull", database)), Host())
     assert staging.contents(database) == production.contents(database)
+
+
+def test_what_a_failed_push_could_not_remove_goes_with_the_first_push_that_can(
+    production: PostgresServer, database: str, task_values: Values, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    production.create_database(database, SAMPLE)
+
+    def failing(*args: Any) -> Any:
+        raise EnvSyncError("using the store", "it has gone away")
+
+    for day in ("01", "02"):
+        with monkeypatch.context() as meanwhile:
+            meanwhile.setattr(DirectoryStore, "delete", failing)
+            meanwhile.setattr(push, "_manifest", failing)
+            with pytest.raises(EnvSyncError, match="it has gone away"):
+                push.push(Task.from_mapping(task_values("push", database, timestamp=f"2026-01-{day}T00:00:00")), Host())
+    assert len({path.parent for path in (tmp_path / "store").rglob("toc.dat.zst")}) == 2
+
+    push.push(Task.from_mapping(task_values("push", database)), Host())
+
+    assert_nothing_left(task_values, database, tmp_path, production)
 
 
 PULLS = {

@@ -104,7 +104,7 @@ def test_what_the_database_is_apart_from_its_contents_is_carried_over(
 
 
 def test_the_old_database_is_kept_until_the_next_pull(
-    production: PostgresServer, staging: PostgresServer, database: str, task_values: Values
+    production: PostgresServer, staging: PostgresServer, database: str, task_values: Values, monkeypatch: Any
 ) -> None:
     production.create_database(database, NEW)
     staging.create_database(database, OLD)
@@ -112,15 +112,21 @@ def test_the_old_database_is_kept_until_the_next_pull(
 
     kept = pulled(task_values, database, old_database="keep")["kept"]
     staging.psql("postgres", f"ALTER DATABASE {kept} ALLOW_CONNECTIONS true")
-    assert staging.psql(kept, "SELECT n FROM old_table") == "1"
-    staging.psql(database, "CREATE TABLE of_first_pull ()")
+    staging.psql(database, "CREATE TABLE of_first_pull (); BEGIN; CREATE TABLE never (); PREPARE TRANSACTION 'held'")
+    monkeypatch.setattr(pg_swap, "SWAP_TRIES", 1)
+    looking = psycopg2.connect(host=staging.host, port=staging.port, user=staging.superuser, dbname=kept)
+    with contextlib.closing(looking):
+        with pytest.raises(EnvSyncError, match="prepared transaction"):
+            pulled(task_values, database, old_database="keep")
+        assert staging.psql(kept, "SELECT n FROM old_table") == "1", "a swap that fails does not cost it"
+        staging.psql(database, "ROLLBACK PREPARED 'held'")
 
-    assert pulled(task_values, database, old_database="keep")["kept"] == kept
+        assert pulled(task_values, database, old_database="keep")["kept"] == kept
     staging.psql("postgres", f"ALTER DATABASE {kept} ALLOW_CONNECTIONS true")
     assert staging.psql(kept, "SELECT relname FROM pg_class WHERE relname = 'of_first_pull'") == "of_first_pull"
 
     assert pulled(task_values, database)["kept"] == ""
-    assert kept not in staging.databases()
+    assert [name for name in staging.databases() if "env_sync" in name] == []
 
 
 def test_somebody_elses_database_under_a_name_of_ours_is_left_alone(

@@ -240,6 +240,24 @@ def test_data_that_nobody_sanitised_is_refused_where_that_is_required(
     assert pulled(task_values, database, require_sanitised=True)["manifest"]["sanitised"] == sanitised
 
 
+@pytest.mark.parametrize("action", ["push", "pull"])
+def test_a_script_that_is_not_there_is_noticed_before_anything_happens(
+    live: str, production: PostgresServer, task_values: Values, tmp_path: Path, action: str
+) -> None:
+    pushed(task_values, live)
+    there = tmp_path / "there.sql"
+    there.write_text("UPDATE small SET n = 2", encoding="utf-8")
+    key = ("pre_dump_" if action == "push" else "") + "transformation_sql_filename"
+    task = Task.from_mapping(task_values(action, live, **{key: [str(there), str(tmp_path / "absent.sql")]}))
+    said: list[str] = []
+    verbs = (push.plan, push.push) if action == "push" else (pull.plan, pull.pull)
+    for verb in verbs:
+        with pytest.raises(EnvSyncError, match=r"reading the script .*/absent\.sql: No such file.*Check the transf"):
+            verb(task, Host(log=lambda level, text: said.append(text)))
+    assert said == []
+    assert production.psql(live, "SELECT n FROM small") == "1"
+
+
 # -- addresses and rights ----------------------------------------------------------------------------------------------
 
 

@@ -6,8 +6,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
+import tempfile
 from pathlib import Path
+from typing import Callable
 
 
 class Unavailable(Exception):
@@ -17,3 +21,22 @@ class Unavailable(Exception):
 def cache_dir() -> Path:
     """Return the folder for what is installed once; ``ENV_SYNC_TEST_CACHE`` names another."""
     return Path(os.environ.get("ENV_SYNC_TEST_CACHE") or Path.home() / ".cache" / "env_sync-tests")
+
+
+def made(name: str, make: Callable[[Path], None]) -> Path:
+    """Return a folder in the cache; made by the first who asks, the others wait for it."""
+    folder = cache_dir() / name
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with open(f"{folder}.lock", "w", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.exists():
+                making = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=folder.parent))
+                try:
+                    make(making)
+                    making.rename(folder)
+                finally:
+                    shutil.rmtree(making, ignore_errors=True)
+    except OSError as error:
+        raise Unavailable(f"{name} can't be made in {folder}: {error}") from error
+    return folder

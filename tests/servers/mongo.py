@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import atexit
-import fcntl
 import os
 import shutil
 import signal
@@ -17,11 +16,11 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 import pymongo
 
-from tests.servers import Unavailable, cache_dir
+from tests.servers import Unavailable, made
 from tests.servers.postgresql import free_port
 
 _FERRETDB = "v1.24.2"
@@ -66,25 +65,6 @@ func main() {
 _MODULE = f"module env_sync_tests/ferretdb\n\ngo 1.22\n\nrequire github.com/FerretDB/FerretDB {_FERRETDB}\n"
 
 
-def _made(name: str, make: Callable[[Path], None]) -> Path:
-    """Return a folder in the cache; made by the first who asks, the others wait for it."""
-    folder = cache_dir() / name
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with open(f"{folder}.lock", "w", encoding="utf-8") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not folder.exists():
-                making = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=folder.parent))
-                try:
-                    make(making)
-                    making.rename(folder)
-                finally:
-                    shutil.rmtree(making, ignore_errors=True)
-    except OSError as error:
-        raise Unavailable(f"{name} can't be made in {folder}: {error}") from error
-    return folder
-
-
 def _check(what: str, folder: Path, *argv: str, **environment: str) -> None:
     if shutil.which(argv[0]) is None:
         raise Unavailable(f"{what} can't be had: {argv[0]} is not installed")
@@ -122,7 +102,7 @@ def mongosh() -> Path:
         options = ("--no-audit", "--no-fund", "--omit=optional", "--ignore-scripts", "--prefix", str(folder))
         _check("mongosh", folder, "npm", "install", *options, f"mongosh@{_MONGOSH}")
 
-    return _made(f"mongosh-{_MONGOSH}", install) / "node_modules" / ".bin"
+    return made(f"mongosh-{_MONGOSH}", install) / "node_modules" / ".bin"
 
 
 @dataclass(frozen=True)
@@ -166,7 +146,7 @@ class MongoServer:
         self._client: Any = None
 
     def __enter__(self) -> MongoServer:
-        binary = _made(f"ferretdb-{_FERRETDB}", _build_ferretdb) / "ferretdb"
+        binary = made(f"ferretdb-{_FERRETDB}", _build_ferretdb) / "ferretdb"
         self._folder = Path(tempfile.mkdtemp(prefix=f"env_sync-mongo-{self._name}-"))
         atexit.register(shutil.rmtree, self._folder, ignore_errors=True)
         argv = [str(binary), "-data", f"file:{self._folder}/"]

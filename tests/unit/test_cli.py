@@ -76,13 +76,6 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     monkeypatch.setattr(cli, "_ACTIONS", {"push": cli._Action(push.plan, apply, str)})
 
 
-def test_every_key_of_a_task_has_an_option_or_a_reason_not_to() -> None:
-    options = {option.key for group in cli._OPTIONS.values() for option in group}
-    names = options | {option.also for group in cli._OPTIONS.values() for option in group}
-    assert set(task.KEYS) == (names - {""}) | cli.KEYS_WITHOUT_OPTION
-    assert not options & cli.KEYS_WITHOUT_OPTION
-
-
 def test_the_flags_of_the_original(given: Callable[..., task.Task]) -> None:
     found = given(
         "-a", "pull", "-D", "postgresql", "-S", "s3", "-T", "/tmp/x", "-d", "users", "-H", "db-1", "-u", "bucket", "-p",
@@ -318,52 +311,3 @@ def test_the_help_names_every_flag_and_no_secret(capsys: Capture) -> None:
         assert re.search(rf"^  -{flag}, --", said, re.M), flag
     assert "PGPASSWORD" in said and "/etc/govuk_env_sync" in said
     assert not re.search("--(login-password|secret-key|session-token|access-key)", said)
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [
-        (0, "0 B"),
-        (1023, "1023 B"),
-        (1024, "1.0 KiB"),
-        (1024**2 - 1, "1.0 MiB"),
-        (1288490189, "1.2 GiB"),
-        (3 * 1024**4, "3.0 TiB"),
-    ],
-)
-def test_sizes(count: int, text: str) -> None:
-    assert cli._size(count) == text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0, "0 s"),
-        (0.012, "12 ms"),
-        (0.9999, "1.0 s"),
-        (3.44, "3.4 s"),
-        (11, "11 s"),
-        (59.97, "1 min 00 s"),
-        (125, "2 min 05 s"),
-        (4811, "1 h 20 min"),
-    ],
-)
-def test_durations(seconds: float, text: str) -> None:
-    assert cli._duration(seconds) == text
-
-
-@pytest.mark.parametrize(
-    ("values", "text"),
-    [
-        (
-            {"bytes_done": 3 << 20, "bytes_total": 12 << 20, "members_done": 1, "members_total": 4},
-            "dumping, 1/4 members, 3.0 MiB of 12.0 MiB (25%), 1.0 MiB/s, about 9 s left",
-        ),
-        ({"bytes_done": 3 << 20, "members_done": 1}, "dumping, 1 member, 3.0 MiB, 1.0 MiB/s"),
-        ({"bytes_done": 9 << 20, "bytes_total": 6 << 20}, "dumping, 9.0 MiB of 6.0 MiB (100%), 3.0 MiB/s"),
-        ({"phase": "", "phase_started": 0.0}, "starting"),
-    ],
-)
-def test_progress(values: dict[str, Any], text: str) -> None:
-    usual: dict[str, Any] = {"phase": "dumping", "phase_started": 1000.0, "updated": 1003.0}
-    assert cli._progress_text(Snapshot("x", "push", "x", **{**usual, **values})) == text

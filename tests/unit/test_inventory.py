@@ -24,7 +24,7 @@ def test_tasks_come_by_title_without_what_is_the_inventorys() -> None:
     second = {**PULL, "database": "other", "ensure": "disabled", "freshness": "3600"}
     syncs = {"assets": {"hour": 1, "minute": 2, "source_bucket": "a", "destination_bucket": "b", "delete": True}}
     found = declared({"z_last": PULL, "b_second": second, "gone": {"ensure": "absent"}}, syncs, "/etc/nowhere")
-    assert [(item.title, item.scheduled, item.freshness) for item in found] == [
+    assert [(item.title, item.timing.scheduled, item.timing.freshness) for item in found] == [
         ("assets", True, 28 * 3600),
         ("b_second", False, 3600),
         ("z_last", True, 28 * 3600),
@@ -42,6 +42,17 @@ def test_all_faults_are_told_with_task_and_key() -> None:
             "leak": {**PULL, "database": "d", "secret_key": "hidden"},
             "script": {**PULL, "database": "e", "transformation_sql_filename": "nowhere.sql"},
             "when": {key: value for key, value in PULL.items() if key != "hour"},
+            "many": {
+                **PULL,
+                "ensure": "maybe",
+                "freshness": "soon",
+                "jobs": "all",
+                "hour": [1, 25],
+                "delete": "perhaps",
+            },
+            "puppet": {**PULL, "database": "f", "url": "%{hiera('bucket')}"},
+            "whom": {**PULL, "database": "g", "become_user": "nobody-of-that-name"},
+            "no mapping": "push",
         }
     )
     for fault in (
@@ -50,6 +61,15 @@ def test_all_faults_are_told_with_task_and_key() -> None:
         "no/name: its title",
         "leak: secret_key",
         "script: there is no",
+        "many: ensure must be one of present, disabled, absent, not 'maybe'",
+        "freshness must be a whole number, not 'soon'",
+        "hour '1,25' is not within 0 to 23",
+        "many: jobs must be",
+        "many: delete must be true or false",
+        "puppet: url has %{hiera('bucket')} in it",
+        "whom: become_user: there is no user nobody-of-that-name",
+        "no mapping: its title",
+        "no mapping: is not a mapping",
     ):
         assert fault in said
     assert "when: missing key hour" in said
@@ -72,3 +92,19 @@ def test_a_transformation_file_that_is_deployed_with_the_tasks_is_there() -> Non
     assert declared({"pull": task}, {}, "/etc/nowhere", scripts=["shop.sql"])[0].task.transformation_sql == (
         "/etc/nowhere/transformation_sql/shop.sql",
     )
+
+
+def test_a_bucket_sync_that_is_no_mapping_is_a_fault_too() -> None:
+    with pytest.raises(EnvSyncError, match="assets: is not a mapping"):
+        declared({}, {"assets": "a to b"}, "/etc/nowhere")
+
+
+def test_whom_a_task_runs_as_is_not_in_its_config_file() -> None:
+    (item,) = declared({"push": {**PULL, "action": "push", "become_user": "root"}}, {}, "/etc/nowhere")
+    assert item.become_user == "root"
+    assert "become_user" not in item.values
+
+
+def test_non_ascii_names_of_databases_are_names() -> None:
+    (item,) = declared({"pull": {**PULL, "database": "b\u00fccher"}}, {}, "/etc/nowhere")
+    assert item.task.database == "b\u00fccher"

@@ -67,6 +67,13 @@ def test_the_status_says_how_a_run_ended(tmp_path: Path) -> None:
     assert (status.title, status.state, status.message) == ("nightly", "failed", "dumping app: it broke")
 
 
+def test_a_dry_run_has_no_status(tmp_path: Path) -> None:
+    task = Task(name="nightly", action="prune", database="app", state_dir=str(tmp_path))
+    with run.running(task, Host(), dry_run=True) as this:
+        this.progress.finish("done", "nothing was done")
+    assert read_statuses(str(tmp_path)) == []
+
+
 def test_a_result_has_warnings_and_the_seconds_of_each_phase(tmp_path: Path) -> None:
     logged: list[tuple[str, str]] = []
     task = Task(action="push", database="app", state_dir=str(tmp_path))

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from typing import Any
 
 import pytest
@@ -37,6 +39,17 @@ def test_when_a_task_runs_and_how_old_its_result_may_be(
 )
 def test_systemd_gets_the_same_times(hour: str, minute: str, calendar: str) -> None:
     assert Schedule.parse(hour, minute).calendar() == calendar
+
+
+@pytest.mark.parametrize(("hour", "minute"), [("0", "0"), ("*", "*"), ("*/6", "30"), ("1,13", "*/20"), ("8-9", "5")])
+def test_systemd_takes_the_calendar_as_it_is(hour: str, minute: str) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("there is no systemd-analyze (Debian: systemd)")
+    calendar = Schedule.parse(hour, minute).calendar()
+    done = subprocess.run(
+        ["systemd-analyze", "calendar", calendar], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from typing import Any, Callable
 import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import upkeep
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host, read_statuses
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.run import running
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.base import Reader, Stored
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.directory import DirectoryStore
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Task
@@ -49,6 +50,22 @@ def names(store: DirectoryStore) -> list[str]:
 
 def points(store: DirectoryStore) -> list[str]:
     return [name[: -len(".manifest.json")] for name in names(store) if name.endswith(".manifest.json")]
+
+
+def test_the_status_of_a_tasks_own_runs_stays(
+    store: DirectoryStore, task: Callable[..., Task], put_point: Putter, tmp_path: Path
+) -> None:
+    nightly = task(name="nightly")
+    for day in DAYS:
+        put_point(store, day)
+    with running(nightly, Host()) as run:
+        run.progress.finish("done", "pulled")
+    upkeep.prune(nightly, Host(), keep=4, dry_run=True)
+    upkeep.sweep(nightly, Host(), dry_run=True)
+    assert [status.title for status in read_statuses(str(tmp_path / "state"))] == ["nightly"]
+    upkeep.prune(nightly, Host(), keep=4)
+    statuses = {status.title: status.message for status in read_statuses(str(tmp_path / "state"))}
+    assert statuses == {"nightly": "pulled", "prune app": "1 points removed"}
 
 
 # -- prune -------------------------------------------------------------------------------------------------------------

@@ -4,8 +4,8 @@
 
 """What a push is about to leave in a store, written down before the first byte of it.
 
-A push that ends by itself removes its journal entry; one that was killed leaves it, and the next push of the same
-database (which holds the lock, so the other one is dead) takes away exactly what it names.
+A push that ends by itself strikes out its entry, unless it fails and what it stored can't be removed. The next push of
+the same database (which holds the lock, so no other one lives) takes away exactly what the journal names.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
+from typing import Any, Callable
 
 from .errors import EnvSyncError
+from .ownership import make_folders
 
 
 class Journal:
@@ -39,13 +41,19 @@ class Journal:
             return []
 
     @contextlib.contextmanager
-    def entry(self, point: str) -> Iterator[None]:
-        """Note ``point`` as begun; the note goes when the block ends by itself, with an error or without."""
+    def entry(self, point: str, remove: Callable[[], Any]) -> Iterator[None]:
+        """Note ``point`` as begun; the note goes when the block ends by itself.
+
+        :param remove: removes what a block that failed has left; the note stays when it returns None, as it could not.
+        """
         self._write([*self.unfinished(), point])
         try:
             yield
-        finally:
-            self.clear(point)
+        except BaseException:
+            if remove() is not None:
+                self.clear(point)
+            raise
+        self.clear(point)
 
     def clear(self, point: str) -> None:
         """Strike ``point`` out."""
@@ -59,7 +67,7 @@ class Journal:
     def _write(self, points: list[str]) -> None:
         temporary = f"{self._path}.new"
         try:
-            os.makedirs(os.path.dirname(self._path), exist_ok=True)
+            make_folders(os.path.dirname(self._path))
             with open(temporary, "w", encoding="utf-8") as stream:
                 json.dump({"store": self._store_url, "points": points}, stream)
                 stream.flush()

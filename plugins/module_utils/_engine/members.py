@@ -39,10 +39,10 @@ def decompressor(compression: str) -> tuple[str, ...]:
     return ("zstd", "-q", "-d", "-c") if compression == "zstd" else ("gzip", "-d", "-c")
 
 
-def widen(pipe: IO[bytes]) -> None:
+def widen(pipe: IO[bytes] | int) -> None:
     """Give a pipe room for 1 MiB, so that both ends switch less often; a kernel that refuses is no matter."""
     with contextlib.suppress(OSError):
-        fcntl.fcntl(pipe.fileno(), _F_SETPIPE_SZ, BLOCK)
+        fcntl.fcntl(pipe, _F_SETPIPE_SZ, BLOCK)
 
 
 class StoreSink:
@@ -68,6 +68,21 @@ class StoreSink:
         self._progress = progress
         self._lock = threading.Lock()
         self.members: list[Member] = []
+
+    @property
+    def point(self) -> str:
+        """The point's name, for a server that stores its data by itself."""
+        return self._point
+
+    def advance(self, size: int) -> None:
+        """Count bytes that a server has stored by itself."""
+        self._progress(size, 0)
+
+    def record(self, name: str, size: int) -> None:
+        """Note a member of ``size`` bytes that a server has stored by itself."""
+        with self._lock:
+            self.members.append(Member(self._point + name, size, "", size))
+        self._progress(0, 1)
 
     def member(
         self,
@@ -228,6 +243,14 @@ class PointSource:
                 f"it has no member {name.lstrip('/')}",
                 "Choose another point (--list shows them).",
             ) from None
+
+    def advance(self, size: int) -> None:
+        """Count bytes that a server has read by itself."""
+        self._progress(size, 0)
+
+    def attest(self, name: str) -> None:
+        """Have the store's own server vouch for a member that it never hands out."""
+        self._store.attest(self.member(name).name)
 
     def open(self, name: str) -> Reader:
         """Return a reader over the member's bytes before compression."""

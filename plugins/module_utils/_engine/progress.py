@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Callable
 
 from .errors import EnvSyncError
+from .ownership import make_folders
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,9 @@ class Snapshot:
 
     Sizes are bytes, before compression for a dump and as stored for anything that reads a point; times are seconds
     since the epoch (UTC). ``bytes_total`` and ``members_total`` are estimates while a dump runs, and 0 where nothing is
-    known. ``state`` is ``running``, ``done`` or ``failed``.
+    known. ``state`` is ``running``, ``done`` or ``failed``. ``last_success`` is of the task's last run that did its
+    job, this one or one before: ``finished`` (seconds since the epoch), ``seconds``, ``point`` and ``stored_bytes``;
+    empty where there was none.
     """
 
     title: str
@@ -44,6 +47,7 @@ class Snapshot:
     message: str = ""
     pid: int = 0
     result: dict[str, Any] = field(default_factory=dict)
+    last_success: dict[str, Any] = field(default_factory=dict)
 
     @property
     def rate(self) -> float:
@@ -85,7 +89,7 @@ class Progress:
         self._interval = interval
         self._lock = threading.Lock()
         self._reported = 0.0
-        self._change(started=time.time(), pid=os.getpid())
+        self._change(started=time.time(), pid=os.getpid(), last_success=_last_success(self._path))
 
     @property
     def snapshot(self) -> Snapshot:
@@ -121,6 +125,16 @@ class Progress:
 
     def finish(self, state: str, message: str, result: dict[str, Any] | None = None) -> None:
         """The run is over: ``state`` is ``done`` or ``failed``."""
+        if state == "done":
+            now = time.time()
+            self._change(
+                last_success={
+                    "finished": now,
+                    "seconds": now - self._now.started,
+                    "point": self._now.point,
+                    "stored_bytes": int((result or {}).get("stored_bytes", 0)),
+                }
+            )
         self._change(state=state, message=message, result=result or {}, at_once=True)
 
     def _change(self, at_once: bool = False, **changes: Any) -> None:
@@ -152,7 +166,7 @@ def status_path(state_dir: str, title: str) -> str:
 def write_status(path: str, snapshot: Snapshot) -> None:
     """Write the status file, atomically. A status that cannot be written never fails a run."""
     try:
-        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        make_folders(os.path.dirname(path))
         handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".status-")
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
             json.dump(asdict(snapshot), stream)
@@ -160,6 +174,15 @@ def write_status(path: str, snapshot: Snapshot) -> None:
         os.replace(temporary, path)
     except OSError:
         pass
+
+
+def _last_success(path: str) -> dict[str, Any]:
+    """Return what the status file of the run before says of the last success."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return dict(json.load(stream)["last_success"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def read_statuses(state_dir: str) -> list[Snapshot]:
@@ -201,10 +224,12 @@ def _alive(pid: int) -> bool:
 def default_state_dir() -> str:
     """Return where status files and journals are kept when no task says otherwise.
 
-    ``/var/lib/govuk_env_sync`` where this user can write to it (the role makes it), else the user's own state folder.
+    ``/var/lib/govuk_env_sync`` where this user can write to it (the role makes it, and may give it another name, which
+    is ENV_SYNC_NAME then), else the user's own state folder.
     """
-    shared = "/var/lib/govuk_env_sync"
+    name = os.environ.get("ENV_SYNC_NAME") or "govuk_env_sync"
+    shared = f"/var/lib/{name}"
     if os.access(shared, os.W_OK):
         return shared
     home = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
-    return os.path.join(home, "govuk_env_sync")
+    return os.path.join(home, name)

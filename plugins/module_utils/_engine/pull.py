@@ -17,7 +17,7 @@ from .manifest import Manifest, Member
 from .members import PointSource
 from .pipeline import Group
 from .progress import Host
-from .run import Run, result, running, work_dir
+from .run import Run, nothing_to_do, result, running, work_dir
 from .sanitise import summarise
 from .stores import Store, open_store
 from .task import Task
@@ -25,13 +25,16 @@ from .task import Task
 
 def plan(task: Task, host: Host) -> dict[str, Any]:
     """Say what a pull would do; check what can be checked; change nothing."""
+    summarise(task.transformation_sql)  # raises where one can't be read
     store = open_store(task)
     store.preflight(write=False)
     point = catalogue.choose(store, task.database, task.timestamp)
     manifest = manifest_of(store, point, task.dbms)
-    with open_database(task, "") as database:
+    with open_database(task, "", host.cancelled) as database:
         prepared = _preflight(task, manifest, database)
         identity = database.identity()
+    if prepared.skip:
+        return {"changed": False, "skipped": prepared.skip, "point": point.name, "store": store.url(), "steps": []}
     steps = [f"read {store.url(point.name)}", *prepared.steps]
     steps += [f"run {script} on the scratch database" for script in task.transformation_sql]
     steps.append("check the scratch database")
@@ -42,6 +45,7 @@ def plan(task: Task, host: Host) -> dict[str, Any]:
         steps.append(f"swap it in as {task.database} on {identity.host}, and {kept} what is there now")
     return {
         "changed": True,
+        "skipped": "",
         "point": point.name,
         "store": store.url(),
         "manifest": manifest.to_dict(),
@@ -64,8 +68,9 @@ def pull(task: Task, host: Host) -> dict[str, Any]:
         ``stored_bytes``, ``rate`` (bytes before compression a second), ``durations`` (seconds), ``warnings``.
     """
     with running(task, host) as run:
+        sanitised = summarise(task.transformation_sql)
         store = open_store(task)
-        store.preflight(write=False)
+        store.prepare(write=False)
         point = catalogue.choose(store, task.database, task.timestamp)
         run.progress.point(point.name)
         manifest = manifest_of(store, point, task.dbms)
@@ -73,15 +78,16 @@ def pull(task: Task, host: Host) -> dict[str, Any]:
         with (
             locks.hold(key, f"{task.database} on this host", task.lock_wait, host.cancelled),
             work_dir(task.temppath, key) as directory,
-            open_database(task, directory) as database,
+            open_database(task, directory, host.cancelled) as database,
             database.exclusive(),
         ):
             for left in database.sweep():
                 host.log("info", f"removed what an interrupted pull left: {left}")
             prepared = _preflight(task, manifest, database)
+            if prepared.skip:
+                return nothing_to_do(run, prepared.skip, point=point.name, store=store.url())
             for warning in prepared.warnings:
                 run.warn(warning)
-            sanitised = summarise(task.transformation_sql)
             if point.state == LEGACY:
                 _verify_legacy(run, task.dbms, store, point, manifest, directory)
             try:
@@ -94,7 +100,7 @@ def pull(task: Task, host: Host) -> dict[str, Any]:
         for warning in swapped.pop("warnings", ()):
             run.warn(warning)
         message = f"{task.database} is {point.name} since {swapped['name_away_seconds']} s"
-        run.progress.finish("done", message)
+        run.progress.finish("done", message, {"stored_bytes": point.stored_bytes})
         return result(
             run,
             changed=True,

@@ -7,19 +7,20 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import catalogue, locks
 from .databases import Database, open_database, server_key
 from .databases.base import DumpFacts, Identity
-from .errors import EnvSyncError
+from .errors import EnvSyncError, NothingToDo
 from .journal import Journal
 from .manifest import Manifest, totals
 from .members import StoreSink
 from .pipeline import Group
 from .point import encode, iso_utc, manifest_name, now, point_name
 from .progress import Host
-from .run import Run, result, running, work_dir
+from .run import Run, nothing_to_do, result, running, work_dir
 from .sanitise import summarise
 from .stores import Store, open_store
 from .task import Task
@@ -28,9 +29,10 @@ from .version import VERSION
 
 def plan(task: Task, host: Host) -> dict[str, Any]:
     """Say what a push would do; check what can be checked; change nothing."""
+    summarise(task.pre_dump_transformation_sql)  # raises where one can't be read
     store = open_store(task)
     store.preflight(write=True)
-    with open_database(task, "") as database:
+    with open_database(task, "", host.cancelled) as database:
         identity = database.identity()
         facts = database.preflight_dump()
     if facts.get("skip"):
@@ -62,31 +64,34 @@ def push(task: Task, host: Host) -> dict[str, Any]:
         compression a second), ``durations`` (seconds), ``warnings``, ``before`` and ``after`` (the store's points).
     """
     with running(task, host) as run:
+        sanitised = summarise(task.pre_dump_transformation_sql)
         store = open_store(task)
-        store.preflight(write=True)
+        store.prepare(write=True)
         key = server_key(task)
         with (
             locks.hold(key, f"{task.database} on this host", task.lock_wait, host.cancelled),
             work_dir(task.temppath, key) as directory,
-            open_database(task, directory) as database,
+            open_database(task, directory, host.cancelled) as database,
         ):
             identity = database.identity()
-            facts = database.preflight_dump()
-            if facts.get("skip"):
-                return _nothing_to_do(run, store, str(facts["skip"]))
             journal = Journal(run.state_dir, store.url(), key)
             sweep(store, task.database, journal, run)
             before = [point.name for point in catalogue.list_points(store, task.database)]
+            # After the listing: a point that another host begins in between is a reason to skip, and no clash.
+            facts = database.preflight_dump()
+            if facts.get("skip"):
+                return nothing_to_do(run, str(facts["skip"]), point="", store=store.url())
             point = _new_point(task)
             if point in before:
                 raise EnvSyncError(f"pushing {store.url(point)}", "there is such a point already", "Wait a second.")
             run.progress.point(point)
-            with journal.entry(point):
+            with journal.entry(point, lambda: remove(store, point, run)):
                 try:
-                    manifest = _dump_and_store(task, run, database, store, point, identity, int(facts["size_bytes"]))
-                except BaseException:
-                    _remove(store, point, run)
-                    raise
+                    manifest = _dump_and_store(
+                        task, run, database, store, point, identity, int(facts["size_bytes"]), sanitised
+                    )
+                except NothingToDo as found:
+                    return nothing_to_do(run, str(found), point="", store=store.url())
             run.progress.finish("done", f"stored {store.url(point)}", {"stored_bytes": manifest.stored_bytes})
             return result(
                 run,
@@ -109,14 +114,15 @@ def _new_point(task: Task) -> str:
     return point_name(timestamp if len(timestamp) == len("YYYY-MM-DDTHH:MM:SS") else f"{timestamp}:00", task.database)
 
 
-def _nothing_to_do(run: Run, store: Store, reason: str) -> dict[str, Any]:
-    run.host.log("info", f"nothing to do: {reason}")
-    run.progress.finish("done", f"nothing to do: {reason}")
-    return result(run, changed=False, skipped=reason, point="", store=store.url())
-
-
 def _dump_and_store(
-    task: Task, run: Run, database: Database, store: Store, point: str, identity: Identity, size: int
+    task: Task,
+    run: Run,
+    database: Database,
+    store: Store,
+    point: str,
+    identity: Identity,
+    size: int,
+    sanitised: Sequence[Mapping[str, str]],
 ) -> Manifest:
     scripts = task.pre_dump_transformation_sql
     if scripts:
@@ -129,12 +135,20 @@ def _dump_and_store(
     for warning in facts.warnings:
         run.warn(warning)
     with run.phase("writing the manifest"):
-        manifest = _manifest(task, run, identity, point, facts, sink)
+        manifest = _manifest(task, run, identity, point, facts, sink, sanitised)
         store.put_bytes(manifest_name(point), manifest.to_json())
     return manifest
 
 
-def _manifest(task: Task, run: Run, identity: Identity, point: str, facts: DumpFacts, sink: StoreSink) -> Manifest:
+def _manifest(
+    task: Task,
+    run: Run,
+    identity: Identity,
+    point: str,
+    facts: DumpFacts,
+    sink: StoreSink,
+    sanitised: Sequence[Mapping[str, str]],
+) -> Manifest:
     raw_bytes, stored_bytes = totals(sink.members)
     finished = run.started + run.seconds
     return Manifest(
@@ -157,14 +171,17 @@ def _manifest(task: Task, run: Run, identity: Identity, point: str, facts: DumpF
         tables=tuple(facts.tables),
         extensions=tuple(facts.extensions),
         roles=tuple(facts.roles),
-        sanitised=tuple(summarise(task.pre_dump_transformation_sql)),
+        sanitised=tuple(dict(script) for script in sanitised),
         peak_temporary_bytes=facts.peak_temporary_bytes,
         details=facts.details,
     )
 
 
-def _remove(store: Store, point: str, run: Run) -> list[str]:
-    """Take away all that belongs to a point without a manifest; never raises, as it runs when something failed."""
+def remove(store: Store, point: str, run: Run) -> list[str] | None:
+    """Take away all that belongs to a point without a manifest, and return what that was; None where it could not be.
+
+    Never raises, as it runs when something failed.
+    """
     try:
         names = [found.name for found in store.list(point) if _belongs(found.name, point)]
         # The manifest goes first: from then on the point is no point, whatever happens next.
@@ -175,7 +192,7 @@ def _remove(store: Store, point: str, run: Run) -> list[str]:
         return removed + [store.url(name) for name in names]
     except EnvSyncError as error:
         run.warn(f"what is left of {store.url(point)} could not be removed: {error}")
-        return []
+        return None
 
 
 def _belongs(name: str, point: str) -> bool:
@@ -189,7 +206,9 @@ def sweep(store: Store, database: str, journal: Journal, run: Run) -> None:
     """Remove what a killed push of this database left: it is in the journal, and has no manifest."""
     for point in journal.unfinished():
         if store.stat(manifest_name(point)) is None:
-            removed = _remove(store, point, run)
+            removed = remove(store, point, run)
+            if removed is None:
+                continue
             if removed:
                 run.host.log(
                     "info", f"removed what an interrupted push left: {store.url(point)}, {len(removed)} objects"

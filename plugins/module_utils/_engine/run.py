@@ -27,11 +27,11 @@ class Run:
     ``durations`` has the seconds that each phase took, ``warnings`` what the operator should know afterwards.
     """
 
-    def __init__(self, task: Task, host: Host) -> None:
+    def __init__(self, task: Task, host: Host, dry_run: bool = False) -> None:
         self.host = host
         self.state_dir = task.state_dir or default_state_dir()
         first = Snapshot(title=task.title, action=task.action, database=task.database)
-        self.progress = Progress(host, first, self.state_dir)
+        self.progress = Progress(host, first, "" if dry_run else self.state_dir)
         self.durations: dict[str, float] = {}
         self.warnings: list[str] = []
         self.started = time.time()
@@ -57,9 +57,9 @@ class Run:
 
 
 @contextlib.contextmanager
-def running(task: Task, host: Host) -> Iterator[Run]:
-    """Give the run of a task; its status file says how it ended."""
-    run = Run(task, host)
+def running(task: Task, host: Host, dry_run: bool = False) -> Iterator[Run]:
+    """Give the run of a task; its status file says how it ended, but for that of a dry run, which has none."""
+    run = Run(task, host, dry_run)
     try:
         yield run
     except BaseException as error:
@@ -107,3 +107,10 @@ def result(run: Run, **values: Any) -> dict[str, Any]:
         "warnings": run.warnings,
         "durations": dict(run.durations, total=round(run.seconds, 3)),
     }
+
+
+def nothing_to_do(run: Run, reason: str, **values: Any) -> dict[str, Any]:
+    """End a run that rightly has nothing to do here; return what its verb returns."""
+    run.host.log("info", f"nothing to do: {reason}")
+    run.progress.finish("done", f"nothing to do: {reason}")
+    return result(run, changed=False, skipped=reason, **values)

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import os
 import re
+import signal
+import time
 from collections.abc import Mapping, Sequence
 
 from .errors import EnvSyncError
 from .members import sha256_file
 from .pipeline import Group
+
+#: how long the server may take to cancel a script's statement, in seconds
+CANCEL_PATIENCE = 1.5
 
 #: what psql says of a script: ``psql:FILE:LINE: TEXT``, and lines of detail
 _LINE = re.compile(r"^psql:(?P<file>.*?):(?P<line>\d+): (?P<text>.*)$(?P<more>(?:\n(?!psql:).*)*)", re.M)
@@ -64,7 +69,15 @@ def run_sql_file(
         guarded=True,
         checked=False,
     )
-    stage.join()
+    try:
+        stage.join()
+    except BaseException:
+        # psql then has the server cancel the statement, which would otherwise go on by itself, and hold its locks.
+        stage.signal(signal.SIGINT)
+        deadline = time.monotonic() + CANCEL_PATIENCE
+        while not stage.ended() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        raise
     if stage.popen.returncode != 0:
         raise EnvSyncError(doing, describe(stage.stderr_text), "Nothing of it was done. Correct the script.")
 

@@ -6,28 +6,38 @@
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import replace
 from typing import Any
 
-from . import catalogue, locks
+from . import catalogue, locks, push
 from .catalogue import COMPLETE, INCOMPLETE, Point
 from .databases import database_class
 from .errors import EnvSyncError
+from .journal import Journal
+from .manifest import Manifest, Member
 from .members import PointSource, VerifyingReader
-from .pipeline import Group
+from .pipeline import Group, Worker
 from .point import iso_utc, manifest_name
 from .progress import Host
 from .pull import manifest_of
-from .run import result, running, work_dir
+from .run import Run, result, running, work_dir
 from .stores import Store, open_store
+from .stores.base import BLOCK
 from .task import Task
 
 #: an interrupted push that no journal here knows of may be running on another host; after this many hours it isn't
 ABANDONED_HOURS = 48
 
 
+def _as(task: Task, operation: str) -> Task:
+    """Return the task as one of its own, so that the status of the push or pull that it is of stays as it is."""
+    return replace(task, name="", action=operation)
+
+
 def verify(task: Task, host: Host) -> dict[str, Any]:
     """Read a point wholly: sizes, SHA-256, and the DBMS's own tool over its contents; raise when anything is wrong."""
-    with running(task, host) as run:
+    with running(_as(task, "verify"), host) as run:
         store = open_store(task)
         store.preflight(write=False)
         point = catalogue.choose(store, task.database, task.timestamp)
@@ -62,7 +72,7 @@ def prune(task: Task, host: Host, keep: int, dry_run: bool = False) -> dict[str,
     """
     if keep < 1:
         raise EnvSyncError(f"pruning {task.database}", f"keep is {keep}", "Keep at least one point.")
-    with running(task, host) as run:
+    with running(_as(task, "prune"), host, dry_run) as run:
         store = open_store(task)
         store.preflight(write=not dry_run)
         complete = [p for p in catalogue.list_points(store, task.database) if p.state == COMPLETE]
@@ -90,8 +100,11 @@ def _remove_point(store: Store, point: Point) -> None:
 
 
 def copy(task: Task, target: Task, host: Host, dry_run: bool = False) -> dict[str, Any]:
-    """Copy a point from the task's store to the target's, verified on the way, the manifest last."""
-    with running(task, host) as run:
+    """Copy a point from the task's store to the target's, verified on both sides, the manifest last.
+
+    A copy that fails removes what it stored, and what a killed one left is removed by the next.
+    """
+    with running(_as(task, "copy"), host, dry_run) as run:
         source, destination = open_store(task), open_store(target)
         source.preflight(write=False)
         destination.preflight(write=not dry_run)
@@ -120,37 +133,35 @@ def copy(task: Task, target: Task, host: Host, dry_run: bool = False) -> dict[st
                 locks.hold(key, f"copies of {task.database}", task.lock_wait, host.cancelled),
                 run.phase("copying", point.stored_bytes, len(manifest.members)),
             ):
-                _copy_members(source, destination, point, manifest_name(point.name), task, run, host)
+                journal = Journal(run.state_dir, destination.url(), key)
+                push.sweep(destination, task.database, journal, run)
+                with journal.entry(point.name, lambda: push.remove(destination, point.name, run)):
+                    _copy_members(source, destination, manifest, task.worker_count + 2, run)
+                    last = manifest_name(point.name)
+                    destination.put_bytes(last, source.get_bytes(last))
         run.progress.finish("done", f"copied to {destination.url(point.name)}")
         return result(run, changed=True, skipped="", stored_bytes=point.stored_bytes, **values)
 
 
-def _copy_members(source: Store, destination: Store, point: Point, last: str, task: Task, run: Any, host: Host) -> None:
-    manifest = catalogue.read_manifest(source, point)
-    stored: list[str] = []
+def _copy_members(source: Store, destination: Store, manifest: Manifest, at_once: int, run: Run) -> None:
+    """Copy the members, each of them read back from the destination before it counts."""
 
-    def copy_one(member: Any) -> None:
-        reader = VerifyingReader(source, member)
-        try:
+    def copy_one(member: Member) -> None:
+        with contextlib.closing(VerifyingReader(source, member)) as reader:
             destination.put(member.name, reader, member.size)
-        finally:
-            reader.close()
-        stored.append(member.name)
+        with contextlib.closing(VerifyingReader(destination, member)) as reader:
+            while reader.read(BLOCK):
+                pass
         run.progress.add(member.size, 1)
 
-    try:
-        with Group(host.cancelled) as group:
-            waiting = list(manifest.members)
-            workers: list[Any] = []
-            while waiting or workers:
-                workers = [worker for worker in workers if worker.alive()]
-                while waiting and len(workers) < task.worker_count + 2:
-                    workers.append(group.start(copy_one, waiting.pop()))
-                group.sleep(0.005)
-        destination.put_bytes(last, source.get_bytes(last))
-    except BaseException:
-        destination.delete(stored)
-        raise
+    with Group(run.host.cancelled) as group:
+        waiting = list(manifest.members)
+        workers: list[Worker] = []
+        while waiting or workers:
+            workers = [worker for worker in workers if worker.alive()]
+            while waiting and len(workers) < at_once:
+                workers.append(group.start(copy_one, waiting.pop()))
+            group.sleep(0.005)
 
 
 def sweep(task: Task, host: Host, dry_run: bool = False) -> dict[str, Any]:
@@ -158,7 +169,7 @@ def sweep(task: Task, host: Host, dry_run: bool = False) -> dict[str, Any]:
 
     A younger one may be running on another host; those begun on this host go with the next push anyway.
     """
-    with running(task, host) as run:
+    with running(_as(task, "sweep"), host, dry_run) as run:
         store = open_store(task)
         store.preflight(write=not dry_run)
         limit = iso_utc(run.started - ABANDONED_HOURS * 3600)

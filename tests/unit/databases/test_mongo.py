@@ -11,10 +11,11 @@ import os
 import stat
 import tarfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import bson
 import pytest
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine import pull
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases import mongo_tar
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.documentdb import DocumentDB
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.mongo import Mongo
@@ -31,6 +32,10 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.m
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.mongo_script import check_script
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.mongo_swap import Swap
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.manifest import Manifest
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.point import manifest_name, point_name
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host, read_statuses
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.directory import DirectoryStore
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Connection, Task
 
 from tests.servers.mongo_stand_in import block, crc64, end, prelude
@@ -261,9 +266,46 @@ def test_a_member_that_is_not_primary_has_nothing_to_push() -> None:
     }
 
 
-def test_a_member_that_is_not_primary_is_no_target() -> None:
-    with pytest.raises(EnvSyncError, match="not the primary member"):
-        mongo(StubServer(primary=False)).preflight_restore(None)
+class Secondary(StubServer):
+    """A member that answers what a preflight asks, and notes everything else."""
+
+    def __init__(self) -> None:
+        super().__init__(primary=False, collections=("env_sync_scratch_a",))
+
+    def system(self, doing: str) -> str:
+        return "replica-set"
+
+    def command(self, database: str, command: dict[str, Any], doing: str) -> dict[str, Any]:
+        return {"version": "7.0.1"} if "buildInfo" in command else super().command(database, command, doing)
+
+    def close(self) -> None: ...
+
+
+def test_a_member_that_is_not_primary_has_nothing_to_pull_and_is_not_written_to(
+    store: DirectoryStore, make_manifest: Callable[..., Manifest], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    manifest = make_manifest(dbms="mongo")
+    point = point_name(manifest.timestamp, "app")
+    store.put_bytes(manifest_name(point), manifest.to_json())
+    server = Secondary()
+    module = "ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.mongo"
+    monkeypatch.setattr(f"{module}.Server", lambda uri: server)
+    task = Task.from_mapping(
+        {
+            "action": "pull",
+            "dbms": "mongo",
+            "database": "app",
+            "src": str(tmp_path / "store" / "pg"),
+            "state_dir": str(tmp_path / "state"),
+        }
+    )
+    for verb in (pull.plan, pull.pull):
+        done = verb(task, Host())
+        assert (done["changed"], done["point"]) == (False, point)
+        assert done["skipped"] == "stub:27017 is not the primary member of its replica set"
+    assert server.commands == []
+    [status] = read_statuses(str(tmp_path / "state"))
+    assert (status.state, status.message) == ("done", f"nothing to do: {done['skipped']}")
 
 
 @pytest.mark.parametrize("name", ["a.b", "a*", "a b", "x" * 64])

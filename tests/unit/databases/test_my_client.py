@@ -126,3 +126,35 @@ def test_tables_are_shared_out_evenly() -> None:
     sizes = {"a": 10, "b": 7, "c": 3, "d": 0, "e": 0}
     assert my_snapshot.share_out(sizes, 2) == [["a", "d", "e"], ["b", "c"]]
     assert my_snapshot.share_out(sizes, 9) == [["a"], ["b"], ["c"], ["d"], ["e"]]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "schema", "alike"),
+    [
+        ("shop", "shop", True),
+        ("sh_p", "shop", True),
+        (r"sh\_p", "shop", False),
+        (r"a\_%", "a_b%", True),
+        ("%", "", True),
+    ],
+)
+def test_a_grant_s_pattern(pattern: str, schema: str, alike: bool) -> None:
+    assert my_client._like(pattern, schema) is alike
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("", {}),
+        ("ssl-ca=/ca.pem", {"ssl_ca": "/ca.pem"}),
+        ("ssl-verify-server-cert", {"ssl_verify_cert": True, "ssl_verify_identity": True}),
+        ("disable-ssl-verify-server-cert", {}),
+        ("ssl-verify-server-cert=OFF", {}),
+        ("skip-ssl", {"ssl_disabled": True}),
+        ("ssl_mode=disabled", {"ssl_disabled": True}),
+        ("ssl=1", {"ssl": {"check_hostname": False, "verify_mode": False}}),
+    ],
+)
+def test_tls(tmp_path: Path, options: str, expected: dict[str, object]) -> None:
+    (tmp_path / "my.cnf").write_text(f"[client]\n{options}\n")
+    assert my_client._tls(my_client.settings(Connection("db"), [str(tmp_path / "my.cnf")]).tls, "db") == expected

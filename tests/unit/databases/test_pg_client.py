@@ -4,13 +4,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases import pg_client
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.pg_archive import tokens
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import Cancelled, EnvSyncError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Connection
 
 extensions = pytest.importorskip("psycopg2.extensions")
@@ -71,6 +76,63 @@ def test_a_server_that_is_not_there_is_told_with_what_to_do_and_without_the_pass
     assert "hunter2" not in str(raised.value)
 
 
+# -- a run that is told to stop ----------------------------------------------------------------------------------------
+
+
+def message(kind: bytes, body: bytes) -> bytes:
+    return kind + (len(body) + 4).to_bytes(4, "big") + body
+
+
+@pytest.fixture(params=["before the session", "at the first statement"])
+def silent(request: pytest.FixtureRequest) -> Iterator[int]:
+    """The port of a server that says nothing (more) from some moment on, and leaves its connections open."""
+    facts = {"client_encoding": "UTF8", "DateStyle": "ISO", "server_version": "15.0", "integer_datetimes": "on"}
+    welcome = message(b"R", bytes(4))
+    welcome += b"".join(message(b"S", f"{name}\0{value}\0".encode()) for name, value in facts.items())
+    welcome += message(b"K", bytes(8)) + message(b"Z", b"I")
+    kept = []
+
+    def serve(listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                kept.append(listener.accept()[0])
+                if request.param == "at the first statement" and len(kept) == 1:
+                    kept[0].recv(1000)
+                    kept[0].sendall(welcome)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        yield int(listener.getsockname()[1])
+        listener.shutdown(socket.SHUT_RDWR)
+    for connection in kept:
+        connection.close()
+
+
+def test_a_silent_server_does_not_keep_a_run_that_is_told_to_stop(silent: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGSSLMODE", "disable")
+    monkeypatch.setenv("PGGSSENCMODE", "disable")
+    monkeypatch.setattr(pg_client, "_CANCEL_PATIENCE", 0.2)
+    server = pg_client.Server(Connection("127.0.0.1", silent, "me", "hunter2"), lambda: True)
+    began = time.monotonic()
+    with pytest.raises(Cancelled, match="looking: it was told to stop"):
+        server.connect("app", "looking")
+    assert time.monotonic() - began < 5
+
+
+def test_a_statement_that_ended_before_it_could_be_cancelled_has_done_what_it_did() -> None:
+    asked = threading.Event()
+
+    def ask() -> str:
+        asked.wait(10)
+        return "done"
+
+    def too_late(over: threading.Event) -> None:
+        asked.set()
+        over.wait(10)
+
+    assert pg_client._interruptible(ask, too_late, lambda: True, "swapping") == "done"
+
+
 # -- which client programs ---------------------------------------------------------------------------------------------
 
 
@@ -100,19 +162,10 @@ def not_of_this_machine(path: str, mode: int) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("server", "archive", "taken"),
-    [
-        (130005, 0, (13, 11)),
-        (150000, 0, (15, 4)),
-        (140000, 0, (15, 4)),
-        (160003, 0, (17, 2)),
-        (130000, 150002, (15, 4)),
-    ],
+    ("server", "taken"), [(130005, (13, 11)), (150000, (15, 4)), (140000, (15, 4)), (160003, (17, 2))]
 )
-def test_the_nearest_client_that_is_new_enough_is_taken(
-    installed: Path, server: int, archive: int, taken: tuple[int, int]
-) -> None:
-    programs = pg_client.find_programs(server, "dumping", archive)
+def test_the_nearest_client_that_is_new_enough_is_taken(installed: Path, server: int, taken: tuple[int, int]) -> None:
+    programs = pg_client.find_programs(server, "dumping")
     assert programs.version == taken
     assert programs.path("pg_dump") == str(installed / str(taken[0]) / "bin" / "pg_dump")
 
@@ -134,3 +187,25 @@ def test_no_clients_are_told_with_what_to_install(installed: Path, monkeypatch: 
     monkeypatch.setattr(pg_client, "_BINARY_DIRS", ())
     with pytest.raises(EnvSyncError, match=r"not installed. Install postgresql-client-15"):
         pg_client.find_programs(150000, "dumping")
+
+
+@pytest.mark.parametrize(("server", "taken"), [(140000, (15, 4)), (150000, (15, 4)), (170000, (17, 2))])
+def test_a_client_to_restore_with_is_chosen_alike(installed: Path, server: int, taken: tuple[int, int]) -> None:
+    assert pg_client.find_restore_programs(server, "restoring").version == taken
+
+
+def test_a_client_that_an_older_server_does_not_understand_is_not_restored_with(
+    tmp_path: Path, installed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(EnvSyncError, match=r"of version 15, older than the server's 16\. Install postgresql-client-16"):
+        pg_client.find_restore_programs(160003, "restoring")
+    monkeypatch.setattr(pg_client, "_BINARY_DIRS", (str(tmp_path / "17" / "bin"),))
+    with pytest.raises(EnvSyncError, match=r"a server of version 15 refuses .*Install postgresql-client-15"):
+        pg_client.find_restore_programs(150000, "restoring")
+
+
+def test_any_archive_is_for_the_newest_client(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert pg_client.find_newest_programs("verifying").version == (17, 2)
+    monkeypatch.setattr(pg_client, "_BINARY_DIRS", ())
+    with pytest.raises(EnvSyncError, match=r"not installed\. Install postgresql-client"):
+        pg_client.find_newest_programs("verifying")

@@ -21,9 +21,22 @@ def where(tmp_path: Path) -> dict[str, str]:
     return {**place, "database": "app", "state_dir": str(tmp_path / "state")}
 
 
-@pytest.mark.parametrize(("operation", "needed"), [("verify", "dbms"), ("prune", "keep"), ("copy", "destination")])
+@pytest.mark.parametrize(
+    ("operation", "needed"),
+    [
+        ("verify", "dbms"),
+        ("prune", "keep"),
+        ("copy", "destination"),
+        ("s3_sync", "source_bucket, destination_bucket"),
+    ],
+)
 def test_an_operation_names_what_it_needs(run_module: Run, where: dict[str, str], operation: str, needed: str) -> None:
     assert run_module(env_sync_store, operation=operation, **where)["msg"].endswith(needed)
+
+
+@pytest.mark.parametrize("operation", ["verify", "prune", "copy", "sweep"])
+def test_a_point_is_of_a_database_in_a_store(run_module: Run, operation: str) -> None:
+    assert "database, storagebackend, url" in run_module(env_sync_store, operation=operation)["msg"]
 
 
 def test_check_mode_removes_nothing(
@@ -45,7 +58,7 @@ def test_the_status_of_a_task_is_left_alone(
 ) -> None:
     put_point(store, "2026-01-01T00:00:00")
 
-    run_module(env_sync_store, operation="prune", keep=1, **where)
+    run_module(env_sync_store, operation="prune", keep=1, name="push_app_nightly", **where)
 
     (status,) = progress.read_statuses(where["state_dir"])
     assert (status.title, status.action, status.state) == ("prune app", "prune", "done")

@@ -10,7 +10,7 @@ import abc
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Callable
 
 from ..manifest import Manifest
 from ..members import PointSource, StoreSink
@@ -50,13 +50,15 @@ class DumpFacts:
 class Plan:
     """What a pull will do to the target; made without changing anything.
 
-    ``replaces`` is what is under the live name now (None when the database does not exist yet).
+    ``replaces`` is what is under the live name now (None when the database does not exist yet). ``skip`` says why there
+    is rightly nothing to do here (a replica set's secondary member), and is empty where there is.
     """
 
     scratch: str
     replaces: Mapping[str, Any] | None
     steps: tuple[str, ...]
     warnings: tuple[str, ...] = ()
+    skip: str = ""
 
 
 class Database(abc.ABC):
@@ -67,6 +69,9 @@ class Database(abc.ABC):
 
     #: format and compression of what the original stored of this DBMS, in one object with no manifest
     legacy = ("", "")
+
+    #: says whether the run is to stop: asked while the server keeps it waiting outside of a group
+    cancelled: Callable[[], bool] = staticmethod(lambda: False)
 
     @classmethod
     @abc.abstractmethod

@@ -108,6 +108,9 @@ class Mongo(Database):
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
+        if self._skip(f"locking {self._database}"):
+            yield  # a secondary member takes no writes, and there will be nothing to keep others from
+            return
         self._lease.take()
         try:
             yield
@@ -137,8 +140,9 @@ class Mongo(Database):
     def preflight_dump(self) -> Mapping[str, Any]:
         doing = f"preparing to dump {self._database} on {self._server.name}"
         _check_database_name(self._database, doing)
-        if not self._server.hello(doing).get("isWritablePrimary"):
-            return {"skip": f"{self._server.name} is not the primary member of its replica set"}
+        skip = self._skip(doing)
+        if skip:
+            return {"skip": skip}
         live = self._live(doing)
         if not live:
             names = self._server.client(doing).list_database_names()
@@ -188,12 +192,9 @@ class Mongo(Database):
     def preflight_restore(self, manifest: Manifest | None) -> Plan:
         doing = f"preparing to restore {self._database} on {self._server.name}"
         _check_database_name(self._database, doing)
-        if not self._server.hello(doing).get("isWritablePrimary"):
-            raise EnvSyncError(
-                doing,
-                "it is not the primary member of its replica set",
-                "Pull on the member that is, or name them all.",
-            )
+        skip = self._skip(doing)
+        if skip:
+            return Plan("", None, (), skip=skip)
         program("mongorestore", doing)
         for script in self._scripts:
             check_script(script, doing)
@@ -224,6 +225,8 @@ class Mongo(Database):
 
     def sweep(self) -> list[str]:
         doing = f"looking for what is left of a pull into {self._database}"
+        if self._skip(doing):
+            return []
         found = self._lease.found
         left = self._named(SCRATCH_PREFIX, doing) + self._named(OLD_PREFIX, doing)
         if left and not found:
@@ -342,6 +345,12 @@ class Mongo(Database):
             self._drop(self._named(SCRATCH_PREFIX, doing), doing)
 
     # -- helpers -----------------------------------------------------------------------------------------------------
+
+    def _skip(self, doing: str) -> str:
+        """Say why there is nothing to do on this server; empty where there is."""
+        if self._server.hello(doing).get("isWritablePrimary"):
+            return ""
+        return f"{self._server.name} is not the primary member of its replica set"
 
     def _live(self, doing: str) -> dict[str, dict[str, Any]]:
         """Return the database's collections and views, but for the server's own and ours."""

@@ -10,11 +10,13 @@ import contextlib
 import glob
 import os
 import re
+import socket
 import subprocess
+import threading
 from collections.abc import Sequence
-from typing import Any, Callable
+from typing import Any, Callable, TypeVar
 
-from ..errors import EnvSyncError, MissingLibrary
+from ..errors import Cancelled, EnvSyncError, MissingLibrary
 from ..task import Connection
 
 try:
@@ -39,6 +41,15 @@ _NO_LIMITS = (
     "idle_session_timeout",
     "transaction_timeout",
 )
+
+#: the first major version that has transaction_timeout, and whose pg_restore sets it
+_TRANSACTION_TIMEOUT = 17
+
+#: how often a run that waits for the server looks whether it is to stop, in seconds
+_LOOK = 0.1
+
+#: how long the server may take to be asked to cancel a statement, and to do it, in seconds
+_CANCEL_PATIENCE = 1.0
 
 
 def environment(connection: Connection) -> dict[str, str]:
@@ -118,12 +129,16 @@ class ServerError(EnvSyncError):
 
 
 class Server:
-    """Control connections to one PostgreSQL server; opened when first needed."""
+    """Control connections to one PostgreSQL server; opened when first needed.
 
-    def __init__(self, connection: Connection) -> None:
+    :param cancelled: asked while the server keeps us waiting; when it says True, what is under way is cancelled.
+    """
+
+    def __init__(self, connection: Connection, cancelled: Callable[[], bool] = lambda: False) -> None:
         if not HAS_PSYCOPG2:
             raise MissingLibrary("psycopg2", "psycopg2-binary", "a task with dbms postgresql")
         self._connection = connection
+        self._cancelled = cancelled
         self._control: Any = None
 
     @property
@@ -141,8 +156,9 @@ class Server:
             "user": self._connection.user or None,
             "password": self._connection.password or None,
         }
-        try:
-            connection = psycopg2.connect(
+
+        def open_connection() -> Any:
+            return psycopg2.connect(
                 dbname=database,
                 application_name="env_sync",
                 connect_timeout=int(os.environ.get("PGCONNECT_TIMEOUT", "10")),
@@ -150,6 +166,9 @@ class Server:
                 keepalives_idle=60,
                 **{key: value for key, value in values.items() if value is not None},
             )
+
+        try:
+            connection = _interruptible(open_connection, lambda over: None, self._cancelled, doing)
             connection.set_session(autocommit=True)
             connection.set_client_encoding("UTF8")
         except (psycopg2.Error, UnicodeError) as error:
@@ -185,15 +204,50 @@ class Server:
         """Run one statement and return its rows (none for a command).
 
         :param connection: where, instead of the control connection.
+        :raises Cancelled: the run is to stop, and the server has cancelled the statement.
         """
         used = connection or self.control()
-        try:
+
+        def execute() -> list[tuple[Any, ...]]:
             with used.cursor() as cursor:
                 # Without parameters nothing is interpolated, so that a % in a name stays what it is.
                 cursor.execute(statement, tuple(parameters) if parameters else None)
                 return list(cursor.fetchall()) if cursor.description else []
+
+        try:
+            return _interruptible(
+                execute,
+                lambda over: self._cancel(used, over),
+                self._cancelled,
+                doing or f"running a statement on {self.name}",
+            )
         except (psycopg2.Error, UnicodeError) as error:
             raise self._error(doing or f"running a statement on {self.name}", error) from error
+
+    def _cancel(self, connection: Any, over: threading.Event) -> None:
+        """Have the server cancel the statement that ``connection`` waits for; hang up on a server that does not."""
+        # Not connection.cancel(): psycopg2 keeps all threads from running until the server has answered that.
+        asking = threading.Thread(target=self._ask_to_cancel, args=(connection.info.backend_pid,), daemon=True)
+        asking.start()
+        asking.join(_CANCEL_PATIENCE)
+        if not over.wait(_CANCEL_PATIENCE):
+            with (
+                contextlib.suppress(psycopg2.Error, OSError),
+                socket.socket(fileno=os.dup(connection.fileno())) as line,
+            ):
+                line.shutdown(socket.SHUT_RDWR)
+            over.wait(_CANCEL_PATIENCE)
+
+    def _ask_to_cancel(self, pid: int) -> None:
+        doing = "cancelling a statement"
+        with contextlib.suppress(EnvSyncError):
+            another = Server(self._connection)
+            with contextlib.closing(another.another_control(doing)) as connection:
+                another.query("SELECT pg_cancel_backend(%s)", (pid,), doing, connection)
+
+    def finish(self) -> None:
+        """From now on nothing is cancelled: what follows puts in order what a run that stops leaves behind."""
+        self._cancelled = lambda: False
 
     def close(self) -> None:
         if self._control is not None:
@@ -204,6 +258,46 @@ class Server:
     def _error(self, doing: str, error: Exception, database: str = "") -> EnvSyncError:
         why = str(error).strip() or type(error).__name__
         return ServerError(doing, why, _hint(why, database), getattr(error, "pgcode", None) or "")
+
+
+_Answer = TypeVar("_Answer")
+
+
+def _interruptible(
+    ask: Callable[[], _Answer], cancel: Callable[[threading.Event], None], cancelled: Callable[[], bool], doing: str
+) -> _Answer:
+    """Return what ``ask`` returns; while it waits for a server, this thread is free to notice a signal.
+
+    libpq goes on waiting through signals, and Python's handlers run in the main thread only: so another one waits.
+
+    :param cancel: ends the waiting; given the event that says it is over.
+    :raises Cancelled: ``cancelled`` said True, and ``ask`` did not come to its end all the same.
+    """
+    over = threading.Event()
+    answers: list[_Answer] = []
+    errors: list[BaseException] = []
+
+    def body() -> None:
+        try:
+            answers.append(ask())
+        except BaseException as error:  # it belongs to the thread that asked
+            errors.append(error)
+        finally:
+            over.set()
+
+    threading.Thread(target=body, daemon=True, name="statement").start()
+    try:
+        while not over.wait(_LOOK):
+            if cancelled():
+                raise Cancelled(doing, "it was told to stop")
+    except BaseException as stop:
+        cancel(over)
+        # A cancellation comes too late for a statement that has just ended: what it did, it did.
+        if not (isinstance(stop, Cancelled) and answers):
+            raise
+    if errors:
+        raise errors[0]
+    return answers[0]
 
 
 def _hint(why: str, database: str) -> str:
@@ -248,18 +342,46 @@ class Programs:
         return ".".join(str(part) for part in self.version)
 
 
-def find_programs(server_version: int, doing: str, archive_version: int = 0) -> Programs:
+def find_programs(server_version: int, doing: str) -> Programs:
     """Return the best client programs for a server: of its own major version, else the next newer ones.
 
-    pg_dump refuses a server newer than itself; pg_restore an archive newer than itself; and what a much newer client
-    sends (``transaction_timeout``) an older server may refuse: so the nearest one that is new enough is taken.
+    pg_dump refuses a server newer than itself, and what a newer one writes, an older pg_restore does not read.
 
     :param server_version: the server's ``server_version_num``.
-    :param archive_version: the ``server_version_num`` that wrote the archive's programs, where one is restored.
     :raises EnvSyncError: there are none, or only older ones; the message says which.
     """
-    needed = max(_major(server_version), _major(archive_version))
+    return _nearest(_installed(), _major(server_version), doing)
+
+
+def find_restore_programs(server_version: int, doing: str) -> Programs:
+    """Return the client programs to restore into a server with, as :func:`find_programs` does.
+
+    :raises EnvSyncError: too new ones are of no use either: pg_restore 17 begins with a setting that older servers
+        refuse.
+    """
+    major, found = _major(server_version), _installed()
+    if major >= _TRANSACTION_TIMEOUT:
+        return _nearest(found, major, doing)
+    usable = [programs for programs in found if programs.version[0] < _TRANSACTION_TIMEOUT]
+    if found and not usable:
+        raise EnvSyncError(
+            doing,
+            f"the client programs are of version {found[0].version[0]}, whose pg_restore sends a setting that a server "
+            f"of version {major} refuses (transaction_timeout)",
+            f"Install postgresql-client-{major}.",
+        )
+    return _nearest(usable, major, doing)
+
+
+def find_newest_programs(doing: str) -> Programs:
+    """Return the newest client programs: these read every archive that older ones wrote."""
     found = _installed()
+    if not found:
+        raise EnvSyncError(doing, "pg_dump and pg_restore are not installed", "Install postgresql-client.")
+    return max(found, key=lambda programs: programs.version[0])
+
+
+def _nearest(found: Sequence[Programs], needed: int, doing: str) -> Programs:
     suitable = [programs for programs in found if programs.version[0] >= needed]
     if suitable:
         return min(suitable, key=lambda programs: programs.version[0])

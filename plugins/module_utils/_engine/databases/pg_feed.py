@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import IO, cast
 
 from ..errors import EnvSyncError
-from ..members import PointSource
+from ..members import PointSource, widen
 from ..pipeline import Group, Stage
 from ..stores.base import BLOCK, Reader
 
@@ -218,6 +218,7 @@ def open_if_read(path: str) -> int | None:
         raise
     flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
     fcntl.fcntl(descriptor, fcntl.F_SETFL, flags & ~os.O_NONBLOCK)
+    widen(descriptor)
     return descriptor
 
 

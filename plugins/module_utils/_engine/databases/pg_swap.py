@@ -211,20 +211,35 @@ def _split_names(value: str) -> list[str]:
     return [name for name in names if name]
 
 
-def swap(
-    server: Server, live: str, scratch: str, old: str, properties: Properties | None, keep_old: bool
-) -> tuple[float, list[str]]:
-    """Give ``scratch`` the name ``live``, and what was called ``live`` the name ``old``.
+@dataclass(frozen=True)
+class Names:
+    """What the databases of a pull are called.
 
-    One transaction renames both. It takes the lock on the live database first: from then on new connections wait, and
+    ``old`` is for the one that is replaced, ``older`` for one that an earlier pull kept under that name.
+    """
+
+    live: str
+    scratch: str
+    old: str
+    older: str
+
+
+def swap(
+    server: Server, names: Names, properties: Properties | None, kept_before: bool, keep_old: bool
+) -> tuple[float, list[str]]:
+    """Give ``scratch`` the name ``live``, what was called ``live`` the name ``old``, and what was that ``older``.
+
+    One transaction renames all. It takes the lock on the live database first: from then on new connections wait, and
     end with the error that the database was renamed, while a second connection ends the sessions that are there. As
-    nothing is committed until both names are right, a client finds either the old database or the new one, and when
+    nothing is committed until all names are right, a client finds either the old database or the new one, and when
     this process dies the server takes everything back.
 
     :param properties: what the live database has, for the new one to have too; None when there is no live database.
+    :param kept_before: there is a database called ``old``, which a swap that fails must not cost.
     :returns: the seconds it took, and what could not be carried over.
     :raises EnvSyncError: some session could not be ended; the live database is as it was.
     """
+    live, scratch, old = names.live, names.scratch, names.old
     doing = f"swapping {live} in on {server.name}"
     terminate_by_name(server, scratch)
     if properties is None:
@@ -235,6 +250,11 @@ def swap(
         ]
         return _transaction(server, statements, (), doing)
     before = []
+    oids = [properties.oid]
+    if kept_before:
+        oids += _oids(server, old)
+        before.append(f"ALTER DATABASE {quote(old)} RENAME TO {quote(names.older)}")
+        before.append(f"COMMENT ON DATABASE {quote(names.older)} IS {literal(f'{MARK}{live}, {DOOMED}')}")
     if properties.is_template:
         before.append(f"ALTER DATABASE {quote(live)} IS_TEMPLATE false")
     purpose = KEPT if keep_old else DOOMED
@@ -248,7 +268,7 @@ def swap(
     why = ""
     for _unused in range(SWAP_TRIES):
         stop = threading.Event()
-        ending = threading.Thread(target=_keep_ending, args=(server, properties.oid, stop), daemon=True)
+        ending = threading.Thread(target=_keep_ending, args=(server, oids, stop), daemon=True)
         ending.start()
         try:
             return _transaction(server, [*before, rename, *after], settings_of(properties, live), doing)
@@ -295,15 +315,15 @@ def _transaction(
     return time.monotonic() - started, refused
 
 
-def _keep_ending(server: Server, oid: int, stop: threading.Event) -> None:
-    """End the sessions on a database again and again: some take a while, some were about to begin."""
+def _keep_ending(server: Server, oids: Sequence[int], stop: threading.Event) -> None:
+    """End the sessions on some databases again and again: some take a while, some were about to begin."""
     try:
         connection = server.another_control("ending sessions")
     except EnvSyncError:
         return  # the rename itself then says what is the matter
     try:
         while not stop.is_set():
-            terminate(server, oid, connection)
+            terminate(server, oids, connection)
             stop.wait(0.02)
     except EnvSyncError:
         return
@@ -313,23 +333,27 @@ def _keep_ending(server: Server, oid: int, stop: threading.Event) -> None:
 
 def terminate_by_name(server: Server, database: str) -> None:
     """End the sessions on the database that has this name now."""
-    for (oid,) in server.query("SELECT oid FROM pg_database WHERE datname = %s", (database,)):
-        terminate(server, oid)
+    terminate(server, _oids(server, database))
 
 
-def terminate(server: Server, oid: int, connection: Any = None) -> None:
-    """End the sessions on a database, but for the cloud's own and those that this role may not end.
+def _oids(server: Server, database: str) -> list[int]:
+    return [int(oid) for (oid,) in server.query("SELECT oid FROM pg_database WHERE datname = %s", (database,))]
 
-    The database goes by its OID, because its name may be another's a moment later.
+
+def terminate(server: Server, oids: Sequence[int], connection: Any = None) -> None:
+    """End the sessions on databases, but for the cloud's own and those that this role may not end.
+
+    The databases go by their OIDs, because a name may be another's a moment later.
     """
     server.query(
         """SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a LEFT JOIN pg_roles r ON r.oid = a.usesysid
-            WHERE a.datid = %s AND a.pid <> pg_backend_pid() AND a.backend_type IS DISTINCT FROM 'autovacuum worker'
+            WHERE a.datid = ANY (%s::oid[]) AND a.pid <> pg_backend_pid()
+              AND a.backend_type IS DISTINCT FROM 'autovacuum worker'
               AND (a.usename IS NULL OR NOT a.usename = ANY (%s))
               AND ((SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
                    OR (NOT r.rolsuper AND (pg_has_role(a.usesysid, 'MEMBER')
                                            OR pg_has_role('pg_signal_backend', 'MEMBER'))))""",
-        (oid, list(_CLOUD_ROLES)),
+        (list(oids), list(_CLOUD_ROLES)),
         "ending sessions",
         connection,
     )

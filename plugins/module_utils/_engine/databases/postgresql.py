@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..errors import EnvSyncError
+from ..errors import Cancelled, EnvSyncError
 from ..manifest import Manifest
 from ..members import PointSource, StoreSink
 from ..pipeline import Group, Stage, StageReader
@@ -29,7 +29,9 @@ from .pg_client import (
     Server,
     conninfo,
     environment,
+    find_newest_programs,
     find_programs,
+    find_restore_programs,
     literal,
     name_pattern,
     quote,
@@ -37,10 +39,14 @@ from .pg_client import (
 )
 from .pg_feed import Feeder
 from .pg_follow import Follower
+from .pg_versions import archive_version, no_large_objects, read_by
 
 #: the first bytes of a name of ours; what stands under such a name and carries our comment may be dropped
 SCRATCH_PREFIX = "env_sync_scratch_"
 OLD_PREFIX = "env_sync_old_"
+OLDER_PREFIX = "env_sync_older_"
+
+_PULL_INTO_NEWER = "Pull it into a server of version 17 or newer."
 
 #: what a killed pull had the server do may go on for a moment, and holds the lock so long, in seconds
 _LOCK_PATIENCE = 10.0
@@ -72,7 +78,7 @@ class PostgreSQL(Database):
         excluded_tables: Sequence[str],
         analyze: bool,
     ) -> None:
-        self._server = Server(connection)
+        self._server = Server(connection, self._is_to_stop)
         self._environment = environment(connection)
         self._database = database
         self._work_dir = work_dir
@@ -89,6 +95,7 @@ class PostgreSQL(Database):
         stem = database.encode()[:room].decode("utf-8", "ignore")
         self.scratch = f"{SCRATCH_PREFIX}{stem}{tail}"
         self.old = f"{OLD_PREFIX}{stem}{tail}"
+        self.older = f"{OLDER_PREFIX}{stem}{tail}"
         self._live: pg_swap.Properties | None = None
         self._restored = 0
 
@@ -118,6 +125,9 @@ class PostgreSQL(Database):
     def close(self) -> None:
         self._server.close()
 
+    def _is_to_stop(self) -> bool:
+        return self.cancelled()  # which is known only after the server is
+
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
         """Hold the server's lock on pulls into this database, against another host; it dies with the connection.
@@ -130,6 +140,8 @@ class PostgreSQL(Database):
         doing = f"locking {self._database} on {self._server.name}"
         deadline = time.monotonic() + _LOCK_PATIENCE
         while not self._server.query("SELECT pg_try_advisory_lock(%s)", (key,), doing)[0][0]:
+            if self.cancelled():
+                raise Cancelled(doing, "it was told to stop")
             if time.monotonic() > deadline:
                 raise EnvSyncError(doing, "another host is pulling into it", "Wait for that pull to end.")
             time.sleep(0.1)
@@ -144,18 +156,13 @@ class PostgreSQL(Database):
         """Have ``pg_restore`` read all of a point, to nowhere: a list of its contents is had of half an archive too."""
         manifest = source.manifest
         doing = f"verifying {manifest.timestamp}-{manifest.database}"
-        programs = find_programs(int(manifest.details.get("server_version_num", 0)), doing)
+        programs = find_newest_programs(doing)
+        hint = "Install newer client programs (postgresql-client)."
         argv = [programs.path("pg_restore"), "-f", "/dev/null"]
         if manifest.format == "directory":
             directory = os.path.join(work_dir, "verify")
             os.mkdir(directory, 0o700)
-            reader = source.open("/toc.dat")
-            try:
-                toc = pg_archive.Toc.read(reader)
-                while reader.read(BLOCK):
-                    pass
-            finally:
-                reader.close()
+            toc = read_by(_read_toc_member(source), programs.version[0], doing, hint)
             with open(os.path.join(directory, "toc.dat"), "wb") as stream:
                 stream.write(toc.to_bytes())
             feeder = Feeder(group, source, directory, list(toc.data_members()))
@@ -163,8 +170,9 @@ class PostgreSQL(Database):
             feeder.run(group.run([*argv, directory], doing, guarded=True))
         else:
             reader = source.open(_only_member(source, doing))
+            toc = read_by(pg_archive.Toc.read(reader), programs.version[0], doing, hint)
             stage = group.run(argv, doing, stdin=subprocess.PIPE)
-            group.start(_send_archive, group, b"", reader, stage)
+            group.start(_send_archive, group, toc.to_bytes(), reader, stage)
             group.wait()
 
     # -- push --------------------------------------------------------------------------------------------------------
@@ -264,6 +272,7 @@ class PostgreSQL(Database):
             doing,
             connection,
         )
+        large_objects = ask("SELECT count(*) FROM pg_largeobject_metadata", (), doing, connection)
         foreign_keys = ask(
             """SELECT n.nspname, c.relname, k.conname, fn.nspname, f.relname FROM pg_constraint k
                  JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -276,6 +285,7 @@ class PostgreSQL(Database):
         facts.details = {
             "size_bytes": properties.size,
             "largest_table_bytes": int(largest[0][0]),
+            "large_objects": int(large_objects[0][0]),
             "owner": properties.owner,
             "encoding": properties.encoding,
             "collate": properties.collate,
@@ -345,8 +355,9 @@ class PostgreSQL(Database):
     def preflight_restore(self, manifest: Manifest | None) -> Plan:
         doing = f"preparing to restore {self._database} on {self._server.name}"
         self._live = pg_swap.read_properties(self._server, self._database)
-        details = manifest.details if manifest else {}
-        self._programs(doing, int(details.get("server_version_num", 0)))
+        major = self._restore_programs(doing).version[0]
+        if manifest and manifest.details.get("large_objects") and _written_as(manifest) > archive_version(major):
+            raise no_large_objects(major, doing, _PULL_INTO_NEWER)
         may_create = self._server.query(
             "SELECT rolcreatedb OR rolsuper, current_user FROM pg_roles WHERE rolname = current_user", doing=doing
         )
@@ -363,7 +374,7 @@ class PostgreSQL(Database):
                 f"the database belongs to {self._live.owner}, and this role is no member of that role",
                 f"GRANT {quote(self._live.owner)} TO the role of login_user, as a superuser.",
             )
-        for name in (self.scratch, self.old):
+        for name in (self.scratch, self.old, self.older):
             if self._exists(name) and not self._is_ours(name):
                 raise EnvSyncError(doing, f"there is a database {name} that is not env_sync's", "Rename or drop it.")
         if manifest:
@@ -398,7 +409,7 @@ class PostgreSQL(Database):
 
     def sweep(self) -> list[str]:
         """Drop the scratch database and a replaced one that a killed run left; they carry our comment."""
-        left = [name for name in (self.scratch, self.old) if self._is_ours(name)]
+        left = [name for name in (self.scratch, self.old, self.older) if self._is_ours(name)]
         if self.old in left and not self._comment(self.old).endswith(pg_swap.DOOMED):
             left.remove(self.old)
         for name in left:
@@ -461,13 +472,8 @@ class PostgreSQL(Database):
     def _restore_directory(self, group: Group, source: PointSource, doing: str) -> Mapping[str, Any]:
         directory = os.path.join(self._work_dir, "restore")
         os.mkdir(directory, 0o700)
-        reader = source.open("/toc.dat")
-        try:
-            toc = pg_archive.Toc.read(reader)
-            while reader.read(BLOCK):
-                pass  # to the end, where the member is verified
-        finally:
-            reader.close()
+        programs = self._restore_programs(doing)
+        toc = read_by(_read_toc_member(source), programs.version[0], doing, _PULL_INTO_NEWER)
         adapted = self._adapt(toc, source.manifest, doing)
         with open(os.path.join(directory, "toc.dat"), "wb") as stream:
             stream.write(adapted.toc.to_bytes())
@@ -478,7 +484,7 @@ class PostgreSQL(Database):
         feeder.prepare()
         restore = group.run(
             [
-                *self._restore_command(source.manifest, adapted.dump_ids, doing),
+                *self._restore_command(programs, adapted.dump_ids),
                 f"-j{self._jobs}",
                 directory,
             ],
@@ -493,11 +499,12 @@ class PostgreSQL(Database):
         return {"warnings": adapted.warnings}
 
     def _restore_stream(self, group: Group, source: PointSource, doing: str) -> Mapping[str, Any]:
+        programs = self._restore_programs(doing)
         reader = source.open(_only_member(source, doing))
-        toc = pg_archive.Toc.read(reader)
+        toc = read_by(pg_archive.Toc.read(reader), programs.version[0], doing, _PULL_INTO_NEWER)
         adapted = self._adapt(toc, source.manifest, doing)
         restore = group.run(
-            self._restore_command(source.manifest, adapted.dump_ids, doing),
+            self._restore_command(programs, adapted.dump_ids),
             doing,
             stdin=subprocess.PIPE,
             env=self._restore_environment(),
@@ -510,8 +517,7 @@ class PostgreSQL(Database):
         self._verify_restored(adapted, doing)
         return {"warnings": adapted.warnings}
 
-    def _restore_command(self, manifest: Manifest, dump_ids: Sequence[int], doing: str) -> list[str]:
-        programs = self._programs(doing, int(manifest.details.get("server_version_num", 0)))
+    def _restore_command(self, programs: Programs, dump_ids: Sequence[int]) -> list[str]:
         listing = os.path.join(self._work_dir, "restore.list")
         with open(listing, "w", encoding="ascii") as stream:
             stream.writelines(f"{dump_id};\n" for dump_id in dump_ids)
@@ -651,20 +657,29 @@ class PostgreSQL(Database):
     def swap(self, keep_old: bool) -> Mapping[str, Any]:
         # Read again: an owner or a grant may have changed while the restore ran.
         live = pg_swap.read_properties(self._server, self._database)
-        if live is not None and self._is_ours(self.old):
-            self._drop(self.old)
-        seconds, warnings = pg_swap.swap(self._server, self._database, self.scratch, self.old, live, keep_old)
+        kept_before = live is not None and self._is_ours(self.old)
+        names = pg_swap.Names(self._database, self.scratch, self.old, self.older)
+        seconds, warnings = pg_swap.swap(self._server, names, live, kept_before, keep_old)
+        self._server.finish()  # the new database serves: to stop now would only leave the old one behind
         kept = self.old if live is not None else ""
-        if kept and not keep_old:
-            try:
-                self._drop(kept)
-                kept = ""
-            except EnvSyncError as error:
-                # The pull has succeeded: what could not be dropped is in nobody's way, and the next pull tries again.
-                warnings.append(f"the replaced database is still there as {kept}: {error}")
+        if kept_before:
+            self._drop_replaced(self.older, warnings)
+        if kept and not keep_old and self._drop_replaced(kept, warnings):
+            kept = ""
         return {"name_away_seconds": round(seconds, 3), "kept": kept, "warnings": warnings}
 
+    def _drop_replaced(self, name: str, warnings: list[str]) -> bool:
+        """Drop what the pull has replaced; say whether that was possible."""
+        try:
+            self._drop(name)
+            return True
+        except EnvSyncError as error:
+            # The pull has succeeded: what could not be dropped is in nobody's way, and the next pull tries again.
+            warnings.append(f"the replaced database is still there as {name}: {error}")
+            return False
+
     def discard(self) -> None:
+        self._server.finish()
         for _unused in range(2):
             try:
                 if self._is_ours(self.scratch):
@@ -675,8 +690,11 @@ class PostgreSQL(Database):
 
     # -- helpers -----------------------------------------------------------------------------------------------------
 
-    def _programs(self, doing: str, archive_version: int = 0) -> Programs:
-        return find_programs(self._server.control().server_version, doing, archive_version)
+    def _programs(self, doing: str) -> Programs:
+        return find_programs(self._server.control().server_version, doing)
+
+    def _restore_programs(self, doing: str) -> Programs:
+        return find_restore_programs(self._server.control().server_version, doing)
 
     @contextlib.contextmanager
     def _inside(self, database: str, doing: str) -> Iterator[Any]:
@@ -693,6 +711,24 @@ class PostgreSQL(Database):
         self._server.query(
             f"DROP DATABASE IF EXISTS {quote(name)}{force}", doing=f"dropping {name} on {self._server.name}"
         )
+
+
+def _written_as(manifest: Manifest) -> tuple[int, int]:
+    """Return the version of the point's archive, going by the ``pg_dump 15.4`` that wrote it."""
+    major = manifest.client_version.rpartition(" ")[2].partition(".")[0]
+    return archive_version(int(major) if major.isdigit() else 0)
+
+
+def _read_toc_member(source: PointSource) -> pg_archive.Toc:
+    """Return the table of contents of a point in directory format."""
+    reader = source.open("/toc.dat")
+    try:
+        toc = pg_archive.Toc.read(reader)
+        while reader.read(BLOCK):
+            pass  # to the end, where the member is verified
+        return toc
+    finally:
+        reader.close()
 
 
 def _send_archive(group: Group, head: bytes, rest: Reader, stage: Stage) -> None:

@@ -1,0 +1,152 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""How the command says it: tables, plans, sums of what was done, sizes and durations."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .catalogue import Point
+from .errors import one_line
+from .point import iso_utc
+from .progress import Snapshot
+
+
+def progress(snapshot: Snapshot) -> str:
+    """Return how far a running task is: its phase, members, bytes, rate, and when it will be through."""
+    parts = []
+    if snapshot.members_total:
+        parts.append(f"{snapshot.members_done}/{snapshot.members_total} members")
+    elif snapshot.members_done:
+        parts.append(f"{snapshot.members_done} member{'s' if snapshot.members_done > 1 else ''}")
+    if snapshot.bytes_total:
+        percent = min(100, 100 * snapshot.bytes_done // snapshot.bytes_total)
+        parts.append(f"{size(snapshot.bytes_done)} of {size(snapshot.bytes_total)} ({percent}%)")
+    elif snapshot.bytes_done:
+        parts.append(size(snapshot.bytes_done))
+    if snapshot.rate:
+        parts.append(f"{size(snapshot.rate)}/s")
+    if snapshot.remaining and snapshot.remaining >= 1:
+        parts.append(f"about {duration(round(snapshot.remaining))} left")
+    elapsed = int(time.time() - snapshot.phase_started) if snapshot.phase_started else 0
+    if elapsed and not parts:
+        parts.append(duration(elapsed))
+    return ", ".join([snapshot.phase or "starting", *parts])
+
+
+def size(count: float) -> str:
+    """Return bytes as people say them: ``17 B``, ``1.2 GiB``."""
+    if count < 1024:
+        return f"{count:.0f} B"
+    for unit in ("KiB", "MiB", "GiB"):
+        count /= 1024
+        if count < 1023.95:
+            return f"{count:.1f} {unit}"
+    return f"{count / 1024:.1f} TiB"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as people say them: ``12 ms``, ``3.4 s``, ``2 min 05 s``, ``1 h 20 min``."""
+    if 0 < seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 59.95:
+        return f"{seconds:.0f} s" if seconds == int(seconds) else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s"
+    return f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table, its columns as wide as they must be."""
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in [head, *rows]]
+
+
+def pushed(result: Mapping[str, Any]) -> str:
+    return f"pushed {result['point']} to {result['store']}: {_volume(result)}"
+
+
+def pulled(result: Mapping[str, Any]) -> str:
+    text = f"pulled {result['point']} into {result['database']}: {_volume(result)}"
+    replaced = result["replaced"]
+    if replaced is None:
+        return f"{text}; there was no {result['database']} before"
+    fate = f"kept as {result['kept']}" if result["kept"] else "dropped"
+    away = duration(result["name_away_seconds"] or 0.001)
+    return f"{text}; replaced {size(replaced['size_bytes'])}, {fate}; the name was away for {away}"
+
+
+def synced(result: Mapping[str, Any]) -> str:
+    return (
+        f"synced {result['source']} to {result['destination']}: {result['copied']} objects copied "
+        f"({size(result['copied_bytes'])}), {result['unchanged']} unchanged, {result['deleted']} removed, "
+        f"in {duration(result['durations']['total'])}"
+    )
+
+
+def _volume(result: Mapping[str, Any]) -> str:
+    return (
+        f"{size(result['raw_bytes'])} ({size(result['stored_bytes'])} stored) "
+        f"in {duration(result['durations']['total'])}, {size(result['rate'])}/s"
+    )
+
+
+def verified(result: Mapping[str, Any]) -> str:
+    return (
+        f"{result['point']} in {result['store']} is good: {size(result['stored_bytes'])} in "
+        f"{len(result['manifest']['members'])} members, read in {duration(result['durations']['total'])}"
+    )
+
+
+def pruned(database: str, result: Mapping[str, Any], dry_run: bool) -> str:
+    if not result["removed"]:
+        return f"nothing to prune of {database} in {result['store']}: {result['skipped']}"
+    done = "would remove" if dry_run else "removed"
+    return f"{done} from {result['store']}: {', '.join(result['removed'])}"
+
+
+def plan(title: str, result: Mapping[str, Any]) -> list[str]:
+    """Return the lines that say what a task would do."""
+    if result.get("skipped"):
+        return [f"nothing to do: {result['skipped']}"]
+    lines = [f"{title} would:"]
+    lines += [f"{number:3}. {step}" for number, step in enumerate(result["steps"], start=1)]
+    lines += [f"warning: {warning}" for warning in result["warnings"]]
+    return [*lines, "Nothing was changed."]
+
+
+def points(found: Sequence[Point]) -> list[str]:
+    """Return a table of points; nothing where there are none."""
+    rows = [
+        (
+            point.timestamp,
+            point.database,
+            point.state,
+            size(point.raw_bytes) if point.raw_bytes else "-",
+            size(point.stored_bytes),
+            point.environment or "-",
+            "yes" if point.sanitised else "-",
+        )
+        for point in found
+    ]
+    return table(("TIMESTAMP", "DATABASE", "STATE", "RAW", "STORED", "ENVIRONMENT", "SANITISED"), rows) if rows else []
+
+
+def statuses(found: Sequence[Snapshot]) -> list[str]:
+    """Return a table of the tasks' statuses; nothing where there are none."""
+    rows = [
+        (
+            status.title,
+            status.state,
+            iso_utc(status.started)[:-1].replace("T", " "),
+            duration((time.time() if status.state == "running" else status.updated) - status.started),
+            progress(status) if status.state == "running" else one_line(status.message),
+        )
+        for status in found
+    ]
+    return table(("TASK", "STATE", "SINCE (UTC)", "TOOK", "WHAT"), rows) if rows else []

@@ -1,0 +1,70 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pytest
+import yaml
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine import task
+
+VARS = Path(__file__).resolve().parents[3] / "roles" / "env_sync" / "vars"
+KEYS = {"base", "cron", "sudo", "setlock", "nsca", "files", "s3", "rsync", "virtualenv", *task.DBMS}
+
+
+def read(name: str) -> dict[str, Any]:
+    return dict(yaml.safe_load((VARS / name).read_text(encoding="utf-8")))
+
+
+def distribution(name: str, family: str, major: str) -> dict[str, Any]:
+    """Return the variables that a host of this distribution gets: of the first file that is there."""
+    facts = {"distribution": name, "os_family": family, "distribution_major_version": major}
+    files = [
+        jinja2.Template(template).render(ansible_facts=facts)
+        for template in read("main.yml")["_env_sync_distribution_files"]
+    ]
+    return next(read(file) for file in files if (VARS / file).is_file())
+
+
+SUPPORTED = [
+    *(("Debian", "Debian", major) for major in ("11", "12", "13")),
+    *(("Ubuntu", "Debian", major) for major in ("22", "24")),
+    *((name, "RedHat", major) for name in ("RedHat", "Rocky", "AlmaLinux") for major in ("8", "9")),
+]
+
+
+@pytest.mark.parametrize(("name", "family", "major"), SUPPORTED)
+def test_every_distribution_has_a_name_for_all_that_a_task_may_need(name: str, family: str, major: str) -> None:
+    found = distribution(name, family, major)
+    assert set(found["_env_sync_packages"]) >= KEYS
+    assert all(isinstance(packages, list) for packages in found["_env_sync_packages"].values())
+    without = set(found["_env_sync_only_in_virtualenv"])
+    assert without <= set(read("main.yml")["_env_sync_libraries"])
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "major", "python", "postgresql", "setlock"),
+    [
+        ("Debian", "Debian", "12", "/usr/bin/python3", ["postgresql-client", "python3-psycopg2"], ["daemontools"]),
+        ("Ubuntu", "Debian", "24", "/usr/bin/python3", ["postgresql-client", "python3-psycopg2"], ["daemontools"]),
+        ("Rocky", "RedHat", "9", "/usr/bin/python3", ["postgresql", "python3-psycopg2"], []),
+        ("RedHat", "RedHat", "8", "/usr/bin/python3.11", ["postgresql"], []),
+    ],
+)
+def test_the_nearest_file_counts(
+    name: str, family: str, major: str, python: str, postgresql: list[str], setlock: list[str]
+) -> None:
+    found = distribution(name, family, major)
+    assert found["_env_sync_system_python"] == python
+    assert found["_env_sync_packages"]["postgresql"] == postgresql
+    assert found["_env_sync_packages"]["setlock"] == setlock
+
+
+def test_where_the_distributions_python_is_too_old_libraries_come_from_a_virtual_environment() -> None:
+    found = distribution("AlmaLinux", "RedHat", "8")
+    assert set(found["_env_sync_only_in_virtualenv"]) == set(read("main.yml")["_env_sync_libraries"])
+    assert found["_env_sync_package_command"] == ["dnf", "--assumeyes", "install"]
