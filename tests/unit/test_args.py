@@ -78,8 +78,10 @@ def test_transformation_files_are_found_where_the_command_finds_them() -> None:
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., dict[str, Any]]:
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     """Return a function that gives what a module prints that does ``work``."""
+    # Where the tests of a lookup were in this process before, warnings would go to the controller's display.
+    monkeypatch.setattr("ansible.module_utils._internal.is_controller", False, raising=False)
 
     def run(work: Work, **internal: Any) -> dict[str, Any]:
         with patch_module_args({f"_ansible_{key}": value for key, value in internal.items()}):
