@@ -34,6 +34,9 @@ options:
   freshness:
     description: How old the task's last result may be, in seconds, before its check is critical. It has no effect here.
     type: int
+  become_user:
+    description: The user that the task runs as by itself on the host. It has no effect here; use Ansible's keyword.
+    type: str
 notes:
   - A task that is declared in inventory for the nightly runs can be given to the module as it stands.
 """
@@ -49,6 +52,8 @@ options:
       - files
       - mongo
       - documentdb
+      - elasticsearch
+      - elasticsearch5
     required: true
   database:
     description: The name of the database, or of a directory tree.
@@ -57,6 +62,12 @@ options:
   directory:
     description: The absolute path of the directory tree, with O(dbms=files). It is O(database) unless given.
     type: path
+  indices:
+    description:
+      - With O(dbms=elasticsearch), which indices are meant, with C(*) and C(?) as wildcards.
+      - The default is all but those whose names begin with a dot. A name with a dot has to be asked for.
+    type: list
+    elements: str
 """
 
     CONNECTION = r"""
@@ -64,6 +75,7 @@ options:
   database_hostname:
     description:
       - The database server, or for PostgreSQL the directory of its Unix socket.
+      - For Elasticsearch and OpenSearch, a URL where TLS is spoken, for example C(https://search.example.com).
       - What of the connection is not given here comes from where the database's own client takes it. For PostgreSQL
         that is libpq's environment variables, its service file and C(~/.pgpass).
     type: str
@@ -87,6 +99,33 @@ requirements:
   - For PostgreSQL, C(pg_dump), C(pg_restore), C(psql) and C(vacuumdb) of at least the server's major version.
 """
 
+    ELASTIC = r"""
+options:
+  api_key:
+    description:
+      - With O(dbms=elasticsearch), an API key, encoded or as C(id:key), instead of O(login_user).
+      - What of the login is not given comes from C(ELASTICSEARCH_API_KEY), or C(ELASTICSEARCH_USERNAME) and
+        C(ELASTICSEARCH_PASSWORD), in the environment.
+    type: str
+  aws_sigv4:
+    description: With O(dbms=elasticsearch), sign requests with AWS credentials, for Amazon OpenSearch Service.
+    type: bool
+    default: false
+  repository_type:
+    description:
+      - With O(storagebackend=es_snapshot), what to register the snapshot repository as where it is not registered, for
+        example V(fs) or V(s3). A pull registers it as read-only.
+      - Without it, the repository must be registered.
+    type: str
+  repository_settings:
+    description:
+      - The settings to register the snapshot repository with, for example C(location), or C(bucket) and C(base_path).
+      - A repository that is registered with other settings is refused, never changed.
+    type: dict
+requirements:
+  - For Elasticsearch and OpenSearch, the Python library urllib3, and botocore for O(aws_sigv4).
+"""
+
     STORE = r"""
 options:
   storagebackend:
@@ -96,10 +135,13 @@ options:
       - s3
       - directory
       - rsync
+      - es_snapshot
+      - elasticsearch
   url:
     description:
       - The bucket, or the base directory of a directory store, which must exist.
       - For rsync, the host, or C(user@host).
+      - For O(storagebackend=es_snapshot), the name of the snapshot repository.
     type: str
   path:
     description: The prefix in the bucket, or the folder below the base directory, or the directory on the rsync host.
@@ -166,7 +208,9 @@ options:
       - virtual
     default: auto
   encryption_mode:
-    description: Encryption at rest for what is stored. Without it the bucket's own default applies.
+    description:
+      - Encryption at rest for what is stored.
+      - The default for points is V(AES256) on AWS. Elsewhere, for bucket syncs, and with V(none), the bucket's own applies.
     type: str
     choices:
       - AES256

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: env_sync_store
-short_description: Verify, prune and copy the points of a store
+short_description: Verify, prune and copy the points of a store, or sync a bucket with another
 version_added: 0.1.0
 description:
-  - Works on I(points) that exist. No database server is needed.
+  - Works on I(points) that exist, or with O(operation=s3_sync) on whole buckets. No database server is needed.
 author:
   - govuk.env_sync contributors (@alphagov)
 extends_documentation_fragment:
   - govuk.env_sync._attributes
   - govuk.env_sync._attributes.action_group
+  - govuk.env_sync._options.declared
+  - govuk.env_sync._options.connection
+  - govuk.env_sync._options.elastic
   - govuk.env_sync._options.store
   - govuk.env_sync._options.run
   - govuk.env_sync._options.state
@@ -25,11 +28,12 @@ attributes:
     support: full
     details:
       - O(operation=verify) changes nothing, and reads the point in check mode too.
+      - For O(operation=s3_sync), both buckets are listed and compared.
   diff_mode:
     support: partial
     details:
       - For O(operation=prune) and O(operation=copy), shows the points of the database, for O(operation=copy) those of
-        the destination.
+        the destination. Nothing for the other operations.
   idempotent:
     support: full
 options:
@@ -42,17 +46,26 @@ options:
       - V(copy) copies a point to another store, verified on the way, its manifest last.
       - V(sweep) removes pushes of the database that were interrupted more than two days ago, on whatever host. Younger
         ones may still be running. What was interrupted on a host is also removed by the next push from there.
+      - V(s3_sync) makes O(destination_bucket) have what O(source_bucket) has. The servers copy, no data comes to the
+        host that the module runs on, and only what is new or changed is copied.
     type: str
     choices:
       - verify
       - prune
       - copy
       - sweep
+      - s3_sync
     required: true
-  database:
-    description: The name of the database whose points are meant.
+  action:
+    description: What a task that is declared in inventory does. It has no effect here.
     type: str
-    required: true
+    choices:
+      - s3_sync
+  database:
+    description:
+      - The name of the database whose points are meant.
+      - Needed for all operations but O(operation=s3_sync).
+    type: str
   dbms:
     description: The kind of database server that the points are of. Needed for O(operation=verify).
     type: str
@@ -62,20 +75,43 @@ options:
       - files
       - mongo
       - documentdb
+      - elasticsearch
+      - elasticsearch5
   storagebackend:
-    description: The kind of store.
+    description: The kind of store. Needed for all operations but O(operation=s3_sync).
     type: str
     choices:
       - s3
       - directory
       - rsync
-    required: true
+      - es_snapshot
+      - elasticsearch
   url:
     description:
       - The bucket, or the base directory of a directory store, which must exist.
       - For rsync, the host, or C(user@host).
+      - Needed for all operations but O(operation=s3_sync).
     type: str
-    required: true
+  source_bucket:
+    description: The bucket, or C(bucket/prefix), that O(operation=s3_sync) copies from.
+    type: str
+  destination_bucket:
+    description:
+      - The bucket, or C(bucket/prefix), that O(operation=s3_sync) copies to.
+      - Both are reached with the same credentials at the same service.
+    type: str
+  delete:
+    description:
+      - Whether O(operation=s3_sync) removes what O(destination_bucket) has and O(source_bucket) does not.
+      - Nothing is removed where anything could not be read or copied. An empty source is an error then.
+    type: bool
+    default: false
+  jobs:
+    description:
+      - How many objects are worked on at once. V(0) means as many as there are processor cores, and for
+        O(operation=s3_sync) 16.
+    type: int
+    default: 0
   keep:
     description: How many points O(operation=prune) leaves, at least 1.
     type: int
@@ -180,6 +216,7 @@ options:
 requirements:
   - For O(operation=verify) of points of PostgreSQL, C(pg_restore) of at least the major version that they are from.
   - C(zstd), for O(operation=verify) of points that are compressed with it.
+  - For O(operation=s3_sync), the Python library boto3 on the host that the module runs on.
 seealso:
   - module: govuk.env_sync.env_sync_dump
   - module: govuk.env_sync.env_sync_restore
@@ -216,12 +253,20 @@ EXAMPLES = r"""
       storagebackend: directory
       url: /srv/backups
       path: postgresql
+
+- name: Make a bucket have what another has
+  govuk.env_sync.env_sync_store:
+    operation: s3_sync
+    source_bucket: example-production-assets
+    destination_bucket: example-staging-assets
+    delete: true
+    acl: bucket-owner-full-control
 """
 
 RETURN = r"""
 store:
   description: The store, as a person would call it.
-  returned: success
+  returned: success, unless O(operation) is V(s3_sync)
   type: str
   sample: s3://example-database-backups/postgresql
 point:
@@ -255,10 +300,76 @@ raw_bytes:
   type: int
   sample: 54525952
 destination:
-  description: The store that the point is copied to, as a person would call it.
-  returned: success, when O(operation=copy)
+  description: The store that the point is copied to, or the bucket that is synced, as a person would call it.
+  returned: success, when O(operation) is V(copy) or V(s3_sync)
   type: str
   sample: /srv/backups/postgresql
+source:
+  description: The bucket that is copied from, as a person would call it.
+  returned: success, when O(operation=s3_sync)
+  type: str
+  sample: s3://example-production-assets
+copied:
+  description: The number of objects that were, or in check mode would be, copied.
+  returned: success, when O(operation=s3_sync)
+  type: int
+  sample: 12
+copied_bytes:
+  description: Their size.
+  returned: success, when O(operation=s3_sync)
+  type: int
+  sample: 734003200
+unchanged:
+  description: The number of objects that both buckets had.
+  returned: success, when O(operation=s3_sync)
+  type: int
+  sample: 48210
+deleted:
+  description: The number of objects that were, or in check mode would be, removed from the destination.
+  returned: success, when O(operation=s3_sync)
+  type: int
+  sample: 3
+extra:
+  description: The number of objects that only the destination has, and keeps.
+  returned: success, when O(operation=s3_sync)
+  type: int
+  sample: 0
+archived:
+  description: The number of objects that were left out, as they have to be restored from an archive first.
+  returned: success, when O(operation=s3_sync)
+  type: int
+  sample: 0
+vanished:
+  description: The number of objects that were removed from the source before they were copied.
+  returned: success, when O(operation=s3_sync)
+  type: int
+  sample: 0
+rate:
+  description: The bytes copied in a second.
+  returned: success, when O(operation=s3_sync), not in check mode
+  type: int
+  sample: 104857600
+steps:
+  description: What would be done.
+  returned: success, when O(operation=s3_sync), in check mode
+  type: list
+  elements: str
+  sample:
+    - copy 12 objects (734003200 bytes) from s3://example-production-assets to s3://example-staging-assets
+copy:
+  description: The names of the first hundred objects that would be copied.
+  returned: success, when O(operation=s3_sync), in check mode
+  type: list
+  elements: str
+  sample:
+    - 2026/logo.png
+delete:
+  description: The names of the first hundred objects that would be removed.
+  returned: success, when O(operation=s3_sync), in check mode
+  type: list
+  elements: str
+  sample:
+    - 2025/logo.png
 removed:
   description: The names of the points that were, or in check mode would be, removed.
   returned: success, when O(operation) is V(prune) or V(sweep)
@@ -273,7 +384,7 @@ reason:
   sample: there are 14 complete points
 durations:
   description: The seconds that each phase took, and V(total).
-  returned: success
+  returned: success, but for O(operation=s3_sync) in check mode
   type: dict
   sample:
     verifying: 1.204
@@ -323,30 +434,44 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.govuk.env_sync.plugins.module_utils import _args
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine import task, upkeep
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine import bucket_sync, task, upkeep
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Task
 
+OPERATIONS = ("verify", "prune", "copy", "sweep", "s3_sync")
+
+POINTS = ("database", "storagebackend", "url")
+
 
 def main() -> None:
-    store = {**_args.STORE}
+    destination = {**_args.STORE}
     for needed in ("storagebackend", "url"):
-        store[needed] = {**store[needed], "required": True}
+        destination[needed] = {**destination[needed], "required": True}
+    destination["storagebackend"]["choices"] = list(task.FILE_STORES)
     module = AnsibleModule(
         argument_spec={
-            **store,
+            **_args.DECLARED,
+            **_args.CONNECTION,
+            **_args.ELASTIC,
+            **_args.STORE,
             **_args.RUN,
             **_args.STATE,
-            "operation": {"type": "str", "required": True, "choices": ["verify", "prune", "copy", "sweep"]},
-            "database": {"type": "str", "required": True},
-            "dbms": {"type": "str", "choices": list(task.DBMS)},
+            "operation": {"type": "str", "required": True, "choices": list(OPERATIONS)},
+            "action": {"type": "str", "choices": ["s3_sync"]},
+            "database": {"type": "str"},
+            "dbms": {"type": "str", "choices": [*task.DBMS, *task.OLD_DBMS]},
             "keep": {"type": "int"},
-            "destination": {"type": "dict", "options": store},
+            "destination": {"type": "dict", "options": destination},
+            "source_bucket": {"type": "str"},
+            "destination_bucket": {"type": "str"},
+            "delete": {"type": "bool", "default": False},
         },
         required_if=[
-            ("operation", "verify", ("dbms",)),
-            ("operation", "prune", ("keep",)),
-            ("operation", "copy", ("destination",)),
+            ("operation", "verify", (*POINTS, "dbms")),
+            ("operation", "prune", (*POINTS, "keep")),
+            ("operation", "copy", (*POINTS, "destination")),
+            ("operation", "sweep", POINTS),
+            ("operation", "s3_sync", ("source_bucket", "destination_bucket")),
         ],
         supports_check_mode=True,
     )
@@ -355,6 +480,9 @@ def main() -> None:
 
 def operate(params: Mapping[str, Any], dry_run: bool, host: Host) -> Mapping[str, Any]:
     """Do the operation, or with ``dry_run`` say what it would do."""
+    if params["operation"] == "s3_sync":
+        sync = bucket_sync.plan if dry_run else bucket_sync.sync
+        return sync(_args.read_task(params, action="s3_sync"), host)
     of_task = read_task(params, params)
     if params["operation"] == "prune":
         return upkeep.prune(of_task, host, params["keep"], dry_run)
@@ -366,8 +494,11 @@ def operate(params: Mapping[str, Any], dry_run: bool, host: Host) -> Mapping[str
 
 
 def read_task(params: Mapping[str, Any], values: Mapping[str, Any]) -> Task:
-    """Return the task for the store in ``values``; what else a task must have is stood in for."""
-    stand_ins = {"action": "pull", "dbms": params["dbms"] or task.DBMS[0], "database": params["database"]}
+    """Return the task for the store in ``values``; what else a task must have is stood in for.
+
+    It has no name, so that the status of a task that is declared under that name stays as it is.
+    """
+    stand_ins = {"name": "", "action": "pull", "dbms": params["dbms"] or task.DBMS[0], "database": params["database"]}
     return dataclasses.replace(_args.read_task(values, **stand_ins), action=params["operation"])
 
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -16,11 +17,13 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
+from ansible.module_utils.testing import patch_module_args
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import bucket_sync
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.bucket_sync import Limits
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import Cancelled, EnvSyncError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Task
+from ansible_collections.govuk.env_sync.plugins.modules import env_sync_store
 
 from tests.servers.s3 import SwiftS3
 
@@ -204,6 +207,7 @@ def test_a_large_object_is_copied_in_parts_with_its_properties(
         Bucket=source.bucket, Key="large", Body=data, ContentType="text/x-large", Metadata={"colour": "blue"}
     )
     source.put(small=b"small")
+    time.sleep(1.1)  # a copy counts as younger from the next second on
 
     synced = bucket_sync.sync(task(), Host(), Limits(threshold=10 * MIB, part=5 * MIB))
 
@@ -238,6 +242,32 @@ def test_the_owner_of_the_bucket_gets_full_control_by_choice(
     bucket_sync.sync(task(), Host())
     assert asked == [{"ACL": "bucket-owner-full-control"}, {}]
     assert sorted(destination.get()) == ["a", "b"]
+
+
+def test_a_copy_in_parts_stops_when_it_is_told_to(
+    task: Make, source: Contents, destination: Contents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bucket_sync, "_PARTS_AT_ONCE", 1)
+    source.put(large=os.urandom(26 * MIB))
+    seen: list[int] = []
+
+    def parts() -> int:
+        uploads = destination.client.list_multipart_uploads(Bucket=destination.bucket).get("Uploads", [])
+        for item in uploads:
+            found = destination.client.list_parts(Bucket=destination.bucket, Key=item["Key"], UploadId=item["UploadId"])
+            return len(found.get("Parts", []))
+        return 0
+
+    def cancelled() -> bool:
+        seen.append(parts())
+        return seen[-1] > 0
+
+    with pytest.raises(Cancelled):
+        bucket_sync.sync(task(), Host(cancelled=cancelled), Limits(threshold=10 * MIB, part=5 * MIB))
+
+    assert max(seen) < 5, "the last part was never asked for"
+    assert destination.get() == {}
+    assert parts() == 0
 
 
 @pytest.mark.parametrize(("one", "other"), [("", ""), ("/a", ""), ("", "/a"), ("/a", "/a/b")])
@@ -278,3 +308,50 @@ def test_the_command_syncs_what_a_config_file_says(
     assert "2 objects copied" in command()
     assert Contents(s3_server, other_bucket).get() == {"one": b"1", "two": b"22"}
     assert "nothing to do" in command()
+
+
+def test_the_module_syncs_and_in_check_mode_says_what_it_would_do(
+    s3_server: SwiftS3,
+    source: Contents,
+    destination: Contents,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    source.put(one=b"1", two=b"22")
+    destination.put(old=b"")
+    declared = {
+        "name": "sync_assets_daily",
+        "action": "s3_sync",
+        "hour": "4",
+        "minute": "0",
+        "source_bucket": source.bucket,
+        "destination_bucket": destination.bucket,
+        "delete": "true",
+    }
+    how = {
+        "endpoint_url": s3_server.endpoint,
+        "region": s3_server.region,
+        "access_key": s3_server.access_key,
+        "secret_key": s3_server.secret_key,
+        "state_dir": str(tmp_path),
+    }
+
+    def module(**more: Any) -> dict[str, Any]:
+        with patch_module_args({"operation": "s3_sync", **declared, **how, **more}), pytest.raises(SystemExit):
+            env_sync_store.main()
+        return dict(json.loads(capsys.readouterr().out))
+
+    planned = module(_ansible_check_mode=True)
+    assert destination.get() == {"old": b""}
+    assert not list(tmp_path.iterdir()), "the task's status is left as it was"
+    synced, again = module(), module()
+    emptied = module(source_bucket=f"{source.bucket}/nothing")
+
+    assert destination.get() == {"one": b"1", "two": b"22"}
+    assert (planned["copy"], planned["delete"], len(planned["steps"])) == (["one", "two"], ["old"], 2)
+    for done in (planned, synced):
+        assert (done["changed"], done["copied"], done["copied_bytes"], done["deleted"]) == (True, 2, 3, 1)
+    assert (again["changed"], again["unchanged"]) == (False, 2)
+    assert again["reason"].endswith(f"has all 2 objects of s3://{source.bucket}")
+    assert emptied["failed"] and "is empty, and so would this be" in emptied["why"]
+    assert s3_server.secret_key not in json.dumps([planned, synced, again, emptied])

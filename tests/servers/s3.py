@@ -80,6 +80,7 @@ max_upload_part_num = 10000
 use = egg:swift#tempauth
 user_test_tester = {secret} .admin
 user_test_stranger = {secret}
+user_test_reader = {secret}
 [filter:slo]
 use = egg:swift#slo
 max_manifest_segments = 10000
@@ -101,6 +102,33 @@ name = default
 default = yes
 policy_type = replication
 """
+
+_INTERNAL = """[pipeline:main]
+pipeline = proxy-server
+[app:proxy-server]
+use = egg:swift#proxy
+account_autocreate = true
+"""
+
+# The parts of large objects are in a container of their own.
+_SHARE = """
+import sys
+from swift.common.swob import Request
+from swift.common.utils import set_swift_dir
+from swift.common.wsgi import loadapp
+folder, reader, bucket = sys.argv[1:]
+set_swift_dir(folder)
+proxy = loadapp(folder + "/internal.conf")
+for container in (bucket, bucket + "+segments"):
+    environment = {"REQUEST_METHOD": "PUT", "swift_owner": True}
+    request = Request.blank("/v1/AUTH_test/" + container, environment, headers={"X-Container-Read": reader})
+    answer = request.get_response(proxy)
+    assert answer.is_success, answer.status
+"""
+
+
+def _user() -> str:
+    return pwd.getpwuid(os.geteuid()).pw_name
 
 
 def _installed() -> Path:
@@ -136,8 +164,8 @@ class SwiftS3:
     """One S3 server on loopback, its data in a temporary folder; a context manager.
 
     ``ENV_SYNC_TEST_S3`` names an endpoint that exists instead, with its credentials in ``AWS_ACCESS_KEY_ID`` and
-    ``AWS_SECRET_ACCESS_KEY``. ``stranger`` is an access key with the same secret and no rights at all (empty where
-    there is none).
+    ``AWS_SECRET_ACCESS_KEY``. ``stranger`` is an access key with the same secret and no rights at all, ``reader`` one
+    that may list and read what :meth:`share` gives it (empty where there are none).
     """
 
     region = "us-east-1"
@@ -148,11 +176,12 @@ class SwiftS3:
         if self._external:
             self.access_key = os.environ.get("AWS_ACCESS_KEY_ID", "")
             self.secret_key = os.environ.get("AWS_SECRET_ACCESS_KEY", "")
-            self.stranger = ""
+            self.stranger = self.reader = ""
         else:
             self.access_key = "test:tester"
             self.secret_key = secrets.token_urlsafe(24)
             self.stranger = "test:stranger"
+            self.reader = "test:reader"
         self._folder = Path()
         self._processes: list[subprocess.Popen[bytes]] = []
 
@@ -211,6 +240,12 @@ class SwiftS3:
     def create_bucket(self, name: str) -> None:
         self.client().create_bucket(Bucket=name)
 
+    def share(self, name: str) -> None:
+        """Let ``reader`` list and read a bucket: by an ACL of Swift's own, which has no right to write in it."""
+        text = _COMMON.format(port=0, user=_user(), folder=self._folder)
+        (self._folder / "internal.conf").write_text(text + _INTERNAL, encoding="utf-8")
+        _check(str(_installed() / "bin" / "python"), "-c", _SHARE, str(self._folder), self.reader, name)
+
     def delete_bucket(self, name: str) -> None:
         """Remove a bucket with all that is in it, unfinished uploads too."""
         client = self.client()
@@ -234,11 +269,10 @@ class SwiftS3:
             ) from error
 
     def _configure(self, ports: dict[str, int]) -> None:
-        user = pwd.getpwuid(os.geteuid()).pw_name
         (self._folder / "devices" / "d1").mkdir(parents=True)
         (self._folder / "swift.conf").write_text(_HASHING, encoding="utf-8")
         for name, port in ports.items():
-            text = _COMMON.format(port=port, user=user, folder=self._folder)
+            text = _COMMON.format(port=port, user=_user(), folder=self._folder)
             if name == "proxy":
                 text += _PROXY.format(secret=self.secret_key)
             else:

@@ -334,21 +334,23 @@ class _Copier:
 
     def _work(self, group: Group, waiting: queue.Queue[_Object | None]) -> None:
         while True:
+            group.check()
             try:
                 item = waiting.get(timeout=0.2)
             except queue.Empty:
-                group.check()
                 continue
             if item is None:
                 return
-            self._try(item)
+            self._try(group, item)
 
-    def _try(self, item: _Object) -> None:
+    def _try(self, group: Group, item: _Object) -> None:
         try:
             if item.size < self._limits.threshold:
                 self._copy(item)
             else:
-                self._copy_in_parts(item)
+                self._copy_in_parts(group, item)
+        except Cancelled:
+            raise
         except EnvSyncError as error:
             self._not_copied.append(item)
             if error_code(error) not in ("NoSuchKey", "404"):
@@ -360,7 +362,7 @@ class _Copier:
         with self._client.during(self._doing(item)):
             self._client.client.copy_object(**self._target(item), CopySource=self._origin(item), **self._keeping)
 
-    def _copy_in_parts(self, item: _Object) -> None:
+    def _copy_in_parts(self, group: Group, item: _Object) -> None:
         """Copy an object that is too large for one request; every part comes from the very object that was listed."""
         doing = self._doing(item)
         with self._client.during(doing):
@@ -370,7 +372,7 @@ class _Copier:
             upload = client.create_multipart_upload(**self._target(item), **properties, **self._keeping)
         target = {**self._target(item), "UploadId": upload["UploadId"]}
         try:
-            parts = self._copy_parts(item, target, found["ETag"], found["ContentLength"])
+            parts = self._copy_parts(group, item, target, found["ETag"], found["ContentLength"])
             with self._client.during(doing):
                 client.complete_multipart_upload(**target, MultipartUpload={"Parts": parts})
         except BaseException:
@@ -378,11 +380,14 @@ class _Copier:
                 client.abort_multipart_upload(**target)
             raise
 
-    def _copy_parts(self, item: _Object, target: dict[str, str], etag: str, size: int) -> list[dict[str, Any]]:
+    def _copy_parts(
+        self, group: Group, item: _Object, target: dict[str, str], etag: str, size: int
+    ) -> list[dict[str, Any]]:
         step = max(self._limits.part, -(-size // self._most_parts))
         starts = range(0, size, step)
 
         def copy(number: int) -> dict[str, Any]:
+            group.check()
             start = starts[number]
             stop = min(start + step, size)
             with self._client.during(f"{self._doing(item)} (part {number + 1})"):

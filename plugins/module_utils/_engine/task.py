@@ -15,13 +15,20 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from types import MappingProxyType
 from typing import Any, Callable
 
 from .errors import EnvSyncError
 
 ACTIONS = ("push", "pull", "s3_sync")
-DBMS = ("postgresql", "mysql", "files", "mongo", "documentdb")
-STORES = ("s3", "directory", "rsync")
+DBMS = ("postgresql", "mysql", "files", "mongo", "documentdb", "elasticsearch")
+FILE_STORES = ("s3", "directory", "rsync")
+STORES = (*FILE_STORES, "es_snapshot")
+
+#: what the original calls some of them
+OLD_DBMS = {"elasticsearch5": "elasticsearch"}
+OLD_STORES = {"elasticsearch": "es_snapshot"}
+
 FORMATS = ("directory", "custom")
 COMPRESSIONS = ("zstd", "gzip", "none")
 TIMEZONES = ("utc", "local")
@@ -62,9 +69,12 @@ def _number(lowest: int, highest: int) -> Callable[[Any], int]:
     return convert
 
 
-def _choice(*allowed: str) -> Callable[[Any], str]:
+def _choice(*allowed: str, old: Mapping[str, str] = MappingProxyType({})) -> Callable[[Any], str]:
+    """:param old: words that mean one of the allowed ones."""
+
     def convert(value: Any) -> str:
         text = str(value).strip()
+        text = old.get(text, text)
         if text not in allowed:
             raise ValueError(f"must be one of {', '.join(allowed)}")
         return text
@@ -78,6 +88,16 @@ def _names(value: Any) -> tuple[str, ...]:
     return tuple(str(item).strip() for item in items if str(item).strip())
 
 
+def _settings(value: Any) -> dict[str, str]:
+    """Settings by name: a YAML mapping, or one string, ``name=value`` with commas between them."""
+    if isinstance(value, Mapping):
+        return {str(name): str(item).lower() if isinstance(item, bool) else str(item) for name, item in value.items()}
+    pairs = [item.partition("=") for item in _names(value)]
+    if not all(name and sign for name, sign, _unused in pairs):
+        raise ValueError("must be a mapping, or name=value with commas between them")
+    return {name.strip(): item.strip() for name, _unused, item in pairs}
+
+
 def _timestamp(value: Any) -> str:
     text = str(value).strip()
     if not TIMESTAMP.match(text):
@@ -86,6 +106,13 @@ def _timestamp(value: Any) -> str:
         datetime.datetime.strptime(text[:16], "%Y-%m-%dT%H:%M")
     except ValueError:
         raise ValueError("must be a day and a time that exist") from None
+    return text
+
+
+def _user(value: Any) -> str:
+    text = _text(value)
+    if not re.match(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\Z", text, re.ASCII):
+        raise ValueError("must be the name of a user")
     return text
 
 
@@ -154,6 +181,16 @@ class SshOptions:
 
 
 @dataclass(frozen=True)
+class ElasticOptions:
+    """How to log in to Elasticsearch beside user and password, and what to register a snapshot repository as."""
+
+    api_key: str = field(default="", repr=False)
+    aws_sigv4: bool = False
+    repository_type: str = ""
+    repository_settings: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Task:
     """One push, pull or bucket sync. Build it with :meth:`from_mapping`.
 
@@ -178,6 +215,8 @@ class Task:
     excluded_tables: tuple[str, ...] = ()
     s3: S3Options = S3Options()
     ssh: SshOptions = SshOptions()
+    elastic: ElasticOptions = ElasticOptions()
+    indices: tuple[str, ...] = ()
     format: str = "directory"
     compression: str = "zstd"
     compression_level: int = 0
@@ -224,6 +263,8 @@ class Task:
         if given.get("storagebackend") != "rsync" and "path" in given:
             # Only an rsync store has a root of its own that a path could begin at.
             given["path"] = given["path"].lstrip("/")
+        if given.get("storagebackend") == "es_snapshot":
+            given["compression"] = "none"  # the server stores its own files
         local = given.pop("dest", "") or given.pop("src", "")
         if local:
             given.update(storagebackend="directory", url=local, path="")
@@ -242,6 +283,7 @@ class Task:
             ),
             s3=S3Options(**{f.name: given[f.name] for f in fields(S3Options) if f.name in given}),
             ssh=SshOptions(**{f.name: given[f.name] for f in fields(SshOptions) if f.name in given}),
+            elastic=ElasticOptions(**{f.name: given[f.name] for f in fields(ElasticOptions) if f.name in given}),
             transformation_sql=_scripts(given, "transformation_sql", conf_dir),
             pre_dump_transformation_sql=_scripts(given, "pre_dump_transformation_sql", conf_dir),
             **{key: given[key] for key in direct},
@@ -255,7 +297,7 @@ class Task:
     @property
     def title(self) -> str:
         """What messages call the task: its name, or what it does."""
-        return self.name or f"{self.action} {self.database}"
+        return self.name or f"{self.action} {self.database or self.destination_bucket}"
 
     @property
     def worker_count(self) -> int:
@@ -296,9 +338,10 @@ KEYS: dict[str, Callable[[Any], Any]] = {
     "hour": _text,
     "minute": _text,
     "freshness": _number(60, 366 * 24 * 3600),
+    "become_user": _user,
     "action": _choice(*ACTIONS),
-    "dbms": _choice(*DBMS),
-    "storagebackend": _choice(*STORES),
+    "dbms": _choice(*DBMS, old=OLD_DBMS),
+    "storagebackend": _choice(*STORES, old=OLD_STORES),
     "database": _object_part,
     "database_hostname": _text,
     "temppath": _path,
@@ -339,6 +382,12 @@ KEYS: dict[str, Callable[[Any], Any]] = {
     "ssh_port": _number(1, 65535),
     "ssh_key_file": _path,
     "ssh_known_hosts_file": _path,
+    # ours: Elasticsearch and OpenSearch
+    "indices": _names,
+    "api_key": _text,
+    "aws_sigv4": _boolean,
+    "repository_type": _text,
+    "repository_settings": _settings,
     # ours: how
     "format": _choice(*FORMATS),
     "compression": _choice(*COMPRESSIONS),
@@ -355,4 +404,4 @@ KEYS: dict[str, Callable[[Any], Any]] = {
 }
 
 #: keys whose values appear in no message
-SECRETS = frozenset({"login_password", "secret_key", "session_token"})
+SECRETS = frozenset({"login_password", "secret_key", "session_token", "api_key"})

@@ -71,14 +71,9 @@ class S3Store(Store):
                 yield StoredObject(name, found["Size"], found["LastModified"].timestamp())
 
     def stat(self, name: str) -> StoredObject | None:
-        try:
-            with self._bucket.during(f"looking at {self.url(name)}"):
-                found = self._bucket.client.head_object(Bucket=self._bucket.name, Key=self._key(name))
-        except EnvSyncError as error:
-            if error_code(error) in ("404", "NoSuchKey"):
-                return None
-            raise
-        return StoredObject(name, found["ContentLength"], found["LastModified"].timestamp())
+        with self._bucket.during(f"looking at {self.url(name)}"):
+            found = self._bucket.look(self._key(name))
+        return StoredObject(name, found["Size"], found["LastModified"].timestamp()) if found else None
 
     def put(self, name: str, source: Reader, size_hint: int | None = None) -> Stored:
         key, url = self._key(name), self.url(name)

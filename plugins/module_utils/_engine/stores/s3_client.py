@@ -137,6 +137,16 @@ class Bucket:
                 self._connected = _connect(self._session, options, self._attempts)
             return self._connected
 
+    def look(self, key: str) -> dict[str, Any] | None:
+        """Return what a listing says of one object (``Size``, ``ETag``, ``LastModified``), None where it is not there.
+
+        Not HEAD: that takes the right to read the object, which a push does without.
+        Raises what boto3 raises, so ask for it within :meth:`during`.
+        """
+        answer = self.client.list_objects_v2(Bucket=self.name, Prefix=key, MaxKeys=1)
+        # Of the names that begin with the key, the key itself is the first.
+        return next((found for found in answer.get("Contents", []) if found["Key"] == key), None)
+
     @contextlib.contextmanager
     def during(self, doing: str) -> Iterator[None]:
         """Translate whatever a call of boto3 raises."""

@@ -232,7 +232,8 @@ class Upload:
             # The answer to an earlier try may have been lost: then the upload is gone because it is complete.
             if error_code(error) != "NoSuchUpload" or not self._stored().get("ETag", "").endswith(f'-{len(parts)}"'):
                 raise
-        stored = self._stored().get("ContentLength", size)
+        # A server may list it only some time later.
+        stored = self._stored().get("Size", size)
         if stored != size:
             raise EnvSyncError(self._doing, f"it has {stored} bytes, {size} were sent", _AGAIN)
 
@@ -280,14 +281,9 @@ class Upload:
         return {"PartNumber": number, "ETag": answer["ETag"], **sums}
 
     def _stored(self) -> dict[str, Any]:
-        """Return what the server says of the object; nothing where this user may write it and not read it."""
-        try:
-            with self._bucket.during(self._doing):
-                return dict(self._bucket.client.head_object(Bucket=self._bucket.name, Key=self._key))
-        except EnvSyncError as error:
-            if error_code(error) == "403":
-                return {}
-            raise
+        """Return what a listing says of the object, nothing where it is not there."""
+        with self._bucket.during(self._doing):
+            return self._bucket.look(self._key) or {}
 
 
 class _Span:
