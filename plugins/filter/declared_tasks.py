@@ -45,21 +45,21 @@ _value:
 """
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.schedule import Schedule
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.inventory import Timing
 
 
 def declared_tasks(tasks, s3_sync_tasks=None):
     """Return title and freshness of the tasks that are scheduled."""
     found = []
     for title, values in {**(tasks or {}), **(s3_sync_tasks or {})}.items():
-        if not isinstance(values, dict) or values.get("ensure", "present") != "present":
+        if not isinstance(values, dict) or values.get("ensure") == "absent":
             continue
         try:
-            schedule = Schedule.parse(values.get("hour", 0), values.get("minute", 0))
-            freshness = int(values.get("freshness") or schedule.freshness())
+            timing = Timing.parse(values)
         except ValueError as error:
-            raise AnsibleFilterError(f"the schedule of {title}: {error}") from error
-        found.append({"title": str(title), "freshness": freshness})
+            raise AnsibleFilterError(f"the task {title}: {error}") from error
+        if timing.scheduled:
+            found.append({"title": str(title), "freshness": timing.freshness})
     return sorted(found, key=lambda item: item["title"])
 
 

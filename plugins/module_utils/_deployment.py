@@ -6,10 +6,14 @@
 
 from __future__ import annotations
 
+import grp
 import hashlib
 import os
 import pkgutil
+import pwd
+import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -23,10 +27,12 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine import (
 )
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.config import format_config
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.inventory import Declared, declared
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.inventory import TITLE, Declared, declared
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.monitoring import KEYS as MONITORING_KEYS
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.monitoring import prometheus
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.version import VERSION
 from ansible_collections.govuk.env_sync.plugins.module_utils._host import Entry
+from ansible_collections.govuk.env_sync.plugins.module_utils._systemd import UNITS
 
 #: imported so that they are here: what is deployed is what Ansible brought along, and it brings what is imported
 DEPLOYED = (engine_command, engine_reboot_lock)
@@ -35,16 +41,31 @@ MANAGED = "# Managed by govuk.env_sync: changes made here will be lost.\n"
 
 _WRAPPER = "with_reboot_lock"
 
+#: where programs are looked for, whatever runs the tasks
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+#: the name of an environment variable, and of a file in an envdir
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z", re.ASCII)
+
+#: the oldest Python that the engine runs on
+_PYTHON = (3, 9)
+
 
 class Deployment:
     """The entries wanted for a module's parameters.
 
-    :raises EnvSyncError: the declared tasks have faults, all of which it names.
+    :raises EnvSyncError: the declared tasks have faults, all of which it names; or the host can't run them.
     """
 
     def __init__(self, parameters: Mapping[str, Any]) -> None:
         self._given = parameters
         self.name: str = parameters["name"]
+        if not TITLE.match(self.name):
+            raise EnvSyncError(
+                "checking name", f"{self.name!r} can't be the name of a command", "Use letters, digits and _."
+            )
+        if parameters["state"] == "present" and parameters["python"]:
+            _check_python(parameters["python"])
         self.conf_dir = f"/etc/{self.name}"
         self.log_dir = f"/var/log/{self.name}"
         self.state_dir = f"/var/lib/{self.name}"
@@ -63,15 +84,50 @@ class Deployment:
         unknown = sorted(set(parameters["monitoring"]) - set(MONITORING_KEYS))
         if unknown:
             raise EnvSyncError("checking monitoring", f"unknown key {', '.join(unknown)}", "Correct it.")
+        variables = [*parameters["environment_variables"], *parameters["secret_environment_variables"]]
+        wrong = sorted(str(name) for name in variables if not _VARIABLE.match(str(name)))
+        if wrong:
+            raise EnvSyncError(
+                "checking the environment",
+                f"{', '.join(wrong)} can't be the name of a variable",
+                "Nothing was changed.",
+            )
+
+    def ready(self) -> None:
+        """Make sure that there is what has to be there before.
+
+        :raises EnvSyncError: names all that is missing.
+        """
+        if self._absent:
+            return
+        python, user, group = (self._given[key] for key in ("python", "user", "group"))
+        missing = []
+        if python and not os.path.exists(python):
+            missing.append(f"there is no {python}")
+        for kind, name, find in (("user", user, pwd.getpwnam), ("group", group, grp.getgrnam)):
+            try:
+                find(name)
+            except KeyError:
+                missing.append(f"there is no {kind} {name}")
+        if missing:
+            raise EnvSyncError(f"deploying {self.name}", "; ".join(missing), "The tag install makes these.")
 
     def facts(self) -> dict[str, Any]:
         """Return what else the module returns."""
         return {
             "declared": [
-                {"title": item.title, "ensure": item.ensure, "freshness": item.freshness} for item in self._declared
+                {"title": item.title, "ensure": item.timing.ensure, "freshness": item.timing.freshness}
+                for item in self._declared
             ],
-            "timers": [f"{self._unit(item)}.timer" for item in self._scheduled() if self._systemd],
+            "timers": self.timers,
         }
+
+    @property
+    def timers(self) -> list[str]:
+        """The timers that have to run when this is deployed."""
+        if self._absent or not self._systemd or "schedule" not in self._given["parts"]:
+            return []
+        return [f"{self._unit(item)}.timer" for item in self._scheduled()]
 
     def parts(self) -> Iterator[tuple[list[Entry], str]]:
         """Yield the entries of each part, with the path of its record; parts go in the opposite order."""
@@ -103,11 +159,20 @@ class Deployment:
         yield Entry(command, 0o755, self._launcher("_engine").encode())
         yield Entry(f"{command}.sh", 0o777, target=self.name)
         yield Entry(f"/usr/local/bin/{_WRAPPER}", 0o755, self._launcher("_engine.reboot_lock").encode())
-        check_directory = os.path.join(os.path.dirname(self._given["lock_directory"]), "check")
-        if self._given["lock"] != "none" and os.path.isdir(check_directory):
-            folder = shlex.quote(self._given["lock_directory"])
-            text = f"#!/bin/sh\n{MANAGED}exec /usr/local/bin/{_WRAPPER} --check {folder}\n"
-            yield Entry(os.path.join(check_directory, f"00_{self.name}"), 0o755, text.encode())
+        if self._given["lock"] != "none":
+            yield from self._reboot_checks()
+
+    def _reboot_checks(self) -> Iterator[Entry]:
+        """What asks whether a task runs, before a reboot: where something is there that looks at it."""
+        check = f"/usr/local/bin/{_WRAPPER} --check {shlex.quote(self._given['lock_directory'])}"
+        folder = os.path.join(os.path.dirname(self._given["lock_directory"]), "check")
+        if os.path.isdir(folder):
+            yield Entry(os.path.join(folder, f"00_{self.name}"), 0o755, f"#!/bin/sh\n{MANAGED}exec {check}\n".encode())
+        if os.path.exists("/usr/bin/unattended-upgrade"):
+            # An upgrade restarts servers, and may reboot at its end: it waits for its next turn (systemd.service(5)).
+            folder = f"{UNITS}/apt-daily-upgrade.service.d"
+            yield Entry(folder, 0o755)
+            yield Entry(f"{folder}/{self.name}.conf", 0o644, f"{MANAGED}[Service]\nExecCondition={check}\n".encode())
 
     def _launcher(self, module: str) -> str:
         python = shlex.quote(self._given["python"] or sys.executable)
@@ -125,31 +190,54 @@ class Deployment:
         yield Entry(self.conf_dir, 0o755)
         yield Entry(os.path.join(self.conf_dir, "env.d"), 0o750, group=group)
         yield Entry(os.path.join(self.conf_dir, "transformation_sql"), 0o755)
-        yield Entry(self.log_dir, 0o755, owner=user, group=group)
-        yield Entry(self.state_dir, 0o755, owner=user, group=group)
+        # Open to the group, which a task that runs as another user has too.
+        yield Entry(self.log_dir, 0o775, owner=user, group=group)
+        log = os.path.join(self.log_dir, f"{self.name}.log")
+        yield Entry(log, 0o660, b"", owner=user, group=group, seed=True, stays=True)
+        for folder in (self.state_dir, f"{self.state_dir}/journal", f"{self.state_dir}/status"):
+            yield Entry(folder, 0o775, owner=user, group=group)
         for item in self._declared:
             values = {key: _as_text(value) for key, value in item.values.items()}
             text = MANAGED + format_config(values)
             yield Entry(os.path.join(self.conf_dir, f"{item.title}.cfg"), 0o644, text.encode())
             if item.task.temppath:
-                yield Entry(item.task.temppath, 0o775, owner=user, group=group)
+                yield Entry(item.task.temppath, 0o775, owner=item.become_user or user, group=group)
+        programs = self._programs()
         for name, text in sorted(self._scripts.items()):
-            yield Entry(os.path.join(self.conf_dir, "transformation_sql", _file_name(name)), 0o644, text.encode())
+            path = os.path.join(self.conf_dir, "transformation_sql", _file_name(name))
+            yield Entry(path, 0o755 if path in programs else 0o644, text.encode())
         for secret, key in ((False, "environment_variables"), (True, "secret_environment_variables")):
             for name, value in sorted(self._given[key].items()):
-                path = os.path.join(self.conf_dir, "env.d", _file_name(name))
+                path = os.path.join(self.conf_dir, "env.d", name)
                 yield Entry(path, 0o640, f"{value}\n".encode(), group=group, secret=secret)
         if self._given["monitoring"]:
             text = MANAGED + format_config({key: _as_text(value) for key, value in self._given["monitoring"].items()})
             yield Entry(os.path.join(self.conf_dir, "monitoring.conf"), 0o644, text.encode())
+        if self._given["monitoring"].get("prometheus_dir"):
+            yield from self._figures(str(self._given["monitoring"]["prometheus_dir"]))
         yield Entry(f"/etc/logrotate.d/{self.name}", 0o644, self._logrotate().encode())
+
+    def _programs(self) -> set[str]:
+        """Return the transformation files that are programs, and not SQL: those of file trees."""
+        trees = [item.task for item in self._declared if item.task.dbms == "files"]
+        return {path for task in trees for path in (*task.transformation_sql, *task.pre_dump_transformation_sql)}
+
+    def _figures(self, folder: str) -> Iterator[Entry]:
+        """The directory of node exporter's text files: open to the tasks, with a file for each, which goes with it."""
+        user, group = self._given["user"], self._given["group"]
+        yield Entry(folder, 0o775, owner="", group=group, stays=True)
+        freshness = {item.title: float(item.timing.freshness) for item in self._scheduled()}
+        yield Entry(os.path.join(folder, f"{self.name}.prom"), 0o644, prometheus.declared(freshness).encode())
+        for title in freshness:
+            path = os.path.join(folder, prometheus.file_name(title))
+            yield Entry(path, 0o644, b"", owner=user, group=group, seed=True)
 
     def _logrotate(self) -> str:
         user, group = self._given["user"], self._given["group"]
         return (
             f"{MANAGED}{self.log_dir}/*.log {{\n"
             "    weekly\n    rotate 8\n    compress\n    delaycompress\n    missingok\n    notifempty\n"
-            f"    create 0640 {user} {group}\n    su {user} {group}\n}}\n"
+            f"    create 0660 {user} {group}\n    su {user} {group}\n}}\n"
         )
 
     # -- schedule ----------------------------------------------------------------------------------------------------
@@ -159,58 +247,128 @@ class Deployment:
         return bool(self._given["scheduler"] == "systemd")
 
     def _scheduled(self) -> list[Declared]:
-        return [item for item in self._declared if item.scheduled]
+        return [item for item in self._declared if item.timing.scheduled]
 
     def _schedule(self) -> Iterator[Entry]:
         if self._given["lock"] != "none":
             yield Entry(self._given["lock_directory"], 0o775, group=self._given["group"])
+        if any(map(self._other_user, self._scheduled())):
+            path = f"/etc/sudoers.d/{_drop_in(self.name)}"
+            yield Entry(path, 0o440, self._sudoers().encode(), validate=("/usr/sbin/visudo", "-cf"))
         if self._systemd:
             for item in self._scheduled():
-                yield Entry(f"/etc/systemd/system/{self._unit(item)}.service", 0o644, self._service(item).encode())
-                yield Entry(f"/etc/systemd/system/{self._unit(item)}.timer", 0o644, self._timer(item).encode())
+                yield Entry(f"{UNITS}/{self._unit(item)}.service", 0o644, self._service(item).encode())
+                timer = f"{UNITS}/{self._unit(item)}.timer"
+                yield Entry(timer, 0o644, self._timer(item).encode())
+                # What `systemctl enable` would make.
+                yield Entry(f"{UNITS}/timers.target.wants/{self._unit(item)}.timer", 0o777, target=timer)
         elif self._scheduled():
-            yield Entry(f"/etc/cron.d/{_cron_file(self.name)}", 0o644, self._crontab().encode())
+            yield Entry(f"/etc/cron.d/{_drop_in(self.name)}", 0o644, self._crontab().encode())
+
+    def _other_user(self, item: Declared) -> str:
+        """Return whom a task runs as, where that is not the user that all tasks run as."""
+        return "" if item.become_user == self._given["user"] else item.become_user
+
+    def _run(self, item: Declared) -> list[str]:
+        """Return the argument vector that runs a task, without what is around it."""
+        conf = f"{self.conf_dir}/{item.title}.cfg"
+        return [f"/usr/local/bin/{self.name}", "--env-dir", f"{self.conf_dir}/env.d", "-f", conf]
 
     def command(self, item: Declared) -> list[str]:
         """Return the argument vector that cron or systemd runs for a task."""
-        conf = f"{self.conf_dir}/{item.title}.cfg"
         lock_name = self.name if self._given["lock_scope"] == "host" else f"{self.name}_{item.title}"
         lock = os.path.join(self._given["lock_directory"], lock_name)
         argv = ["/usr/bin/ionice", "-c", "2", "-n", "6"]
         if self._given["lock"] == "setlock":
-            argv += ["/usr/bin/setlock", lock, "/usr/bin/envdir", f"{self.conf_dir}/env.d"]
-            return [*argv, f"/usr/local/bin/{self.name}.sh", "-f", conf]
-        if self._given["lock"] == _WRAPPER:
+            argv += ["/usr/bin/setlock", lock]
+        elif self._given["lock"] == _WRAPPER:
             argv += [f"/usr/local/bin/{_WRAPPER}", lock]
-        return [*argv, f"/usr/local/bin/{self.name}", "--env-dir", f"{self.conf_dir}/env.d", "-f", conf]
+        other = self._other_user(item)
+        if other:
+            # sudo lets no environment through: the command itself reads it, with the group's right to.
+            return [*argv, "/usr/bin/sudo", "-n", "-u", other, "-g", self._given["group"], *self._run(item)]
+        if self._given["lock"] == "setlock":
+            argv += ["/usr/bin/envdir", f"{self.conf_dir}/env.d"]
+            return [*argv, f"/usr/local/bin/{self.name}.sh", "-f", f"{self.conf_dir}/{item.title}.cfg"]
+        return [*argv, *self._run(item)]
+
+    def _sudoers(self) -> str:
+        lines = [MANAGED]
+        for item in filter(self._other_user, self._scheduled()):
+            command = " ".join(re.sub(r"([,:=\\*?\[\]!])", r"\\\1", word) for word in self._run(item))
+            whom = f"({item.become_user}:{self._given['group']})"
+            lines.append(f"{self._given['user']} ALL={whom} NOPASSWD: {command}\n")
+        return "".join(lines)
 
     def _crontab(self) -> str:
-        lines = [MANAGED, "SHELL=/bin/sh\n", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"]
+        lines = [MANAGED, "SHELL=/bin/sh\n", f"PATH={_PATH}\n"]
         for item in self._scheduled():
             command = shlex.join(self.command(item)).replace("%", "\\%")
-            when = f"{item.schedule.minute} {item.schedule.hour} * * *"
+            when = f"{item.timing.schedule.minute} {item.timing.schedule.hour} * * *"
             lines.append(f"# {item.title}\n{when} {self._given['user']} {command}\n")
         return "".join(lines)
 
     def _unit(self, item: Declared) -> str:
-        return f"{self.name}-{item.title}"
+        # The one character of a title that a unit's name can't have, as systemd-escape(1) writes it.
+        return f"{self.name}-{item.title}".replace("+", "\\x2b")
 
     def _service(self, item: Declared) -> str:
         command = self.command(item)[5:]  # systemd sets the priority itself
         quoted = " ".join(
-            '"' + word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%") + '"' for word in command
+            '"' + word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$") + '"'
+            for word in command
         )
         return (
             f"{MANAGED}[Unit]\nDescription=Environment sync {item.title}\nAfter=network-online.target\n"
             "Wants=network-online.target\n\n"
             f"[Service]\nType=oneshot\nUser={self._given['user']}\nGroup={self._given['group']}\n"
+            f"Environment=PATH={_PATH}\n"
             f"IOSchedulingClass=best-effort\nIOSchedulingPriority=6\nExecStart={quoted}\n"
+            # To be stopped is the command's own affair: it ends what it started, and cleans up.
+            "KillMode=mixed\n"
         )
 
     def _timer(self, item: Declared) -> str:
         return (
             f"{MANAGED}[Unit]\nDescription=When environment sync {item.title} runs\n\n"
-            f"[Timer]\nOnCalendar={item.schedule.calendar()}\nAccuracySec=1s\n\n[Install]\nWantedBy=timers.target\n"
+            f"[Timer]\nOnCalendar={item.timing.schedule.calendar()}\nAccuracySec=1s\nPersistent=false\n\n"
+            "[Install]\nWantedBy=timers.target\n"
+        )
+
+
+def warnings(user: str, name: str) -> list[str]:
+    """Return what an operator should know of a host that has these tasks from another tool."""
+    try:
+        done = subprocess.run(
+            ["crontab", "-l", "-u", user], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        return []
+    lines = [line for line in done.stdout.splitlines() if f"/usr/local/bin/{name}" in line and line.lstrip()[0] != "#"]
+    if not lines:
+        return []
+    return [
+        f"the crontab of {user} runs {name} too ({len(lines)} lines, as Puppet wrote them): these tasks run twice "
+        f"until the lines are removed (crontab -e -u {user})"
+    ]
+
+
+def _check_python(path: str) -> None:
+    try:
+        done = subprocess.run(
+            [path, "-c", "import sys; print(*sys.version_info[:2])"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+        version = tuple(map(int, done.stdout.split()))
+    except (OSError, subprocess.CalledProcessError):
+        return  # it comes with the packages, or with the virtual environment
+    if version < _PYTHON:
+        raise EnvSyncError(
+            f"checking {path}",
+            f"it is Python {'.'.join(map(str, version))}, and the command needs {'.'.join(map(str, _PYTHON))} or later",
+            "Set env_sync_python to another one, or env_sync_virtualenv.",
         )
 
 
@@ -239,6 +397,8 @@ def _as_text(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, (list, tuple)):
         return ",".join(str(item) for item in value)
+    if isinstance(value, Mapping):
+        return ",".join(f"{name}={_as_text(item)}" for name, item in value.items())
     return str(value)
 
 
@@ -248,6 +408,6 @@ def _file_name(name: str) -> str:
     return name
 
 
-def _cron_file(name: str) -> str:
-    """Cron passes over files in cron.d whose names have a dot."""
+def _drop_in(name: str) -> str:
+    """Cron and sudo pass over files in their directories whose names have a dot."""
     return name.replace(".", "_")

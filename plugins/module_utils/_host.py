@@ -17,17 +17,22 @@ import os
 import pwd
 import shutil
 import stat
+import subprocess
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
+
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
 
 
 @dataclass(frozen=True)
 class Entry:
     """Something that is wanted on the host: a file (``content``), a link (``target``) or a directory (neither).
 
-    ``secret`` keeps the content out of differences that are shown.
+    ``secret`` keeps the content out of differences that are shown. ``seed``: once the file is there, it is its owner's.
+    ``stays``: it is not ours alone, and not removed with the rest; an empty ``owner`` is left as it is. ``validate`` is
+    an argument vector that gets the path of the new content, and exits with 0 if that may take the old one's place.
     """
 
     path: str
@@ -37,6 +42,9 @@ class Entry:
     owner: str = "root"
     group: str = "root"
     secret: bool = False
+    seed: bool = False
+    stays: bool = False
+    validate: tuple[str, ...] = ()
 
 
 class Change:
@@ -50,7 +58,7 @@ class Change:
         self._wanted = list(wanted)
         self._record = record
         self._before = _read_record(record)
-        self._paths = [entry.path for entry in self._wanted]
+        self._paths = [entry.path for entry in self._wanted if not entry.stays]
         self.differing = [entry for entry in self._wanted if _differs(entry)]
         self.stale = [path for path in self._before if path not in set(self._paths) and os.path.lexists(path)]
 
@@ -69,6 +77,7 @@ class Change:
         """Make the host as it is wanted. Files appear whole; what is stale goes last.
 
         :raises OSError: something could not be written; what was written before that stays.
+        :raises EnvSyncError: something is not valid; what was there before stays.
         """
         # Written first, and with what was there before: an interrupted run must not forget what it made.
         _write_record(self._record, [*self._before, *(path for path in self._paths if path not in set(self._before))])
@@ -113,9 +122,12 @@ def _differs(entry: Entry) -> bool:
     if entry.target is not None:
         return not stat.S_ISLNK(found.st_mode) or os.readlink(entry.path) != entry.target
     kind = stat.S_ISDIR if entry.content is None else stat.S_ISREG
+    if entry.seed:
+        return not kind(found.st_mode)
     if not kind(found.st_mode) or stat.S_IMODE(found.st_mode) != entry.mode:
         return True
-    if (found.st_uid, found.st_gid) != ids(entry):
+    user, group = ids(entry)
+    if found.st_gid != group or (entry.owner and found.st_uid != user):
         return True
     if entry.content is None:
         return False
@@ -188,7 +200,7 @@ def _make(entry: Entry) -> None:
         return
     user, group = ids(entry)
     if entry.content is not None:
-        _write(entry.path, entry.content, entry.mode, user, group)
+        _write(entry.path, entry.content, entry.mode, user, group, entry.validate)
         return
     with contextlib.suppress(FileExistsError):
         os.mkdir(entry.path, entry.mode)
@@ -196,7 +208,7 @@ def _make(entry: Entry) -> None:
     os.chmod(entry.path, entry.mode)
 
 
-def _write(path: str, content: bytes, mode: int, user: int, group: int) -> None:
+def _write(path: str, content: bytes, mode: int, user: int, group: int, validate: tuple[str, ...] = ()) -> None:
     handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".env_sync-")
     try:
         with os.fdopen(handle, "wb") as stream:
@@ -205,11 +217,25 @@ def _write(path: str, content: bytes, mode: int, user: int, group: int) -> None:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
+        if validate:
+            _validate(path, [*validate, temporary])
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+
+
+def _validate(path: str, command: list[str]) -> None:
+    doing = f"validating the new {path}"
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+        )
+    except FileNotFoundError as error:
+        raise EnvSyncError(doing, f"there is no {command[0]}", "Install the package that has it.") from error
+    if done.returncode != 0:
+        raise EnvSyncError(doing, done.stdout.decode(errors="replace").strip(), "The old one stays.")
 
 
 def remove(path: str) -> None:

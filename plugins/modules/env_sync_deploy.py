@@ -180,17 +180,20 @@ declared:
       type: int
   sample: [{"title": "pull_shop_daily", "ensure": "present", "freshness": 100800}]
 timers:
-  description: With systemd, the timers that have to run.
+  description: With systemd, the timers that run now.
   returned: success
   type: list
   elements: str
   sample: []
 """
 
+import os
+
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.govuk.env_sync.plugins.module_utils._deployment import Deployment
+from ansible_collections.govuk.env_sync.plugins.module_utils._deployment import Deployment, warnings
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
 from ansible_collections.govuk.env_sync.plugins.module_utils._host import Change, summary
+from ansible_collections.govuk.env_sync.plugins.module_utils._systemd import UNITS, Systemd
 
 
 def main() -> None:
@@ -228,19 +231,47 @@ def main() -> None:
     try:
         deployment = Deployment(module.params)
         changes = [Change(entries, record) for entries, record in deployment.parts()]
+        systemd = Systemd(module.run_command)
         result = {"changed": False, "deployed": [], "removed": [], "diff": [], **deployment.facts()}
         for change in changes:
-            result["changed"] = result["changed"] or change.changed
             result["diff"] += change.diff()
             for key, paths in summary(change).items():
                 result[key] += paths
-            if change.changed and not module.check_mode:
-                change.apply()
+        idle = systemd.idle(deployment.timers)
+        result["changed"] = any(change.changed for change in changes) or bool(idle)
+        if result["changed"] and not module.check_mode:
+            deployment.ready()
+            apply(changes, systemd, idle)
+        if "schedule" in module.params["parts"]:
+            for text in warnings(module.params["user"], module.params["name"]):
+                module.warn(text)
     except EnvSyncError as error:
         module.fail_json(msg=str(error), doing=error.doing, why=error.why, hint=error.hint)
     except OSError as error:
         module.fail_json(msg=f"deploying {module.params['name']}: {error.filename}: {error.strerror}")
     module.exit_json(**result)
+
+
+def apply(changes: list[Change], systemd: Systemd, idle: list[str]) -> None:
+    """Make the host as it is wanted.
+
+    :param idle: timers that are to run, and do not.
+    """
+    deployed = [path for change in changes for path in summary(change)["deployed"]]
+    removed = [path for change in changes for path in summary(change)["removed"]]
+    # While systemd still knows them by their files.
+    systemd.stop(timers(removed))
+    for change in changes:
+        if change.changed:
+            change.apply()
+    if any(path.startswith(UNITS) for path in [*deployed, *removed]):
+        systemd.reload()
+    systemd.restart(sorted({*idle, *timers(deployed)}))
+
+
+def timers(paths: list[str]) -> list[str]:
+    """Return the timers among unit files."""
+    return [os.path.basename(path) for path in paths if os.path.dirname(path) == UNITS and path.endswith(".timer")]
 
 
 if __name__ == "__main__":

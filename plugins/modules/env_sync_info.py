@@ -18,6 +18,8 @@ author:
 extends_documentation_fragment:
   - govuk.env_sync._attributes
   - govuk.env_sync._attributes.action_group
+  - govuk.env_sync._options.connection
+  - govuk.env_sync._options.elastic
   - govuk.env_sync._options.store
   - govuk.env_sync._options.state
 attributes:
@@ -233,6 +235,27 @@ statuses:
       returned: success
       type: str
       sample: stored s3://example-database-backups/postgresql/2026-01-02T03:04:05-shop
+    last_success:
+      description: The last run that did its job, this one or one before. Empty where there was none.
+      returned: success
+      type: dict
+      contains:
+        finished:
+          description: When it ended, in UTC.
+          type: str
+          sample: "2026-01-02T03:04:10Z"
+        seconds:
+          description: How long it took.
+          type: float
+          sample: 5.2
+        point:
+          description: The point that it made or read, empty where it rightly had nothing to do.
+          type: str
+          sample: 2026-01-02T03:04:05-shop
+        stored_bytes:
+          description: The size of that point in its store.
+          type: int
+          sample: 9437184
     pid:
       description: The process that runs it, or ran it.
       returned: success
@@ -270,6 +293,8 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine.version imp
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
+            **_args.CONNECTION,
+            **_args.ELASTIC,
             **_args.STORE,
             **_args.STATE,
             "database": {"type": "str"},
@@ -313,10 +338,14 @@ def describe(status: progress.Snapshot) -> dict[str, Any]:
     for internal in ("result", "phase_started"):
         values.pop(internal, None)
     remaining = status.remaining if status.state == "running" else None
+    last = values["last_success"]
+    if last:
+        last = {**last, "finished": iso_utc(last["finished"]), "seconds": round(last["seconds"], 3)}
     return {
         **values,
         "started": iso_utc(status.started),
         "updated": iso_utc(status.updated),
+        "last_success": last,
         "rate": round(status.rate),
         "remaining_seconds": None if remaining is None else round(remaining),
     }

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Callable
 
 import pytest
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine import reboot_lock
 
 ENGINE = Path(__file__).resolve().parents[2] / "plugins" / "module_utils"
 WRAPPER = [sys.executable, "-m", "_engine.reboot_lock"]
@@ -107,3 +108,22 @@ def test_what_cannot_be_run_or_locked_is_said(start: Callable[..., subprocess.Po
     nowhere = start("no-such-folder/sync", "true")
     assert b"No such file" in nowhere.communicate(timeout=10)[1]
     assert nowhere.returncode == 111
+
+
+def test_under_systemd_a_shutdown_is_inhibited_exactly_as_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "systemd-inhibit"
+    program.write_text(f"""#!/bin/sh
+for last; do :; done
+echo "$*" > {tmp_path}/asked
+"$last"
+touch {tmp_path}/ended
+""")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr("os.path.isdir", lambda path: path == "/run/systemd/system")
+    with reboot_lock.inhibited("/usr/local/bin/govuk_env_sync"):
+        until(lambda: (tmp_path / "asked").exists() and (tmp_path / "asked").read_text() != "")
+        assert not (tmp_path / "ended").exists()
+    assert (tmp_path / "ended").exists()
+    asked = (tmp_path / "asked").read_text()
+    assert asked.startswith("--what=shutdown --mode=block --who=env_sync --why=govuk_env_sync runs")

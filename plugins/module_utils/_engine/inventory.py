@@ -10,6 +10,7 @@ The mapping is the original's (``govuk_env_sync::tasks``, ``govuk_env_sync::s3_s
 from __future__ import annotations
 
 import os
+import pwd
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -19,32 +20,77 @@ from .errors import EnvSyncError
 from .schedule import Schedule
 from .task import KEYS, SECRETS, Task
 
-#: keys that say when and whether a task runs; they are the inventory's, and not in a config file
-WHEN = ("ensure", "hour", "minute", "freshness")
+#: keys of a task's timing
+TIMING = frozenset({"ensure", "hour", "minute", "freshness"})
+
+#: keys that say whether, when and as whom a task runs; they are the inventory's, and not in a config file
+DEPLOYMENT = TIMING | {"become_user"}
 
 #: a title is the name of a file, of a service and of a lock
 TITLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}\Z", re.ASCII)
+
+#: what Puppet's hiera replaces in a value when it reads it, and nothing else does
+_INTERPOLATION = re.compile(r"%\{[^}]*\}")
+
+
+@dataclass(frozen=True)
+class Timing:
+    """When a task runs by itself, if it does.
+
+    ``ensure`` is ``present``, ``disabled`` or ``absent``; ``freshness`` is how old the last result may be, in seconds.
+    """
+
+    ensure: str
+    schedule: Schedule
+    freshness: int
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> Timing:
+        """Return the timing that a task's keys declare.
+
+        :raises ValueError: names every fault, with its key.
+        """
+        given = _given(values)
+        faults = []
+        converted: dict[str, Any] = {}
+        for key in ("ensure", "freshness"):
+            try:
+                converted[key] = KEYS[key](given[key]) if key in given else None
+            except ValueError as error:
+                faults.append(f"{key} {error}, not {given[key]!r}")
+        ensure = converted.get("ensure") or "present"
+        schedule = Schedule("0", "0")
+        missing = [key for key in ("hour", "minute") if key not in given]
+        if missing and ensure == "present":
+            faults += [f"missing key {key}" for key in missing]
+        else:
+            try:
+                schedule = Schedule.parse(given.get("hour", 0), given.get("minute", 0))
+            except ValueError as error:
+                faults.append(str(error))
+        if faults:
+            raise ValueError("; ".join(faults))
+        return cls(ensure, schedule, converted["freshness"] or schedule.freshness())
+
+    @property
+    def scheduled(self) -> bool:
+        """Whether the task runs by itself: ``disabled`` keeps the config file, and takes schedule and check away."""
+        return self.ensure == "present"
 
 
 @dataclass(frozen=True)
 class Declared:
     """One declared task.
 
-    ``freshness`` is how old its last result may be, in seconds; ``values`` are its keys as given, without those of
-    ``WHEN`` and without empty ones.
+    ``values`` are its keys as given, without those of ``DEPLOYMENT`` and without empty ones; ``become_user`` is whom it
+    runs as, empty for the user that all tasks run as.
     """
 
     title: str
-    ensure: str
-    schedule: Schedule
-    freshness: int
+    timing: Timing
+    become_user: str
     values: Mapping[str, Any]
     task: Task
-
-    @property
-    def scheduled(self) -> bool:
-        """Whether it runs by itself: ``disabled`` keeps the config file, and takes schedule and check away."""
-        return self.ensure == "present"
 
 
 def declared(
@@ -65,17 +111,22 @@ def declared(
     faults: list[str] = []
     both = sorted(set(tasks) & set(s3_sync_tasks))
     faults += [f"{title}: is declared as a task and as an s3_sync task" for title in both]
-    everything = list(tasks.items())
-    everything += [(title, {**(values or {}), "action": "s3_sync"}) for title, values in s3_sync_tasks.items()]
+    everything: list[tuple[str, Any]] = [(str(title), values) for title, values in tasks.items()]
+    for title, values in s3_sync_tasks.items():
+        everything.append((str(title), {**values, "action": "s3_sync"} if isinstance(values, Mapping) else values))
     for title, values in everything:
-        item, wrong = _declared(str(title), values, conf_dir, scripts, protected)
-        faults += [f"{title}: {fault}" for fault in wrong]
-        if item is not None and item.ensure != "absent":
+        item, wrong = _declared(title, values, conf_dir, scripts, protected)
+        faults += [f"{title}: {fault}" for several in wrong for fault in several.split("; ")]
+        if item is not None and item.timing.ensure != "absent":
             found.append(item)
     faults += _clashes(found)
     if faults:
         raise EnvSyncError("checking the declared tasks", "; ".join(faults), "Nothing was changed. Correct these.")
     return sorted(found, key=lambda item: item.title)
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {str(key): value for key, value in values.items() if value is not None and value != ""}
 
 
 def _declared(
@@ -86,30 +137,40 @@ def _declared(
         faults.append("its title can't be the name of a file and a service (letters, digits, _ . + -; at most 100)")
     if not isinstance(values, Mapping):
         return None, [*faults, "is not a mapping of keys"]
-    given = {str(key): value for key, value in values.items() if value is not None and value != ""}
-    ensure = str(given.get("ensure", "present"))
-    if ensure == "absent":
+    given = _given(values)
+    if given.get("ensure") == "absent":
         return None, faults
+    try:
+        timing = Timing.parse(given)
+    except ValueError as error:
+        faults.append(str(error))
+        timing = Timing("present", Schedule("0", "0"), 0)  # so that the rest of it is checked too
     secrets = sorted(set(given) & SECRETS)
     faults += [f"{key} is a secret: put it into env_sync_secret_environment" for key in secrets]
-    schedule = Schedule("0", "0")
-    missing = [f"missing key {key}" for key in ("hour", "minute") if key not in given] if ensure == "present" else []
-    faults += missing
-    if not missing:
-        try:
-            schedule = Schedule.parse(given.get("hour", 0), given.get("minute", 0))
-        except ValueError as error:
-            faults.append(str(error))
+    for key, value in given.items():
+        interpolation = _INTERPOLATION.search(str(value))
+        if interpolation and key not in SECRETS:
+            faults.append(f"{key} has {interpolation[0]} in it, which only Puppet replaces: write the value itself")
     try:
-        task = Task.from_mapping(given, title, conf_dir)
+        task = Task.from_mapping({key: value for key, value in given.items() if key not in TIMING}, title, conf_dir)
     except EnvSyncError as error:
         return None, [*faults, error.why]
+    become_user = str(given.get("become_user", ""))
+    if become_user and not _is_user(become_user):
+        faults.append(f"become_user: there is no user {become_user} on this host")
     faults += _missing_scripts(task, conf_dir, scripts)
     if protected and task.action == "pull":
         faults.append("no pull may be declared in this environment (env_sync_protected)")
-    kept = {key: value for key, value in given.items() if key not in WHEN and key in KEYS and key != "name"}
-    freshness = int(str(given.get("freshness", schedule.freshness())))
-    return Declared(title, ensure, schedule, freshness, kept, task), faults
+    kept = {key: value for key, value in given.items() if key not in DEPLOYMENT and key != "name"}
+    return Declared(title, timing, become_user, kept, task), faults
+
+
+def _is_user(name: str) -> bool:
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
 
 
 def _missing_scripts(task: Task, conf_dir: str, scripts: Collection[str]) -> list[str]:

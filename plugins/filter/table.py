@@ -1,0 +1,89 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: table
+short_description: Rows as a table
+version_added: 0.1.0
+author:
+  - govuk.env_sync contributors (@alphagov)
+description:
+  - Makes a table of rows, for people or for programs.
+positional: style
+options:
+  _input:
+    description: The rows, mappings with the same keys in the same order, which are the table's head.
+    type: list
+    elements: dict
+    required: true
+  style:
+    description: How it looks.
+    type: str
+    choices: [text, markdown, csv]
+    default: text
+"""
+
+EXAMPLES = r"""
+- name: Show who has what
+  ansible.builtin.debug:
+    msg: "{{ [{'host': 'db-1', 'task': 'push_shop'}] | govuk.env_sync.table | split('\n') }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The table, of as many lines as there are rows and a head. Empty where there are no rows.
+  type: str
+"""
+
+import csv
+import io
+
+from ansible.errors import AnsibleFilterError
+
+
+def table(rows, style="text"):
+    """Return rows as text."""
+    if style not in STYLES:
+        raise AnsibleFilterError(f"there is no style {style} of tables. Known are {', '.join(STYLES)}.")
+    if not rows:
+        return ""
+    head = list(rows[0])
+    return STYLES[style](head, [["" if row[key] is None else str(row[key]) for key in head] for row in rows])
+
+
+def _text(head, rows):
+    lines = [
+        [name.replace("_", " ").upper() for name in head],
+        *([_one_line(cell) or "-" for cell in row] for row in rows),
+    ]
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
+
+
+def _markdown(head, rows):
+    lines = [[name.replace("_", " ") for name in head], ["---"] * len(head)]
+    lines += [[_one_line(cell).replace("\\", "\\\\").replace("|", "\\|") for cell in row] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _csv(head, rows):
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows([head, *rows])
+    return stream.getvalue().rstrip("\n")
+
+
+def _one_line(cell):
+    return " ".join(cell.split())
+
+
+STYLES = {"text": _text, "markdown": _markdown, "csv": _csv}
+
+
+class FilterModule:
+    """The collection's filters."""
+
+    def filters(self):
+        return {"table": table}
