@@ -103,12 +103,12 @@ requirements:
 options:
   api_key:
     description:
-      - With O(dbms=elasticsearch), an API key, encoded or as C(id:key), instead of O(login_user).
+      - For Elasticsearch and OpenSearch, an API key, encoded or as C(id:key), instead of O(login_user).
       - What of the login is not given comes from C(ELASTICSEARCH_API_KEY), or C(ELASTICSEARCH_USERNAME) and
         C(ELASTICSEARCH_PASSWORD), in the environment.
     type: str
   aws_sigv4:
-    description: With O(dbms=elasticsearch), sign requests with AWS credentials, for Amazon OpenSearch Service.
+    description: For Elasticsearch and OpenSearch, sign requests with AWS credentials, for Amazon OpenSearch Service.
     type: bool
     default: false
   repository_type:

@@ -33,12 +33,14 @@ DECLARED: Spec = {
     "hour": {"type": "str"},
     "minute": {"type": "str"},
     "freshness": {"type": "int"},
+    "become_user": {"type": "str"},
 }
 
 DATABASE: Spec = {
-    "dbms": {"type": "str", "required": True, "choices": list(engine.DBMS)},
+    "dbms": {"type": "str", "required": True, "choices": [*engine.DBMS, *engine.OLD_DBMS]},
     "database": {"type": "str", "required": True},
     "directory": {"type": "path"},
+    "indices": {"type": "list", "elements": "str"},
 }
 
 CONNECTION: Spec = {
@@ -71,8 +73,15 @@ SSH: Spec = {
     "ssh_known_hosts_file": {"type": "path"},
 }
 
+ELASTIC: Spec = {
+    "api_key": {"type": "str", "no_log": True},
+    "aws_sigv4": {"type": "bool", "default": False},
+    "repository_type": {"type": "str"},
+    "repository_settings": {"type": "dict"},
+}
+
 STORE: Spec = {
-    "storagebackend": {"type": "str", "choices": list(engine.STORES)},
+    "storagebackend": {"type": "str", "choices": [*engine.STORES, *engine.OLD_STORES]},
     "url": {"type": "str"},
     "path": {"type": "str"},
     **S3,

@@ -26,6 +26,7 @@ extends_documentation_fragment:
   - govuk.env_sync._options.declared
   - govuk.env_sync._options.database
   - govuk.env_sync._options.connection
+  - govuk.env_sync._options.elastic
   - govuk.env_sync._options.store
   - govuk.env_sync._options.run
   - govuk.env_sync._options.state
@@ -276,6 +277,7 @@ def main() -> None:
             **_args.DECLARED,
             **_args.DATABASE,
             **_args.CONNECTION,
+            **_args.ELASTIC,
             **_args.STORE,
             **_args.RUN,
             **_args.STATE,

@@ -89,7 +89,7 @@ def test_what_the_note_has_no_room_for_is_said(store: Callable[..., SnapshotStor
     assert without == ["numbers of documents"] and len(json.dumps(metadata)) <= NOTE_BYTES
     read = read_note({"metadata": metadata, "indices": indices})
     assert read is not None and read.aliases == few.aliases and not read.rows
-    names = [uuid.uuid4().hex for _ in range(60)]
+    names = [uuid.uuid4().hex for number in range(60)]
     many = dataclasses.replace(
         NOTE, aliases={n: {"indices": ["index-1"], "whole": True, "properties": {}} for n in names}
     )

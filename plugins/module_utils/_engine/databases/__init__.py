@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Callable
 
 from ..errors import EnvSyncError
 from ..task import Task
 from .base import Database
 from .documentdb import DocumentDB
+from .elasticsearch import Elasticsearch
 from .files import Files
 from .mongo import Mongo
 from .mysql import MySQL
@@ -24,6 +26,7 @@ __all__ = ["DATABASES", "Database", "database_class", "open_database", "server_k
 #: what ``dbms`` can be
 DATABASES: dict[str, type[Database]] = {
     "documentdb": DocumentDB,
+    "elasticsearch": Elasticsearch,
     "files": Files,
     "mongo": Mongo,
     "mysql": MySQL,
@@ -44,12 +47,14 @@ def server_key(task: Task) -> str:
 
 
 @contextlib.contextmanager
-def open_database(task: Task, work_dir: str) -> Iterator[Database]:
+def open_database(task: Task, work_dir: str, cancelled: Callable[[], bool] = lambda: False) -> Iterator[Database]:
     """Give the task's database, closed afterwards.
 
     :param work_dir: an empty directory for this run; may be empty where nothing but a plan is made.
+    :param cancelled: says whether the run is to stop.
     """
     database = database_class(task.dbms).from_task(task, work_dir)
+    database.cancelled = cancelled
     try:
         yield database
     finally:

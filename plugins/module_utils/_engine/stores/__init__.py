@@ -7,9 +7,11 @@
 from __future__ import annotations
 
 from ..errors import EnvSyncError
+from ..es_client import Client
 from ..task import Task
 from .base import Store
 from .directory import DirectoryStore
+from .es_snapshot import SnapshotStore
 from .rsync import RsyncStore
 from .s3 import S3Store
 
@@ -18,6 +20,10 @@ __all__ = ["STORES", "Store", "open_store"]
 
 def _directory(task: Task) -> Store:
     return DirectoryStore(task.url, task.path)
+
+
+def _es_snapshot(task: Task) -> Store:
+    return SnapshotStore(Client.from_task(task), task.url, task.elastic, task.database)
 
 
 def _s3(task: Task) -> Store:
@@ -29,7 +35,7 @@ def _rsync(task: Task) -> Store:
 
 
 #: what ``storagebackend`` can be
-STORES = {"directory": _directory, "rsync": _rsync, "s3": _s3}
+STORES = {"directory": _directory, "es_snapshot": _es_snapshot, "rsync": _rsync, "s3": _s3}
 
 
 def open_store(task: Task) -> Store:

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from ..errors import EnvSyncError
+
 BLOCK = 1024 * 1024
 
 
@@ -107,6 +109,14 @@ class Store(abc.ABC):
 
         Finished objects are never touched.  Returns what was removed, as a person would call it.
         """
+
+    def prepare(self, write: bool) -> None:
+        """What a run, and no plan, begins with: as :meth:`preflight`, and what the task has set up here is set up."""
+        self.preflight(write)
+
+    def attest(self, name: str) -> None:
+        """Have the store's own server vouch for an object whose bytes it never hands out; raise when it doesn't."""
+        raise EnvSyncError(f"verifying {self.url(name)}", "this store does not know what it keeps", "Read the object.")
 
     def put_bytes(self, name: str, data: bytes) -> Stored:
         """Store ``data`` under ``name``."""

@@ -1,0 +1,154 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Run the operator's script: requests in JSON, on the indices that a pull restored and on no others.
+
+A script is a JSON list of requests, or one request in a line::
+
+    {"method": "POST", "path": "/users/_update_by_query", "body": {"script": {"source": "ctx._source.remove('email')"}}}
+
+Its paths have live names, aliases, and wildcards; they are replaced by the names of the scratch indices.
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.parse
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import EnvSyncError
+from ..es_client import Client, ServerError, path
+from ..pipeline import Group
+from .es_swap import matching
+
+#: what may follow the indices in a path, with how many more parts it has, by the method
+_ALLOWED = {
+    ("POST", "_update_by_query"): 0,
+    ("POST", "_delete_by_query"): 0,
+    ("POST", "_update"): 1,
+    ("PUT", "_doc"): 1,
+    ("DELETE", "_doc"): 1,
+    ("PUT", "_mapping"): 0,
+}
+
+#: these go on for long: the server makes a task of each
+_BY_QUERY = ("_update_by_query", "_delete_by_query")
+
+#: seconds between two looks at a task
+_POLL = 0.2
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request: ``indices`` as the script has them, ``rest`` is the path after them."""
+
+    number: int
+    method: str
+    indices: tuple[str, ...]
+    rest: tuple[str, ...]
+    body: Any
+
+
+def read_script(script: str, doing: str) -> list[Request]:
+    """Return the script's requests.
+
+    :raises EnvSyncError: it cannot be read, or asks for what could reach another index.
+    """
+    try:
+        with open(script, encoding="utf-8") as stream:
+            text = stream.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise EnvSyncError(doing, f"{script} cannot be read ({error})", "Check the file's name.") from error
+    return [_request(script, number, item, doing) for number, item in enumerate(_items(script, text, doing), 1)]
+
+
+def _items(script: str, text: str, doing: str) -> list[Any]:
+    try:
+        if text.lstrip().startswith("["):
+            found = json.loads(text)
+        else:
+            found = [json.loads(line) for line in text.splitlines() if line.strip()]
+    except ValueError as error:
+        raise EnvSyncError(
+            doing, f"{script}: it is no JSON ({error})", "Give a JSON list of requests, or one request in each line."
+        ) from None
+    return list(found)
+
+
+def _request(script: str, number: int, item: Any, doing: str) -> Request:
+    def refuse(why: str) -> EnvSyncError:
+        allowed = ", ".join(f"{method} /INDEX/{verb}{'/ID' * more}" for (method, verb), more in _ALLOWED.items())
+        return EnvSyncError(doing, f"{script}, request {number}: {why}", f"Allowed are {allowed}.")
+
+    if not isinstance(item, dict) or not {"method", "path"} <= set(item) <= {"method", "path", "body"}:
+        raise refuse("it is no mapping of method, path and body")
+    method, where = str(item["method"]).upper(), str(item["path"])
+    if "?" in where:
+        raise refuse("a path with parameters")
+    parts = [urllib.parse.unquote(part) for part in where.strip("/").split("/")]
+    indices = tuple(name for name in parts[0].split(",") if name)
+    if not indices or any(name.startswith(("_", "-", "<")) for name in indices):
+        raise refuse(f"{parts[0]!r} is no name of an index")
+    more = _ALLOWED.get((method, parts[1] if len(parts) > 1 else ""))
+    if more is None or len(parts) != 2 + more or not all(parts):
+        raise refuse(f"{method} {where}")
+    return Request(number, method, indices, tuple(parts[1:]), item.get("body"))
+
+
+def run_script(script: str, client: Client, names: Mapping[str, tuple[str, ...]], group: Group, doing: str) -> None:
+    """Run a script.
+
+    :param names: the indices that a name in the script stands for: those to work on.
+    :raises EnvSyncError: names the script and the request, and no value of any document.
+    """
+    for request in read_script(script, doing):
+        group.check()
+        at = f"{script}, request {request.number} ({request.method} {'/'.join(request.rest[:1])})"
+        targets: list[str] = []
+        for pattern in request.indices:
+            found = sorted({index for name in matching(list(names), [pattern]) for index in names[name]})
+            if not found:
+                raise EnvSyncError(doing, f"{at}: there is no index {pattern}", "Correct the script.")
+            targets += [index for index in found if index not in targets]
+        for index in targets:
+            try:
+                _send(client, request, index, group, doing)
+            except ServerError as error:
+                raise EnvSyncError(
+                    doing, f"{at}: {error.kind or error.status} (its text is withheld, as it may quote data)"
+                ) from None
+            except _Failed as error:
+                raise EnvSyncError(doing, f"{at}: {error}", "Correct the script.") from None
+
+
+class _Failed(Exception):
+    """What a task of the server says of its failure, without a document's values."""
+
+
+def _send(client: Client, request: Request, index: str, group: Group, doing: str) -> None:
+    where = path(index, *request.rest)
+    if request.rest[0] not in _BY_QUERY:
+        client.request(request.method, where, doing, {}, request.body)
+        return
+    begun = client.post(where, doing, request.body, wait_for_completion=False, refresh=True, conflicts="abort")
+    task = path("_tasks", str(begun["task"]))
+    try:
+        while True:
+            found = client.get(task, doing)
+            if found.get("completed"):
+                break
+            group.sleep(_POLL)
+    except BaseException:
+        client.post(task + "/_cancel", doing)
+        raise
+    if "error" in found:
+        raise _Failed(f"{found['error'].get('type')} (its text is withheld, as it may quote data)")
+    response = found.get("response") or {}
+    failures = response.get("failures") or []
+    if failures or response.get("timed_out") or response.get("canceled"):
+        cause = (failures[0].get("cause") or failures[0].get("reason") or {}) if failures else {}
+        kind = cause.get("type", "it was cancelled or timed out") if isinstance(cause, dict) else "failure"
+        raise _Failed(f"{len(failures)} documents failed, the first with {kind}")

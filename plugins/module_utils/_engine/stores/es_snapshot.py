@@ -1,0 +1,230 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A snapshot repository of Elasticsearch or OpenSearch: the server itself writes and reads it.
+
+No data passes through here. A snapshot is shown as the objects of a point: a member, and a manifest as soon as the
+server says that it is whole. So it is the server that commits: a push that is killed can still become a good point.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from ..errors import EnvSyncError
+from ..es_client import Client, ServerError, path
+from ..es_points import IN_PROGRESS, MEMBER, Note, fault, read_note, snapshot_name, timestamp_and_database, total_bytes
+from ..manifest import Manifest, Member
+from ..point import iso_utc, manifest_name, parse, point_name
+from ..task import ElasticOptions
+from .base import Reader, Store, Stored, StoredObject
+
+
+class SnapshotStore(Store):
+    """The snapshots in one repository that is registered at the server.
+
+    :param repository: the repository's name.
+    :param registration: has what to register it as where it isn't.
+    :param database: the database that is asked for: the case of its letters is lost in a snapshot's name.
+    """
+
+    kind = "es_snapshot"
+
+    def __init__(self, client: Client, repository: str, registration: ElasticOptions, database: str) -> None:
+        self._client = client
+        self._repository = repository
+        self._type = registration.repository_type
+        self._settings = registration.repository_settings
+        self._database = database
+
+    def url(self, name: str = "") -> str:
+        return f"{self._client.name}/_snapshot/{self._repository}{f'/{name}' if name else ''}"
+
+    def preflight(self, write: bool) -> None:
+        doing = f"opening the snapshot repository {self.url()}"
+        found = self._registered(doing)
+        if found is None and not (self._type and write):
+            hint = "The first run registers it." if self._type else "Register it, or set repository_type."
+            raise EnvSyncError(doing, "it is not registered at this server", hint)
+        if found is not None and write and _is_true(found["settings"].get("readonly")):
+            raise EnvSyncError(doing, "it is registered as read-only at this server", "Push into another repository.")
+
+    def prepare(self, write: bool) -> None:
+        """Register the repository where that is asked for; before a push, have all nodes prove that they can write."""
+        doing = f"registering the snapshot repository {self.url()}"
+        if self._type:
+            found = self._registered(doing)
+            if found is None:
+                # Two clusters that write to one repository destroy it (Elasticsearch guide, "Register a repository").
+                settings = {**self._settings, **({} if write else {"readonly": "true"})}
+                body = {"type": self._type, "settings": settings}
+                self._client.put(path("_snapshot", self._repository), doing, body)
+            else:
+                there = {key: str(found["settings"].get(key)) for key in self._settings}
+                if found["type"] != self._type or there != self._settings:
+                    raise EnvSyncError(
+                        doing,
+                        "a repository of that name is registered with another type or other settings",
+                        "Correct repository_type and repository_settings, or choose another name.",
+                    )
+        self.preflight(write)
+        if write:
+            doing = f"verifying the snapshot repository {self.url()}"
+            self._client.post(path("_snapshot", self._repository, "_verify"), doing)
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        found: list[StoredObject] = []
+        for snapshot in self._snapshots(f"listing the snapshots in {self.url()}"):
+            found += [thing for thing in self._objects(snapshot) if thing.name.startswith(prefix)]
+        yield from sorted(found, key=lambda thing: thing.name)
+
+    def stat(self, name: str) -> StoredObject | None:
+        snapshot = self._snapshot(name, f"looking at {self.url(name)}")
+        return next((thing for thing in self._objects(snapshot or {}) if thing.name == name), None)
+
+    def put(self, name: str, source: Reader, size_hint: int | None = None) -> Stored:
+        raise self._no_bytes("writing", name)
+
+    def open(self, name: str, size: int | None = None) -> Reader:
+        raise self._no_bytes("reading", name)
+
+    def _no_bytes(self, what: str, name: str) -> EnvSyncError:
+        return EnvSyncError(
+            f"{what} {self.url(name)}",
+            "a snapshot repository holds what its server itself puts there, and hands nothing out",
+            "Use it with dbms elasticsearch only; another cluster reads a snapshot by registering the same repository.",
+        )
+
+    def put_bytes(self, name: str, data: bytes) -> Stored:
+        """Commit: raise unless the server says that the snapshot is whole. Its manifest is made of what it says."""
+        doing = f"reading back {self.url(name)}"
+        snapshot = self._snapshot(name, doing)
+        why = fault(snapshot) if snapshot else "there is no such snapshot"
+        if why:
+            raise EnvSyncError(doing, why, "Push again.")
+        return Stored(name, len(data), "")
+
+    def get_bytes(self, name: str, limit: int = 0) -> bytes:
+        """Return the manifest of a whole snapshot, made of what the server and the note in it say."""
+        doing = f"reading {self.url(name)}"
+        snapshot = self._snapshot(name, doing)
+        if snapshot is None or fault(snapshot) or name not in {thing.name for thing in self._objects(snapshot)}:
+            raise EnvSyncError(doing, "there is no such manifest", "Choose another point (--list shows them).")
+        return self._manifest(snapshot).to_json()
+
+    def attest(self, name: str) -> None:
+        """Have the server read what it keeps of every shard; raise unless each is finished."""
+        doing = f"verifying {self.url(name)}"
+        snapshot = self._snapshot(name, doing)
+        why = fault(snapshot) if snapshot else "there is no such snapshot"
+        if not why and snapshot:
+            where = path("_snapshot", self._repository, str(snapshot["snapshot"]), "_status")
+            shards = self._client.get(where, doing)["snapshots"][0]["shards_stats"]
+            if shards["failed"] or shards["done"] != shards["total"]:
+                why = f"{shards['done']} of {shards['total']} shards are finished, {shards['failed']} failed"
+        if why:
+            raise EnvSyncError(doing, why, "Choose another point (--list shows them).")
+
+    def delete(self, names: Iterable[str]) -> None:
+        points = {found.point for found in map(parse, names) if found is not None}
+        for point in sorted(points):
+            name = snapshot_name(point)
+            self._client.delete(path("_snapshot", self._repository, name), f"removing {self.url(name)}")
+
+    def sweep(self, prefix: str) -> builtins.list[str]:
+        """Nothing is left elsewhere: what an interrupted push began is listed, and removed by ``delete``."""
+        return []
+
+    # -- helpers -----------------------------------------------------------------------------------------------------
+
+    def _registered(self, doing: str) -> dict[str, Any] | None:
+        try:
+            found: dict[str, Any] = self._client.get(path("_snapshot", self._repository), doing)[self._repository]
+            return found
+        except ServerError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def _snapshots(self, doing: str) -> builtins.list[dict[str, Any]]:
+        try:
+            found = self._client.get(path("_snapshot", self._repository, "_all"), doing)
+        except ServerError as error:
+            if error.status == 404 and self._type:
+                return []  # a plan: the run will register it
+            raise
+        return [snapshot for snapshot in found["snapshots"] if timestamp_and_database(snapshot) is not None]
+
+    def _snapshot(self, name: str, doing: str) -> dict[str, Any] | None:
+        """Return the snapshot that an object belongs to, or None."""
+        found = parse(name)
+        if found is None:
+            return None
+        try:
+            where = path("_snapshot", self._repository, snapshot_name(found.point))
+            snapshot: dict[str, Any] = self._client.get(where, doing)["snapshots"][0]
+            return snapshot
+        except ServerError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def _objects(self, snapshot: Mapping[str, Any]) -> builtins.list[StoredObject]:
+        """Return what a point's objects would be; a manifest only where the snapshot is whole."""
+        found = timestamp_and_database(snapshot, self._database)
+        if found is None:
+            return []
+        point = point_name(*found)
+        note = read_note(snapshot)
+        modified = _ended(snapshot)
+        objects = [StoredObject(point + MEMBER, note.size if note else 0, modified)]
+        if not fault(snapshot):
+            objects.append(StoredObject(manifest_name(point), 0, modified))
+        return objects
+
+    def _manifest(self, snapshot: Mapping[str, Any]) -> Manifest:
+        timestamp, database = timestamp_and_database(snapshot, self._database) or ("", "")
+        name = str(snapshot["snapshot"])
+        note = read_note(snapshot) or Note("", database, "", str(snapshot.get("version", "")), "", "", 0)
+        stored = self._stored_bytes(name)
+        indices = sorted(str(index) for index in snapshot["indices"])
+        tables = [{"name": index, **({"rows": note.rows[index]} if index in note.rows else {})} for index in indices]
+        return Manifest(
+            tool_version=note.tool,
+            dbms="elasticsearch",
+            database=database,
+            timestamp=timestamp,
+            environment=note.environment,
+            host=note.host,
+            server={"system": note.cluster, "version": note.version, "host": ""},
+            client_version="",
+            format="snapshot",
+            compression="none",
+            jobs=1,
+            started=iso_utc(int(snapshot["start_time_in_millis"]) / 1000),
+            finished=iso_utc(_ended(snapshot)),
+            raw_bytes=stored,
+            stored_bytes=stored,
+            members=(Member(point_name(timestamp, database) + MEMBER, stored, "", stored),),
+            tables=tuple(tables),
+            sanitised=tuple(note.sanitised),
+            details={"snapshot": name, "excluded_tables": list(note.excluded), "aliases": dict(note.aliases)},
+        )
+
+    def _stored_bytes(self, snapshot: str) -> int:
+        where = path("_snapshot", self._repository, snapshot, "_status")
+        status = self._client.get(where, f"looking at {self.url(snapshot)}")
+        return total_bytes(status["snapshots"][0])
+
+
+def _ended(snapshot: Mapping[str, Any]) -> float:
+    """Return when a snapshot ended, or began where it has not, in seconds since the epoch."""
+    running = snapshot.get("state") == IN_PROGRESS
+    return int(snapshot.get("start_time_in_millis" if running else "end_time_in_millis") or 0) / 1000
+
+
+def _is_true(value: Any) -> bool:
+    return str(value).lower() == "true"

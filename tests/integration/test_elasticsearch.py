@@ -1,0 +1,606 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Elasticsearch and OpenSearch: snapshots pushed by one cluster and pulled by another, on real nodes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine import catalogue, pull, push, upkeep
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.es_swap import scratch_prefix
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores import open_store
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Task
+
+from tests.servers.opensearch import SearchServer
+
+ROOT = Path(__file__).resolve().parents[2]
+ENGINE = ROOT / "plugins" / "module_utils"
+BIN = Path(sys.executable).parent
+
+ARTICLES = {
+    "settings": {
+        "number_of_shards": 2,
+        "analysis": {"analyzer": {"plain": {"type": "custom", "tokenizer": "standard", "filter": ["lowercase"]}}},
+    },
+    "mappings": {"properties": {"title": {"type": "text", "analyzer": "plain"}, "year": {"type": "integer"}}},
+    "aliases": {"articles": {}, "recent": {"filter": {"term": {"year": 2026}}, "routing": "1"}},
+}
+USERS = {"mappings": {"properties": {"email": {"type": "keyword"}}}}
+
+Tasks = Callable[..., Task]
+Values = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def repositories() -> Iterator[Path]:
+    """What is shared by all clusters, as a bucket would be."""
+    with tempfile.TemporaryDirectory(prefix="env_sync-repositories-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def opensearch(repositories: Path) -> Iterator[SearchServer]:
+    with SearchServer("production", repositories) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def elasticsearch(repositories: Path) -> Iterator[SearchServer]:
+    with SearchServer("production-7", repositories, "elasticsearch") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def staging_node(repositories: Path) -> Iterator[SearchServer]:
+    with SearchServer("staging", repositories) as server:
+        yield server
+
+
+@pytest.fixture
+def production(opensearch: SearchServer) -> Iterator[SearchServer]:
+    fill(opensearch)
+    yield opensearch
+    opensearch.clear()
+
+
+@pytest.fixture
+def staging(staging_node: SearchServer) -> Iterator[SearchServer]:
+    yield staging_node
+    left = [name for name in staging_node.indices() if name.startswith("env_sync-") and not aliases(staging_node, name)]
+    staging_node.clear()
+    assert left in ([], ["env_sync-lock"])
+
+
+def fill(server: SearchServer) -> None:
+    server.call("PUT", "/articles-v1", ARTICLES)
+    server.call("PUT", "/users", USERS)
+    server.fill("articles-v1", {str(n): {"title": f"Article {n}", "year": 2000 + n} for n in range(30)})
+    server.fill("users", {str(n): {"email": f"user{n}@example.com"} for n in range(20)})
+
+
+@pytest.fixture
+def values(opensearch: SearchServer, staging_node: SearchServer, tmp_path: Path) -> Values:
+    """Return a function that gives a task's keys; each test has a repository of its own."""
+
+    def values(action: str, server: SearchServer | None = None, **others: Any) -> dict[str, Any]:
+        server = server or (opensearch if action == "push" else staging_node)
+        return {
+            "action": action,
+            "dbms": "elasticsearch",
+            "database": "Search",
+            "database_hostname": server.host,
+            "database_port": server.port,
+            "storagebackend": "es_snapshot",
+            "url": "backups",
+            "repository_type": "fs",
+            "repository_settings": {"location": tmp_path.name},
+            "temppath": str(tmp_path / "temp"),
+            "state_dir": str(tmp_path / "state"),
+            **others,
+        }
+
+    return values
+
+
+@pytest.fixture
+def tasks(values: Values) -> Tasks:
+    """Return a function that gives a task: ``tasks("push", **others)``, or ``tasks("push", server, **others)``."""
+    return lambda *where, **others: Task.from_mapping(values(*where, **others))
+
+
+def aliases(server: SearchServer, index: str) -> dict[str, Any]:
+    found: dict[str, Any] = server.indices()[index]["aliases"]
+    return found
+
+
+def behind(server: SearchServer, name: str) -> dict[str, Any]:
+    """Return what counts of the one index behind a name: mappings and settings."""
+    found = dict(server.call("GET", f"/{name}"))
+    assert len(found) == 1
+    about = next(iter(found.values()))
+    settings = about["settings"]["index"]
+    own = ("creation_date", "provided_name", "uuid", "version", "replication")
+    return {"mappings": about["mappings"], "settings": {k: v for k, v in settings.items() if k not in own}}
+
+
+def live(server: SearchServer) -> dict[str, Any]:
+    """Return all that may not change when a pull fails."""
+    names = [name for name in server.indices() if name != "env_sync-lock" and not name.startswith(".")]
+    return {name: (server.indices()[name], server.documents(name)) for name in sorted(names)}
+
+
+def only_index(server: SearchServer, name: str) -> str:
+    (index,) = server.call("GET", f"/{name}/_alias")
+    return str(index)
+
+
+@pytest.mark.parametrize("source", ["opensearch", "elasticsearch"])
+def test_everything_arrives(source: str, request: pytest.FixtureRequest, staging: SearchServer, tasks: Tasks) -> None:
+    server = request.getfixturevalue(source)
+    fill(server)
+    server.call("PUT", "/secrets", {})
+    try:
+        pushed = push.push(tasks("push", server, excluded_tables="sec*", environment="production"), Host())
+        manifest = pushed["manifest"]
+        assert {table["name"]: table["rows"] for table in manifest["tables"]} == {"articles-v1": 30, "users": 20}
+        assert manifest["stored_bytes"] > 0 and manifest["environment"] == "production"
+
+        pulled = pull.pull(tasks("pull"), Host())
+
+        assert pulled["manifest"]["server"]["system"] == server.call("GET", "/")["cluster_uuid"]
+        assert {**pulled["manifest"], "server": {}, "host": "", "finished": ""} == {
+            **json.loads(json.dumps(manifest)), "server": {}, "host": "", "finished": "",
+            "started": pulled["manifest"]["started"],
+        }  # fmt: skip
+        for name in ("articles-v1", "users"):
+            assert staging.documents(name) == server.documents(name)
+            assert behind(staging, name) == behind(server, name)
+        of_articles = aliases(staging, only_index(staging, "articles-v1"))
+        assert of_articles == {**aliases(server, "articles-v1"), "articles-v1": {}}
+        found = staging.call("GET", "/articles/_search", {"query": {"match": {"title": "article"}}})
+        assert found["hits"]["total"]["value"] == 30
+        assert "secrets" not in str(staging.indices())
+        assert staging.call("GET", "/_snapshot/backups")["backups"]["settings"]["readonly"] == "true"
+    finally:
+        server.clear()
+
+
+def test_a_pull_takes_the_newest_point_or_the_one_of_a_time(
+    production: SearchServer, staging: SearchServer, tasks: Tasks
+) -> None:
+    push.push(tasks("push", timestamp="2026-01-02T03:04"), Host())
+    production.call("DELETE", "/users/_doc/0?refresh=true")
+    push.push(tasks("push", timestamp="2026-01-03T03:04"), Host())
+
+    assert pull.pull(tasks("pull"), Host())["point"] == "2026-01-03T03:04:00-Search"
+    assert len(staging.documents("users")) == 19
+    pull.pull(tasks("pull", timestamp="2026-01-02T03:04"), Host())
+    assert len(staging.documents("users")) == 20
+    with pytest.raises(EnvSyncError, match="there is none of 2026-01-01T00:00"):
+        pull.pull(tasks("pull", timestamp="2026-01-01T00:00"), Host())
+
+
+def test_a_snapshot_of_the_originals_can_be_pulled(
+    production: SearchServer, staging: SearchServer, tasks: Tasks
+) -> None:
+    push.push(tasks("push"), Host())  # registers the repository
+    production.call("DELETE", "/users/_doc/0?refresh=true")
+    production.call("PUT", "/_snapshot/backups/2019-06-19t03:00:00-search?wait_for_completion=true", {})
+
+    done = pull.pull(tasks("pull", timestamp="2019-06-19T03:00"), Host())
+
+    assert len(staging.documents("users")) == 19
+    assert any("does not say which cluster" in warning for warning in done["warnings"])
+    with pytest.raises(EnvSyncError, match="requires sanitised data"):
+        pull.pull(tasks("pull", timestamp="2019-06-19T03:00", require_sanitised=True), Host())
+
+
+def test_the_servers_own_api_restores_a_point(
+    production: SearchServer, staging: SearchServer, tasks: Tasks, tmp_path: Path
+) -> None:
+    """The requests are those of docs/elasticsearch.md."""
+    push.push(tasks("push", timestamp="2026-01-02T03:04"), Host())
+
+    settings = {"location": tasks("pull").elastic.repository_settings["location"], "readonly": True}
+    staging.call("PUT", "/_snapshot/backups", {"type": "fs", "settings": settings})
+    body = {"indices": "users", "include_global_state": False}
+    where = "/_snapshot/backups/2026-01-02t03:04:00-search/_restore?wait_for_completion=true"
+    staging.call("POST", where, body)
+
+    assert staging.documents("users") == production.documents("users")
+
+
+def test_names_move_to_the_new_indices_and_nothing_else_is_touched(
+    production: SearchServer, staging: SearchServer, tasks: Tasks
+) -> None:
+    staging.call("PUT", "/users", {"aliases": {"people": {}}})
+    staging.call("PUT", "/articles-v0", {"aliases": {"articles": {}}})
+    staging.call("PUT", "/orders", {"aliases": {"sales": {}}})
+    staging.fill("orders", {"1": {"total": 5}})
+    before = live(staging)["orders"]
+    push.push(tasks("push", timestamp="2026-01-02T03:04"), Host())
+    open_store(tasks("pull")).prepare(write=False)
+    plan = pull.plan(tasks("pull"), Host())
+    assert plan["replaces"]["tables"] == 1 and any("becomes an alias" in warning for warning in plan["warnings"])
+
+    done = pull.pull(tasks("pull"), Host())
+
+    assert live(staging)["orders"] == before
+    assert set(aliases(staging, only_index(staging, "users"))) == {"users", "people"}
+    assert only_index(staging, "articles") == only_index(staging, "articles-v1")
+    assert "articles-v0" in staging.indices() and any("articles-v0" in warning for warning in done["warnings"])
+
+    # What the source has rebuilt under another name: the alias goes over, and what vanished goes.
+    production.call("DELETE", "/articles-v1")
+    production.call("PUT", "/articles-v2", ARTICLES)
+    push.push(tasks("push"), Host())
+    pull.pull(tasks("pull"), Host())
+    assert only_index(staging, "articles") == only_index(staging, "articles-v2")
+    assert not [name for name in staging.indices() if name.endswith("articles-v1")]
+    assert live(staging)["orders"] == before
+
+
+def test_what_was_replaced_is_kept_for_one_pull(production: SearchServer, staging: SearchServer, tasks: Tasks) -> None:
+    staging.call("PUT", "/users", USERS)
+    push.push(tasks("push"), Host())
+    with pytest.raises(EnvSyncError, match="users is an index itself"):
+        pull.pull(tasks("pull", old_database="keep"), Host())
+    pull.pull(tasks("pull"), Host())
+    staging.call("DELETE", "/users/_doc/0?refresh=true")
+
+    assert pull.pull(tasks("pull", old_database="keep"), Host())["kept"] == "env_sync_old-*"
+    assert len(staging.documents("env_sync_old-users")) == 19 and len(staging.documents("users")) == 20
+    pull.pull(tasks("pull"), Host())
+    assert not [name for name in staging.indices() if "env_sync_old-users" in aliases(staging, name)]
+
+
+def test_chosen_indices_are_pulled_and_no_others(production: SearchServer, staging: SearchServer, tasks: Tasks) -> None:
+    push.push(tasks("push"), Host())
+    pull.pull(tasks("pull"), Host())
+    articles = only_index(staging, "articles")
+
+    done = pull.pull(tasks("pull", indices="user?"), Host())
+
+    assert done["after"]["database"]["tables"] == 1
+    assert only_index(staging, "articles") == articles
+    with pytest.raises(EnvSyncError, match="none of the indices that are wanted"):
+        pull.pull(tasks("pull", indices="orders"), Host())
+
+
+def test_what_was_pulled_can_be_pushed_on(production: SearchServer, staging: SearchServer, tasks: Tasks) -> None:
+    push.push(tasks("push"), Host())
+    pull.pull(tasks("pull"), Host())
+    settings = {"location": f"{tasks('pull').elastic.repository_settings['location']}-2"}
+    push.push(tasks("push", staging, url="second", repository_settings=settings), Host())
+    for name in ("articles-v1", "users"):
+        production.call("DELETE", f"/{name}")
+
+    pull.pull(tasks("pull", production, url="second", repository_settings=settings), Host())
+
+    assert production.documents("users") == staging.documents("users")
+    assert set(aliases(production, only_index(production, "articles"))) == {"articles", "articles-v1", "recent"}
+
+
+# -- sanitising ------------------------------------------------------------------------------------------------------
+
+
+def script(tmp_path: Path, *requests: dict[str, Any]) -> str:
+    path = tmp_path / "sanitise.json"
+    path.write_text("\n".join(json.dumps(request) for request in requests), encoding="utf-8")
+    return str(path)
+
+
+MASK = {
+    "method": "POST",
+    "path": "/users/_update_by_query",
+    "body": {"script": {"source": "ctx._source.email = ctx._id + '@staging.invalid'"}},
+}
+
+
+def test_a_script_changes_what_was_pulled_before_anybody_sees_it(
+    production: SearchServer, staging: SearchServer, tasks: Tasks, tmp_path: Path
+) -> None:
+    push.push(tasks("push"), Host())
+    drop = {"method": "POST", "path": "/art*/_delete_by_query", "body": {"query": {"range": {"year": {"lt": 2010}}}}}
+    add = {"method": "PUT", "path": "/users/_doc/admin", "body": {"email": "admin@staging.invalid"}}
+    mine = script(tmp_path, MASK, drop, add)
+
+    done = pull.pull(tasks("pull", transformation_sql_filename=mine, require_sanitised=True), Host())
+
+    emails = {about["email"] for about in staging.documents("users").values()}
+    assert len(emails) == 21 and all(email.endswith("@staging.invalid") for email in emails)
+    assert len(staging.documents("articles")) == 20
+    assert done["sanitised"][0]["script"] == "sanitise.json" and done["after"]["database"]["rows"] == 41
+    assert len(production.documents("articles")) == 30
+
+
+def test_a_script_that_fails_leaves_the_live_indices_and_quotes_no_document(
+    production: SearchServer, staging: SearchServer, tasks: Tasks, tmp_path: Path
+) -> None:
+    staging.fill("users", {"1": {"email": "live@staging.invalid"}})
+    before = live(staging)
+    push.push(tasks("push"), Host())
+    bad = {**MASK, "body": {"script": {"source": "throw new IllegalArgumentException(ctx._source.email)"}}}
+    wrong_type = {"method": "PUT", "path": "/articles-v1/_doc/1", "body": {"year": "user1@example.com"}}
+
+    for requests in ((MASK, bad), (MASK, wrong_type)):
+        with pytest.raises(EnvSyncError, match=r"request 2 .*withheld") as raised:
+            pull.pull(tasks("pull", transformation_sql_filename=script(tmp_path, *requests)), Host())
+        assert "example.com" not in str(raised.value)
+        assert live(staging) == before
+
+
+# -- what is refused -------------------------------------------------------------------------------------------------
+
+
+def test_the_source_itself_is_refused(production: SearchServer, tasks: Tasks) -> None:
+    push.push(tasks("push"), Host())
+    before = live(production)
+
+    with pytest.raises(EnvSyncError, match="that is the server it was pushed from"):
+        pull.pull(tasks("pull", production), Host())
+    assert live(production) == before
+    production.call("DELETE", "/users/_doc/0?refresh=true")
+    pull.pull(tasks("pull", production, allow_restore_to_source=True), Host())
+    assert len(production.documents("users")) == 20
+
+
+def test_a_snapshot_that_lacks_data_is_refused_and_the_live_indices_stay(
+    production: SearchServer, staging: SearchServer, tasks: Tasks, repositories: Path
+) -> None:
+    staging.fill("users", {"1": {"email": "live@staging.invalid"}})
+    before = live(staging)
+    push.push(tasks("push"), Host())
+    folder = repositories / tasks("push").elastic.repository_settings["location"]
+    blobs = sorted(folder.glob("indices/*/*/__*"), key=lambda path: path.stat().st_size)
+    kept = blobs[-1].read_bytes()
+
+    for damaged in (kept[: len(kept) // 2], None):
+        if damaged is None:
+            blobs[-1].unlink()
+        else:
+            blobs[-1].write_bytes(damaged)
+        with pytest.raises(EnvSyncError, match="cannot be restored"):
+            pull.pull(tasks("pull"), Host())
+        assert live(staging) == before
+
+
+def test_a_snapshot_that_is_not_whole_is_no_point(
+    production: SearchServer, staging: SearchServer, tasks: Tasks
+) -> None:
+    push.push(tasks("push", timestamp="2026-01-02T03:04"), Host())
+    nowhere = {"index.routing.allocation.require._name": "nowhere"}
+    production.call("PUT", "/red?wait_for_active_shards=0", {"settings": nowhere})
+    body = {"partial": True, "include_global_state": False}
+    production.call("PUT", "/_snapshot/backups/2026-01-03t03:04:00-search?wait_for_completion=true", body)
+
+    states = {p.timestamp: p.state for p in catalogue.list_points(open_store(tasks("push")), "Search")}
+    assert states == {"2026-01-02T03:04:00": "complete", "2026-01-03T03:04:00": "incomplete"}
+    assert pull.pull(tasks("pull"), Host())["point"] == "2026-01-02T03:04:00-Search"
+    with pytest.raises(EnvSyncError, match="was interrupted"):
+        pull.pull(tasks("pull", timestamp="2026-01-03T03:04"), Host())
+    with pytest.raises(EnvSyncError, match="the index red is red"):
+        push.push(tasks("push"), Host())
+
+
+def test_a_repository_is_used_only_as_it_is_registered(
+    production: SearchServer, staging: SearchServer, tasks: Tasks
+) -> None:
+    with pytest.raises(EnvSyncError, match=r"not registered at this server\. Register it"):
+        push.push(tasks("push", repository_type="", repository_settings=""), Host())
+    with pytest.raises(EnvSyncError, match="The first run registers it"):
+        pull.plan(tasks("pull"), Host())
+    push.push(tasks("push"), Host())
+    pull.pull(tasks("pull"), Host())
+    with pytest.raises(EnvSyncError, match="read-only"):
+        push.push(tasks("push", staging), Host())
+    with pytest.raises(EnvSyncError, match="other settings"):
+        push.push(tasks("push", repository_settings="location=elsewhere"), Host())
+
+
+def test_a_name_that_means_nothing_is_refused(production: SearchServer, tasks: Tasks) -> None:
+    for others, why in (
+        ({"excluded_tables": "userz"}, "excluded_tables names userz"),
+        ({"indices": "orders"}, "there is no index to dump"),
+        ({"database": "a b"}, "a snapshot's name has no blanks"),
+        ({"storagebackend": "directory", "url": "/tmp"}, "stored as a snapshot"),
+    ):
+        with pytest.raises(EnvSyncError, match=why):
+            push.push(tasks("push", **others), Host())
+
+
+# -- several at once, and killed ones --------------------------------------------------------------------------------
+
+# What a process runs as another host would: `reached()` tells the test that it is where it is to be killed.
+RUN = """
+import json, socket, sys, time
+sys.path.insert(0, {engine!r})
+socket.gethostname = lambda: {host!r}
+from _engine import push, pull
+from _engine.databases import elasticsearch
+from _engine.progress import Host
+from _engine.task import Task
+
+def reached(*args, **kwargs):
+    print("reached", flush=True)
+    time.sleep(60)
+
+{hook}
+values = json.loads(sys.argv[1])
+done = getattr({{"push": push, "pull": pull}}[values["action"]], values["action"])(Task.from_mapping(values), Host())
+print(json.dumps([done["changed"], done["skipped"]]))
+"""
+
+
+def other_host(host: str, values: dict[str, Any], hook: str = "") -> subprocess.Popen[str]:
+    code = RUN.format(engine=str(ENGINE), host=host, hook=hook)
+    argv = [sys.executable, "-c", code, json.dumps(values)]
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def kill_when_reached(process: subprocess.Popen[str]) -> None:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    process.kill()
+    said = process.communicate()[1]
+    assert line == "reached\n", said
+
+
+def test_hosts_that_push_at_the_same_minute_make_one_snapshot(
+    production: SearchServer, tasks: Tasks, values: Values, tmp_path: Path
+) -> None:
+    push.push(tasks("push", timestamp="2026-01-02T03:04"), Host())
+    running = []
+    for number, address in enumerate(("127.0.0.1", "localhost", "http://127.0.0.1")):
+        mine = values("push", database_hostname=address, state_dir=str(tmp_path / f"host{number}"))
+        running.append(other_host(f"search-{number}", mine))
+    ends = [(process.communicate(timeout=60), process.returncode) for process in running]
+
+    assert [status for _said, status in ends] == [0, 0, 0], [said[1][-600:] for said, _status in ends]
+    done = [json.loads(said[0]) for said, _status in ends]
+    assert sorted(changed for changed, _reason in done) == [False, False, True]
+    assert all("snapshot" in reason or "another host" in reason for changed, reason in done if not changed)
+    points = catalogue.list_points(open_store(tasks("push")), "Search")
+    assert [point.state for point in points] == ["complete", "complete"]
+
+
+def test_a_push_that_is_killed_leaves_nothing_once_the_next_has_run(
+    production: SearchServer, staging: SearchServer, tasks: Tasks, values: Values
+) -> None:
+    slow = {"location": tasks("push").elastic.repository_settings["location"], "max_snapshot_bytes_per_sec": "2kb"}
+    mine = values("push", repository_settings=slow)
+    kill_when_reached(other_host(os.uname().nodename, mine, "elasticsearch.Elasticsearch._finish = reached"))
+    states = [point.state for point in catalogue.list_points(open_store(tasks("push")), "Search")]
+    assert states == ["incomplete"], "the snapshot is to be running still, for the test to be worth anything"
+
+    push.push(tasks("push", repository_settings=slow, indices="users"), Host())
+
+    (point,) = catalogue.list_points(open_store(tasks("push")), "Search")
+    assert point.state == "complete"
+
+
+@pytest.mark.parametrize("where", ["_await_shards", "check", "swap"])
+def test_a_pull_that_is_killed_costs_nothing_but_its_own_work(
+    where: str, production: SearchServer, staging: SearchServer, tasks: Tasks, values: Values
+) -> None:
+    staging.fill("users", {"1": {"email": "live@staging.invalid"}})
+    before = live(staging)
+    push.push(tasks("push"), Host())
+    # It runs on this very host: another one's lock would hold for a minute.
+    host = os.uname().nodename
+    kill_when_reached(other_host(host, values("pull"), f"elasticsearch.Elasticsearch.{where} = reached"))
+    left = [name for name in staging.indices() if name.startswith(scratch_prefix("Search", "2")[:18])]
+    assert len(left) == 2
+    after = live(staging)
+    assert {name: after[name] for name in before} == before
+
+    said: list[str] = []
+    pull.pull(tasks("pull"), Host(log=lambda _level, text: said.append(text)))
+
+    assert sum("removed what an interrupted pull left" in text for text in said) == 2
+    assert staging.documents("users") == production.documents("users")
+
+
+def test_a_pull_waits_for_no_other_hosts(
+    production: SearchServer, staging: SearchServer, tasks: Tasks, values: Values
+) -> None:
+    push.push(tasks("push"), Host())
+    process = other_host("elsewhere", values("pull"), "elasticsearch.Elasticsearch.check = reached")
+    assert process.stdout is not None and process.stdout.readline() == "reached\n"
+    try:
+        with pytest.raises(EnvSyncError, match="elsewhere is pulling into it"):
+            pull.pull(tasks("pull", database_hostname="localhost", state_dir="", temppath=""), Host())
+    finally:
+        process.kill()
+        process.communicate()
+    staging.call("DELETE", "/env_sync-lock")
+    pull.pull(tasks("pull"), Host())
+
+
+def test_a_run_that_is_cancelled_takes_its_snapshot_away(production: SearchServer, tasks: Tasks) -> None:
+    slow = {"location": tasks("push").elastic.repository_settings["location"], "max_snapshot_bytes_per_sec": "2kb"}
+    stop = threading.Event()
+
+    def progress(snapshot: Any) -> None:
+        if snapshot.phase == "dumping":
+            stop.set()
+
+    with pytest.raises(EnvSyncError, match="told to stop"):
+        push.push(tasks("push", repository_settings=slow), Host(progress=progress, cancelled=stop.is_set))
+    assert not list(catalogue.list_points(open_store(tasks("push")), "Search"))
+
+
+# -- as an operator has it -------------------------------------------------------------------------------------------
+
+
+def test_upkeep_of_snapshots(production: SearchServer, tasks: Tasks) -> None:
+    for day in (2, 3, 4):
+        push.push(tasks("push", timestamp=f"2026-01-0{day}T03:04"), Host())
+    upkeep.verify(tasks("pull", production), Host())
+
+    removed = upkeep.prune(tasks("pull", production), Host(), keep=1)["removed"]
+
+    assert removed == ["2026-01-02T03:04:00-Search", "2026-01-03T03:04:00-Search"]
+    assert [p.name for p in catalogue.list_points(open_store(tasks("push")))] == ["2026-01-04T03:04:00-Search"]
+    elsewhere = Task.from_mapping({"action": "push", "dbms": "elasticsearch", "database": "Search", "dest": "/tmp"})
+    with pytest.raises(EnvSyncError, match="hands nothing out"):
+        upkeep.copy(tasks("pull", production), elsewhere, Host())
+
+
+def test_the_command_and_the_module_do_the_same(
+    production: SearchServer, staging: SearchServer, tasks: Tasks, values: Values, tmp_path: Path
+) -> None:
+    old_names = {"dbms": "elasticsearch5", "storagebackend": "elasticsearch"}
+    keys = {**values("push"), **old_names}
+    settings = ",".join(f"{key}={value}" for key, value in keys.pop("repository_settings").items())
+    flags = [f"--{key.replace('_', '-')}={value}" for key, value in {**keys, "repository_settings": settings}.items()]
+    pushed = command(tmp_path, *flags)
+    assert pushed.returncode == 0, pushed.stderr
+    listed = command(tmp_path, *flags, "--list")
+    assert "Search" in listed.stdout and "complete" in listed.stdout
+
+    given = {**values("pull"), **old_names}
+    pull.pull(tasks("pull"), Host())
+    before = live(staging)
+    planned = module("env_sync_restore", {**given}, tmp_path, "--check")
+    assert planned["changed"] and planned["replaces"]["tables"] == 2
+    assert live(staging) == before
+    done = module("env_sync_restore", {**given}, tmp_path)
+    assert done["point"] == planned["point"] and staging.documents("users") == production.documents("users")
+    of_store = {key: value for key, value in given.items() if key in ("url", "database_hostname", "database_port")}
+    info = module("env_sync_info", {**of_store, "storagebackend": "es_snapshot", "details": True}, tmp_path)
+    assert [(p["name"], p["dbms"], p["state"]) for p in info["points"]] == [
+        (done["point"], "elasticsearch", "complete")
+    ]
+
+
+def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    logging = "import sys; from _engine import cli; cli.LOG_ROOT = sys.argv.pop(1); sys.exit(cli.main())"
+    environment = {**os.environ, "PYTHONPATH": str(ENGINE), "HOME": str(folder)}
+    argv = [sys.executable, "-c", logging, str(folder / "log"), *arguments]
+    return subprocess.run(argv, capture_output=True, text=True, env=environment, timeout=100, check=False)
+
+
+def module(name: str, values: dict[str, Any], folder: Path, *options: str) -> dict[str, Any]:
+    """Run one of the modules ad hoc; return its result."""
+    here = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    argv = [str(BIN / "ansible"), f"--extra-vars={json.dumps(here)}", "--inventory=localhost,", "localhost"]
+    argv += ["--module-name", f"govuk.env_sync.{name}", "--args", json.dumps(values), *options]
+    environment = {**os.environ, "ANSIBLE_HOME": str(folder / "ansible"), "ANSIBLE_NOCOLOR": "1"}
+    done = subprocess.run(argv, capture_output=True, text=True, env=environment, cwd=folder, timeout=100, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found: dict[str, Any] = json.JSONDecoder().raw_decode(done.stdout.partition(" => ")[2])[0]
+    return found
