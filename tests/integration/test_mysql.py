@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import os
@@ -22,8 +23,8 @@ from typing import Any, Callable
 import pymysql
 import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import pull, push, upkeep
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases import my_swap
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases import my_snapshot, my_swap
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import Cancelled, EnvSyncError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Task
 
@@ -514,7 +515,7 @@ def test_a_transaction_that_is_never_finished(
     monkeypatch.setattr(my_swap, "_LOCK_WAIT", 1)
     monkeypatch.setattr(my_swap, "_TRIES", 1)
     production.create_database(database, SAMPLE)
-    staging.create_database(database, LIVE)
+    staging.create_database(database, LIVE + "; CREATE TRIGGER tr BEFORE INSERT ON live FOR EACH ROW SET @x = 1")
     do_push(task_values("push", database))
     idle = pymysql.connect(
         host=staging.host, port=staging.port, user=staging.user, password=staging.password, database=database
@@ -524,6 +525,62 @@ def test_a_transaction_that_is_never_finished(
     do_pull(task_values("pull", database))
     assert staging.sql(ADDRESSES, database) == "500\t500"
     idle.close()
+
+
+@pytest.mark.parametrize(
+    ("action", "in_the_way", "waiting"),
+    [
+        ("push", "LOCK TABLES {}.customers WRITE", "FLUSH TABLES"),
+        ("pull", "FLUSH TABLES WITH READ LOCK", "env_sync_no_such_table"),
+        ("pull", "LOCK TABLES {}.live READ", "DROP TRIGGER"),
+        ("pull", "LOCK TABLES {}.quiet READ", "RENAME TABLE"),
+        ("pull", "DO 0", "sleep(9)"),
+    ],
+)
+def test_a_run_that_is_told_to_stop_while_the_server_keeps_it_waiting(
+    production: MariaServer,
+    staging: MariaServer,
+    database: str,
+    task_values: Values,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    action: str,
+    in_the_way: str,
+    waiting: str,
+) -> None:
+    """It would go on for a minute otherwise."""
+    monkeypatch.setattr(my_swap, "_LOCK_WAIT", 60)
+    monkeypatch.setattr(my_snapshot, "_LOCK_WAIT", 60)
+    production.create_database(database, SAMPLE)
+    triggered = "; CREATE TABLE quiet (id int); CREATE TRIGGER tr BEFORE INSERT ON live FOR EACH ROW SET @x = 1"
+    staging.create_database(database, LIVE + triggered)
+    before = contents(staging, database)
+    script = tmp_path / "slow.sql"
+    script.write_text(
+        "UPDATE customers SET email = concat(id, sleep(9));\n" if waiting == "sleep(9)" else "SELECT 1;\n"
+    )
+    do_push(task_values("push", database, timestamp="2026-01-02T03:04"))
+    server = production if action == "push" else staging
+    told: list[float] = []
+
+    def cancelled() -> bool:
+        if not told and waiting in server.sql(
+            "SELECT info FROM information_schema.processlist WHERE id <> connection_id()"
+        ):
+            told.append(time.monotonic())
+        return bool(told)
+
+    with contextlib.closing(
+        pymysql.connect(host=server.host, port=server.port, user=server.user, password=server.password)
+    ) as other:
+        other.query(in_the_way.format(database))
+        values = task_values(action, database, transformation_sql_filename=str(script) if action == "pull" else "")
+        with pytest.raises(Cancelled):
+            (push.push if action == "push" else pull.pull)(Task.from_mapping(values), Host(cancelled=cancelled))
+        assert time.monotonic() - told[0] < 20
+    assert contents(staging, database) == before
+    assert staging.databases() == [database]
+    assert "sleep" not in staging.sql("SELECT info FROM information_schema.processlist WHERE id <> connection_id()")
 
 
 def test_the_replaced_database_is_kept(

@@ -23,9 +23,9 @@ from tests.servers.postgresql import free_port
 _OWN = ("information_schema", "mysql", "performance_schema", "sys", "test")
 
 
-def program(name: str) -> str:
-    """Return the path of one of MariaDB's programs."""
-    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/libexec")
+def program(name: str, path: str | None = None) -> str:
+    """Return the path of one of MariaDB's programs; from ``path``, by default the PATH of this moment."""
+    found = shutil.which(name, path=path) or shutil.which(name, path="/usr/sbin:/usr/libexec")
     if not found:
         raise Unavailable(f"{name} is not installed (Debian: mariadb-server)")
     return found
@@ -35,16 +35,23 @@ class MariaServer:
     """One server with a data directory of its own, on a Unix socket and on loopback.
 
     ``user`` has all rights, from anywhere, with ``password``; so has ``root`` on the socket, without one.
+
+    :param base: the folder of another version than the installed one, with ``bin``, ``scripts`` and ``share``.
+    :param settings: the server's options; an empty value for one that takes none.
     """
 
     user = "administrator"
 
-    def __init__(self, name: str, **settings: str) -> None:
+    client, dumper = "mariadb", "mariadb-dump"
+
+    def __init__(self, name: str, base: Path | None = None, **settings: str) -> None:
         self.name = name
+        self.base = base
         self.password = secrets.token_urlsafe(12) + "#'\"\\ "
         self.host = "127.0.0.1"
         self.port = free_port()
         self._settings = settings
+        self._path = os.environ.get("PATH")
         # In memory where there is room: half of the time of small databases goes to the disk otherwise.
         memory = "/dev/shm"
         roomy = os.path.isdir(memory) and shutil.disk_usage(memory).free > 1 << 30
@@ -61,40 +68,24 @@ class MariaServer:
 
     def start(self) -> MariaServer:
         """Start the server and wait until it answers (about two seconds)."""
-        data = os.path.join(self.folder, "data")
-        server, install = program("mariadbd"), program("mariadb-install-db")
-        program("mariadb")
+        server, *install = self._programs()
         os.chmod(self.folder, 0o755)
-        as_user = []
-        if os.geteuid() == 0:
-            try:
-                owner = pwd.getpwnam("mysql")
-            except KeyError:
-                raise Unavailable("running as root, and there is no user mysql to run the server as") from None
-            os.chown(self.folder, owner.pw_uid, owner.pw_gid)
-            as_user = ["--user=mysql"]
-        # Small logs: they are written before anything else, and to a disk that others use.
-        small = ["--innodb-log-file-size=16M", "--innodb-buffer-pool-size=64M", "--innodb-flush-log-at-trx-commit=0"]
+        common = [f"--datadir={os.path.join(self.folder, 'data')}", *self._as_user(), *self._small()]
+        if self.base is not None:
+            common.append(f"--basedir={self.base}")
         done = subprocess.run(
-            [install, "--no-defaults", *as_user, f"--datadir={data}", "--auth-root-authentication-method=normal",
-             "--skip-test-db", *small],
+            [install[0], "--no-defaults", *common, *install[1:]],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd="/", check=False,
         )  # fmt: skip
         if done.returncode != 0:
-            raise Unavailable(f"mariadb-install-db failed: {done.stdout.decode(errors='replace')[-500:]}")
-        options = {
-            "innodb-doublewrite": "0",
-            "innodb-flush-method": "nosync",
-            "sync-frm": "0",
-            "event-scheduler": "OFF",
-            "max-connections": "60",
-            **self._settings,
-        }
+            raise Unavailable(f"{install[0]} failed: {done.stdout.decode(errors='replace')[-500:]}")
+        options = {**self._defaults(), **self._settings}
         with open(os.path.join(self.folder, "log"), "wb") as log:
             self._server = subprocess.Popen(
-                [server, "--no-defaults", *as_user, f"--datadir={data}", f"--socket={self.socket}",
-                 f"--port={self.port}", "--bind-address=127.0.0.1", *small,
-                 *(f"--{key}={value}" for key, value in options.items())],
+                [server, "--no-defaults", *common, f"--socket={self.socket}", f"--port={self.port}",
+                 "--bind-address=127.0.0.1",
+                 *(f"--{key}={value}" if value else f"--{key}"
+                                               for key, value in options.items())],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True,
             )  # fmt: skip
         deadline = time.monotonic() + 60
@@ -102,13 +93,52 @@ class MariaServer:
             if self._server.poll() is not None or time.monotonic() > deadline:
                 said = Path(self.folder, "log").read_text(errors="replace")[-500:]
                 self.stop()
-                raise Unavailable(f"mariadbd did not start: {said}")
+                raise Unavailable(f"{server} did not start: {said}")
             time.sleep(0.05)
         self.sql(
             f"CREATE USER {self.user}@'%' IDENTIFIED BY {literal(self.password)};"
             f"GRANT ALL ON *.* TO {self.user}@'%' WITH GRANT OPTION"
         )
         return self
+
+    def _programs(self) -> list[str]:
+        """Return the server's program, the one that makes its data directory, and options of the latter's own."""
+        return [
+            self.program("mariadbd"), self.program("mariadb-install-db"), "--auth-root-authentication-method=normal",
+            "--skip-test-db",
+        ]  # fmt: skip
+
+    def _small(self) -> list[str]:
+        """Return options for small logs: they are written before anything else, and to a disk that others use."""
+        return ["--innodb-log-file-size=16M", "--innodb-buffer-pool-size=64M", "--innodb-flush-log-at-trx-commit=0"]
+
+    def _defaults(self) -> dict[str, str]:
+        return {
+            "innodb-doublewrite": "0",
+            "innodb-flush-method": "nosync",
+            "sync-frm": "0",
+            "event-scheduler": "OFF",
+            "max-connections": "60",
+        }
+
+    def _as_user(self) -> list[str]:
+        """Return the option with which root starts the server; its folder is given to that user."""
+        if os.geteuid() != 0:
+            return []
+        if self.base is not None:
+            return ["--user=root"]  # others may not look into root's cache
+        try:
+            owner = pwd.getpwnam("mysql")
+        except KeyError:
+            raise Unavailable("running as root, and there is no user mysql to run the server as") from None
+        os.chown(self.folder, owner.pw_uid, owner.pw_gid)
+        return ["--user=mysql"]
+
+    def program(self, name: str) -> str:
+        """Return the path of one of the programs of this version; a test's own PATH is no matter."""
+        if self.base is None:
+            return program(name, self._path)
+        return str(next(self.base.glob(f"*/{name}"), self.base / "bin" / name))
 
     def stop(self) -> None:
         """Stop the server and remove its files; safe to call twice."""
@@ -123,7 +153,7 @@ class MariaServer:
 
     def _client(self, database: str, sql: str) -> subprocess.CompletedProcess[bytes]:
         return subprocess.run(
-            [program("mariadb"), "--no-defaults", "-uroot", f"--socket={self.socket}", "--batch", "--raw",
+            [self.program(self.client), "--no-defaults", "-uroot", f"--socket={self.socket}", "--batch", "--raw",
              "--skip-column-names", "--default-character-set=utf8mb4", database],
             input=sql.encode(), capture_output=True, check=False,
         )  # fmt: skip
@@ -138,7 +168,8 @@ class MariaServer:
     def load(self, database: str, dump: bytes) -> None:
         """Load what mysqldump wrote, with the client program."""
         done = subprocess.run(
-            [program("mariadb"), "--no-defaults", "-uroot", f"--socket={self.socket}", "--binary-mode", database],
+            [self.program(self.client), "--no-defaults", "-uroot", f"--socket={self.socket}", "--binary-mode",
+             database],
             input=dump, capture_output=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr.decode(errors="replace")
@@ -146,7 +177,7 @@ class MariaServer:
     def dump(self, database: str, *options: str) -> bytes:
         """Return what ``mysqldump`` writes of a database."""
         done = subprocess.run(
-            [program("mariadb-dump"), "--no-defaults", "-uroot", f"--socket={self.socket}", "--single-transaction",
+            [self.program(self.dumper), "--no-defaults", "-uroot", f"--socket={self.socket}", "--single-transaction",
              "--skip-dump-date", *options, database],
             capture_output=True, check=False,
         )  # fmt: skip

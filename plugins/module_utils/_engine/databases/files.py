@@ -27,6 +27,7 @@ from ..stores.base import Reader
 from ..task import Task
 from . import tree_swap
 from .base import Database, DumpFacts, Identity, Plan
+from .gather import Gathering
 from .tree_archive import Contents, pass_on, shown
 
 #: the point's only member, before the compression's suffix
@@ -145,7 +146,7 @@ class Files(Database):
         expected = self._measured
         # Every file has a header or two, and its last block is filled up.
         hint = expected.size + 4096 * (expected.files + expected.folders) + 10240
-        group.start(sink.member, MEMBER, _TarReader(stage), hint, False, self._threads)
+        group.start(sink.member, MEMBER, Gathering(stage, _TarReader(stage)), hint, False, self._threads)
         group.wait()
         changed = [match["name"] for match in _CHANGED.finditer(stage.stderr_text)]
         return DumpFacts(

@@ -17,11 +17,12 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Callable
 
-from ..errors import EnvSyncError, MissingLibrary
+from ..errors import Cancelled, EnvSyncError, MissingLibrary
 from ..pipeline import Group
 from ..task import Connection
 
@@ -47,6 +48,9 @@ _ESCAPES = {"b": "\b", "t": "\t", "n": "\n", "r": "\r", "s": " ", '"': '"', "'":
 
 #: a control connection says nothing for as long as a restore takes, and the store may be slow, in seconds
 _PATIENCE = 31536000
+
+#: how often, while the server keeps us waiting, it is asked whether the run is to stop, in seconds
+_LOOK = 0.2
 
 # Errors (MySQL manual, "Server Error Message Reference") whose text can't hold a value of a row: it names objects, or
 # quotes the script. Others (1062 duplicate entry, 1292 incorrect value, 1644 raised by a routine...) may.
@@ -76,6 +80,9 @@ _SAFE_ERRORS = frozenset(
         3780,
     }
 )
+
+#: what SHOW GRANTS says of rights on whole databases; the name is a pattern of LIKE's
+_GRANT = re.compile(r"GRANT (?P<rights>.+?) ON (?:\*|`(?P<schema>(?:[^`]|``)*)`)\.\* TO ")
 
 #: what the client program says of an error in a script
 _SCRIPT_ERROR = re.compile(
@@ -178,7 +185,7 @@ def settings(connection: Connection, files: Sequence[str] = OPTION_FILES) -> Set
         socket=socket,
         user=connection.user or options.get("user", "") or getpass.getuser(),
         password=connection.password or (options.get("password", "") if same_user else ""),
-        tls={key: value for key, value in options.items() if key.startswith("ssl")},
+        tls={key: value for key, value in options.items() if "ssl" in key},
     )
 
 
@@ -211,12 +218,16 @@ class ServerError(EnvSyncError):
 
 
 class Server:
-    """Control connections to one server; opened when first needed."""
+    """Control connections to one server; opened when first needed.
 
-    def __init__(self, connection: Connection) -> None:
+    :param cancelled: asked while the server keeps us waiting; when it says True, what is under way is cancelled.
+    """
+
+    def __init__(self, connection: Connection, cancelled: Callable[[], bool] = lambda: False) -> None:
         if not HAS_PYMYSQL:
             raise MissingLibrary("pymysql", "PyMySQL", "a task with dbms mysql")
         self.settings = settings(connection)
+        self.cancelled = cancelled
         self._control: Any = None
         self._version = ""
 
@@ -224,17 +235,14 @@ class Server:
     def name(self) -> str:
         return self.settings.name
 
-    def connect(self, doing: str, database: str = "", raw: bool = False) -> Any:
-        """Return a new autocommit connection with no limits of time and the server's plainest SQL mode.
-
-        :param raw: strings come as the bytes that the server has, not converted to any character set.
-        """
+    def _open(self, doing: str, database: str = "", raw: bool = False) -> Any:
+        """Return a new autocommit connection."""
         chosen = self.settings
         values: dict[str, Any] = {"unix_socket": chosen.socket} if chosen.socket else {"host": chosen.host}
         # Over a socket nobody listens; elsewhere TLS is used where the server has it, as the clients do.
         values.update({"ssl_disabled": True} if chosen.socket else _tls(chosen.tls, chosen.host))
         try:
-            connection = pymysql.connect(
+            return pymysql.connect(
                 user=chosen.user,
                 password=chosen.password.encode("utf-8", "surrogateescape"),
                 port=chosen.port,
@@ -247,6 +255,13 @@ class Server:
             )
         except (pymysql.err.Error, RuntimeError, OSError) as error:
             raise self._error(doing, error) from error
+
+    def connect(self, doing: str, database: str = "", raw: bool = False) -> Any:
+        """Return a new autocommit connection with no limits of time and the server's plainest SQL mode.
+
+        :param raw: strings come as the bytes that the server has, not converted to any character set.
+        """
+        connection = self._open(doing, database, raw)
         self.query(
             f"SET SESSION wait_timeout = {_PATIENCE}, net_read_timeout = 86400, net_write_timeout = 86400, "
             "sql_mode = ''",
@@ -272,15 +287,29 @@ class Server:
         """Run one statement and return its rows (none for a command).
 
         :param connection: where, instead of the control connection.
+        :raises Cancelled: the run is to stop, and the server has ended the statement.
         """
         used = connection or self.control()
+        doing = doing or f"running a statement on {self.name}"
+        watch = _Watch(self, used)
         try:
-            with used.cursor() as cursor:
+            with watch, used.cursor() as cursor:
                 # Without parameters nothing is interpolated, so that a % in a name stays what it is.
                 cursor.execute(statement, tuple(parameters) if parameters else None)
                 return list(cursor.fetchall())
         except (pymysql.err.Error, OSError) as error:
-            raise self._error(doing or f"running a statement on {self.name}", error) from error
+            if watch.fired:
+                raise Cancelled(doing, "it was told to stop") from error
+            raise self._error(doing, error) from error
+
+    @contextlib.contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        """Nothing that is run meanwhile is cancelled: it is short, or puts in order what a run that stops leaves."""
+        cancelled, self.cancelled = self.cancelled, lambda: False
+        try:
+            yield
+        finally:
+            self.cancelled = cancelled
 
     def send(self, statement: bytes, connection: Any, doing: str) -> None:
         """Run a statement that may hold data: of an error, no more is repeated than may be."""
@@ -290,14 +319,12 @@ class Server:
             code, text = _code_and_text(error)
             raise ServerError(doing, code, text, describe(code, text)) from error
 
-    def kill(self, identifiers: Sequence[int]) -> None:
-        """End these connections, those that this user may; never raises."""
-        with contextlib.suppress(EnvSyncError):
-            connection = self.connect("ending connections")
+    def kill(self, identifiers: Sequence[int], what: str = "CONNECTION") -> None:
+        """End these connections (or the ``QUERY`` that each is at), those that this user may; never raises."""
+        with contextlib.suppress(EnvSyncError), contextlib.closing(self._open("ending connections")) as connection:
             for identifier in identifiers:
-                with contextlib.suppress(EnvSyncError):
-                    self.query(f"KILL {int(identifier)}", connection=connection)
-            connection.close()
+                with contextlib.suppress(pymysql.err.Error, OSError):
+                    connection.query(f"KILL {what} {int(identifier)}")
 
     @property
     def version(self) -> str:
@@ -317,6 +344,33 @@ class Server:
         match = re.match(r"(?:5\.5\.5-)?(\d+)\.(\d+)", self.version)
         return (int(match[1]), int(match[2])) if match else (0, 0)
 
+    def has_right(self, right: str, schema: str) -> bool:
+        """Say whether the grants of this user and its active roles give it a right on all of a schema."""
+        roles = ""
+        with contextlib.suppress(ServerError):  # MySQL 5.7 has none
+            found = str(self.query("SELECT CURRENT_ROLE()")[0][0])
+            roles = f" USING {found}" if found not in ("NONE", "None") else ""
+        rows = self.query(f"SHOW GRANTS FOR CURRENT_USER(){roles}", doing=f"asking {self.name} for this user's rights")
+        for match in filter(None, (_GRANT.match(str(line)) for (line,) in rows)):
+            given = match["rights"].split(", ")
+            on = match["schema"]
+            if (right in given or "ALL PRIVILEGES" in given) and (on is None or _like(on.replace("``", "`"), schema)):
+                return True
+        return False
+
+    def require_tls_for(self, program: Program, doing: str) -> None:
+        """Raise when the program would not connect: since 11.4 MariaDB's want TLS, unless an option says otherwise."""
+        options = self.settings.tls
+        wanted = program.mariadb and program.version >= (11, 4) and not self.settings.socket
+        if not wanted or False in (_switch(options, "ssl"), _switch(options, "ssl-verify-server-cert")):
+            return
+        if not self.query("SHOW SESSION STATUS LIKE 'Ssl_cipher'", doing=doing)[0][1]:
+            raise EnvSyncError(
+                doing,
+                f"{self.name} has no TLS, and {program.path} wants it",
+                "Give it a certificate, or put disable-ssl-verify-server-cert below [client-mariadb] in ~/.my.cnf.",
+            )
+
     def close(self) -> None:
         if self._control is not None:
             with contextlib.suppress(pymysql.err.Error, OSError):
@@ -328,10 +382,56 @@ class Server:
         return ServerError(doing, code, text)
 
 
+class _Watch:
+    """Has the server end the statement that a connection is at when the run is to stop.
+
+    The thread that waits for the server notices a signal; but it goes on waiting.
+    """
+
+    def __init__(self, server: Server, connection: Any) -> None:
+        self._server = server
+        self._connection = connection
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True, name="watch a statement")
+        self.fired = False
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
+        self._over.set()
+        self._thread.join()
+        if self.fired and kind is None:
+            # It came too late for this statement, and is not to end the one after it.
+            with contextlib.suppress(pymysql.err.Error, OSError):
+                self._connection.query("DO 0")
+
+    def _look(self) -> None:
+        while not self._over.wait(_LOOK):
+            if self._server.cancelled():
+                self.fired = True
+                self._server.kill([self._connection.thread_id()], "QUERY")
+                return
+
+
+def _like(pattern: str, text: str) -> bool:
+    """Say whether a text is LIKE a pattern; a backslash makes the next character stand for itself."""
+    parts = re.findall(r"\\.|.", pattern, re.DOTALL)
+    wild = {"%": ".*", "_": "."}
+    return re.fullmatch("".join(wild.get(part) or re.escape(part[-1]) for part in parts), text, re.DOTALL) is not None
+
+
 def _code_and_text(error: Exception) -> tuple[int, str]:
     if len(error.args) > 1 and isinstance(error.args[0], int):
         return error.args[0], str(error.args[1]).strip()
     return 0, str(error).strip() or type(error).__name__
+
+
+def _switch(options: Mapping[str, str], name: str) -> bool | None:
+    """Return whether an option is switched on (``ssl``, ``ssl=1``) or off (``skip-ssl``, ``ssl=0``); None: neither."""
+    if f"skip-{name}" in options or f"disable-{name}" in options:
+        return False
+    return options[name].lower() not in ("0", "off", "false") if name in options else None
 
 
 def _tls(options: Mapping[str, str], host: str) -> dict[str, Any]:
@@ -341,13 +441,13 @@ def _tls(options: Mapping[str, str], host: str) -> dict[str, Any]:
         if options.get(f"ssl-{key}"):
             values[f"ssl_{key}"] = os.path.expanduser(options[f"ssl-{key}"])
     mode = options.get("ssl-mode", "").upper()
-    if mode == "DISABLED":
+    if mode == "DISABLED" or _switch(options, "ssl") is False:
         return {"ssl_disabled": True}
-    if mode == "VERIFY_IDENTITY" or "ssl-verify-server-cert" in options:
+    if mode == "VERIFY_IDENTITY" or _switch(options, "ssl-verify-server-cert"):
         values.update(ssl_verify_cert=True, ssl_verify_identity=True)
     elif mode == "VERIFY_CA":
         values.update(ssl_verify_cert=True)
-    elif mode == "REQUIRED" or "ssl" in options:
+    elif mode == "REQUIRED" or _switch(options, "ssl"):
         values.setdefault("ssl", {"check_hostname": False, "verify_mode": False})
     return values
 

@@ -498,9 +498,35 @@ def _fit_collations(found: list[Token], target: Target, notes: Notes) -> list[To
     return found
 
 
+# utf8mb4_sv_0900_ai_ci; utf8mb4_uca1400_swedish_nopad_ai_ci
 _COLLATION = re.compile(
-    r"(?P<charset>[a-z0-9]+)_(?P<language>.*?_)?(?:0900|uca1400(?:_nopad)?)_(?P<rest>ai_ci|as_ci|as_cs|ai_cs|bin).*"
+    r"(?P<charset>[a-z0-9]+)_(?:(?P<code>[a-z_]+)_)?"
+    r"(?:0900|uca1400(?:_(?P<language>(?!nopad)[a-z0-9]+))?(?:_nopad)?)_(?P<rest>ai_ci|as_ci|as_cs|ai_cs|bin)"
 )
+
+#: MySQL's codes of languages, and MariaDB's names of them
+_LANGUAGES = {
+    "cs": "czech",
+    "da": "danish",
+    "de_pb": "german2",
+    "eo": "esperanto",
+    "es": "spanish",
+    "es_trad": "spanish2",
+    "et": "estonian",
+    "hr": "croatian",
+    "hu": "hungarian",
+    "is": "icelandic",
+    "la": "roman",
+    "lt": "lithuanian",
+    "lv": "latvian",
+    "pl": "polish",
+    "ro": "romanian",
+    "sk": "slovak",
+    "sl": "slovenian",
+    "sv": "swedish",
+    "tr": "turkish",
+    "vi": "vietnamese",
+}
 
 
 def nearest_collation(name: str, known: frozenset[str]) -> str:
@@ -512,11 +538,15 @@ def nearest_collation(name: str, known: frozenset[str]) -> str:
     charset, _unused, rest = name.partition("_")
     match = _COLLATION.fullmatch(name)
     if match:
-        rest, language = match["rest"], match["language"] or ""
-        options = [f"{charset}_{language}0900_{rest}", f"{charset}_0900_{rest}"]
-        options += [f"{charset}_{language}uca1400_nopad_{rest}", f"{charset}_uca1400_nopad_{rest}"]
-        options += [f"{charset}_{language}uca1400_{rest}", f"{charset}_uca1400_{rest}"]
+        rest = match["rest"]
+        codes = {language: code for code, language in _LANGUAGES.items()}
+        code = match["code"] or codes.get(match["language"] or "", "")
+        language = match["language"] or _LANGUAGES.get(code, "")
+        options = [f"{charset}_{code}_0900_{rest}"] if code else []
+        options += [f"{charset}_uca1400_{language}_{pad}{rest}" for pad in ("nopad_", "") if language]
+        options += [f"{charset}_{older}{rest}" for older in ("0900_", "uca1400_nopad_", "uca1400_")]
         if rest == "ai_ci":
+            options += [f"{charset}_{language}_ci"] if language else []
             options += [f"{charset}_unicode_520_ci", f"{charset}_unicode_ci", f"{charset}_general_ci"]
         else:
             options += [f"{charset}_nopad_bin", f"{charset}_bin"]

@@ -62,12 +62,8 @@ class Loader:
         group.on_stop(lambda: server.kill(self._connections))
 
     def load(self, name: str) -> None:
-        """Load one member."""
-        connection = self._connect()
-        try:
-            self._load(name, connection)
-        finally:
-            connection.close()
+        """Load one member; in a thread of its own, so that this one notices when the run is to stop."""
+        self.load_all([name], 1)
 
     def load_all(self, names: Sequence[str], jobs: int) -> None:
         """Load members side by side, the longest first."""

@@ -23,6 +23,7 @@ from typing import Callable
 from ..errors import EnvSyncError
 from ..members import StoreSink
 from ..pipeline import Group, StageReader
+from .gather import Gathering
 from .my_client import Server, ServerError
 from .my_dump import Sections
 
@@ -108,7 +109,7 @@ class RowsDump:
 
     def _work(self, share: Sequence[str], begun: threading.Event) -> None:
         stage = self._group.run(self._command(share), self._doing, stdout=subprocess.PIPE)
-        sections = Sections(StageReader(stage), self._doing)
+        sections = Sections(Gathering(stage, StageReader(stage)), self._doing)
         try:
             sections.begin()
             begun.set()

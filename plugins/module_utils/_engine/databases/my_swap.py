@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Callable
 
 from ..errors import EnvSyncError
 from . import my_code, my_dump
@@ -34,7 +34,7 @@ JOURNAL = "env_sync_journal"
 #: what the server calls things that RENAME TABLE moves; views it does not
 _MOVABLE = ("BASE TABLE", "SYSTEM VERSIONED", "SEQUENCE")
 
-#: how long the RENAME waits for transactions that use the tables, while others wait behind it, in seconds
+#: how long a change waits for transactions that use the tables, while others wait behind it, in seconds
 _LOCK_WAIT = 5
 
 #: how often it is tried so before the sessions that use the database are ended, and after
@@ -81,7 +81,17 @@ def create(server: Server, schema: str, comment: str, options: str, doing: str) 
 
 
 def drop(server: Server, schema: str) -> None:
-    server.query(f"DROP DATABASE IF EXISTS {quote(schema)}", doing=f"dropping {schema} on {server.name}")
+    """Drop a schema of ours. When that were cancelled half-way, our mark might be gone and other tables not."""
+    with server.undisturbed():
+        server.query(f"DROP DATABASE IF EXISTS {quote(schema)}", doing=f"dropping {schema} on {server.name}")
+
+
+def end_sessions(server: Server, schema: str, doing: str) -> None:
+    """End the sessions that use a schema, those that this user may."""
+    rows = server.query(
+        "SELECT ID FROM information_schema.PROCESSLIST WHERE DB = %s AND ID <> CONNECTION_ID()", (schema,), doing
+    )
+    server.kill([int(identifier) for (identifier,) in rows])
 
 
 def may_move(server: Server, live: str, scratch: str) -> None:
@@ -134,20 +144,23 @@ class Swap:
             server.query(f"CREATE DATABASE {quote(self._live)} {self._options}", doing=doing)
         before = my_code.read(server, self._live, doing)
         fate = "kept" if keep_old else DOOMED
-        create(server, self._old, f"what a pull replaced, {fate}", "", doing)
-        self._write_journal(before, wanted)
         try:
+            create(server, self._old, f"what a pull replaced, {fate}", "", doing)
+            self._write_journal(before, wanted)
             seconds = self._move(before, wanted)
         except BaseException:
-            my_code.add_missing(server, self._live, before, doing)
-            drop(server, self._old)
+            with server.undisturbed():
+                my_code.add_missing(server, self._live, before, doing)
+                drop(server, self._old)
             raise
-        try:
-            self._complete(wanted)
-        except BaseException:
-            self._move_back(before)
-            raise
-        return seconds, self._furnish_old(before) if keep_old else []
+        # From here on it is sooner completed than undone.
+        with server.undisturbed():
+            try:
+                self._complete(wanted)
+            except BaseException:
+                self._move_back(before)
+                raise
+            return seconds, self._furnish_old(before) if keep_old else []
 
     def _write_journal(self, before: Sequence[Definition], wanted: Sequence[Definition]) -> None:
         name = f"{quote(self._scratch)}.{quote(JOURNAL)}"
@@ -164,7 +177,7 @@ class Swap:
         my_code.drop(server, self._scratch, [item for item in in_scratch if item.kind == "TRIGGER"], doing)
         # A view can be in the way of a table that comes by its name.
         gone = [item for item in before if item.kind == "TRIGGER" or (item.kind == "VIEW" and item.name in coming)]
-        my_code.drop(server, self._live, gone, doing)
+        self._insist(lambda: my_code.drop(server, self._live, gone, doing))
         pairs = [(self._live, name, self._old) for name in leaving]
         pairs += [(self._scratch, name, self._live) for name in coming]
         return self._rename([*pairs, (self._scratch, JOURNAL, self._old)])
@@ -181,13 +194,17 @@ class Swap:
 
     def _rename(self, pairs: Sequence[tuple[str, str, str]]) -> float:
         """Move tables, all at once; return how long it took in the end, in seconds."""
-        server, doing = self._server, self._doing
         moves = ", ".join(f"{quote(source)}.{quote(name)} TO {quote(to)}.{quote(name)}" for source, name, to in pairs)
+        return self._insist(lambda: self._server.query(f"RENAME TABLE {moves}", doing=self._doing))
+
+    def _insist(self, change: Callable[[], object]) -> float:
+        """Have tables changed that others may be using; return how long it took in the end, in seconds."""
+        server, doing = self._server, self._doing
         server.query(f"SET SESSION lock_wait_timeout = {_LOCK_WAIT}", doing=doing)
         for attempt in range(2 * _TRIES):
             began = time.monotonic()
             try:
-                server.query(f"RENAME TABLE {moves}", doing=doing)
+                change()
                 return time.monotonic() - began
             except ServerError as error:
                 if error.code not in (_LOCK_WAIT_TIMEOUT, _DEADLOCK) or attempt == 2 * _TRIES - 1:
@@ -195,17 +212,9 @@ class Swap:
             # Whoever waited behind this gets a turn, before the tables are asked for again.
             time.sleep(0.5)
             if attempt >= _TRIES - 1:
-                self._end_sessions()
+                # A transaction that is never finished holds its tables for ever.
+                end_sessions(server, self._live, doing)
         raise AssertionError("the last attempt returns or raises")
-
-    def _end_sessions(self) -> None:
-        """End the sessions that use the live schema: a transaction that is never finished holds its tables for ever."""
-        rows = self._server.query(
-            "SELECT ID FROM information_schema.PROCESSLIST WHERE DB = %s AND ID <> CONNECTION_ID()",
-            (self._live,),
-            self._doing,
-        )
-        self._server.kill([int(identifier) for (identifier,) in rows])
 
     def _complete(self, wanted: Sequence[Definition]) -> None:
         server, doing = self._server, self._doing

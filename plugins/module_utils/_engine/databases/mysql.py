@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..errors import EnvSyncError
+from ..errors import Cancelled, EnvSyncError
 from ..manifest import Manifest
 from ..members import PointSource, StoreSink
 from ..pipeline import Group, StageReader
@@ -24,6 +24,7 @@ from ..point import SINGLE_SUFFIX
 from ..task import Connection, Task
 from . import my_code, my_dump, my_load, my_swap
 from .base import Database, DumpFacts, Identity, Plan
+from .gather import Gathering
 from .my_client import Program, Server, ServerError, find_program, quote, run_script, write_defaults
 from .my_snapshot import RowsDump, held_still
 
@@ -76,7 +77,7 @@ class MySQL(Database):
         analyze: bool,
         scripted: bool,
     ) -> None:
-        self._server = Server(connection)
+        self._server = Server(connection, self._is_to_stop)
         self._database = database
         self._work_dir = work_dir
         self._jobs = jobs
@@ -110,6 +111,9 @@ class MySQL(Database):
 
     # -- both ways ---------------------------------------------------------------------------------------------------
 
+    def _is_to_stop(self) -> bool:
+        return self.cancelled()  # which is known only after the server is
+
     def identity(self) -> Identity:
         server = self._server
         doing = f"asking {server.name} who it is"
@@ -139,7 +143,9 @@ class MySQL(Database):
         return self._defaults_path
 
     def _program(self, names: Sequence[str], doing: str) -> Program:
-        return find_program(names, self._server.mariadb, self._server.version_number, doing)
+        program = find_program(names, self._server.mariadb, self._server.version_number, doing)
+        self._server.require_tls_for(program, doing)
+        return program
 
     def _dump_program(self, doing: str) -> Program:
         return self._program(("mariadb-dump", "mysqldump"), doing)
@@ -153,6 +159,8 @@ class MySQL(Database):
         name = f"env_sync {hashlib.sha256(self._database.encode()).hexdigest()[:32]}"
         doing = f"locking {self._database} on {self._server.name}"
         if not self._server.query("SELECT GET_LOCK(%s, %s)", (name, _LOCK_PATIENCE), doing)[0][0]:
+            if self.cancelled():
+                raise Cancelled(doing, "it was told to stop")
             raise EnvSyncError(doing, "another host is pulling into it", "Wait for that pull to end.")
         try:
             yield
@@ -191,7 +199,8 @@ class MySQL(Database):
     def _may_see_triggers(self, doing: str) -> None:
         """Raise when this user lacks the right TRIGGER: then there seem to be none, and none would be dumped.
 
-        A trigger on a table that is not there is refused for the right that is missing, before anything else.
+        A trigger on a table that is not there is refused for the right that is missing, before anything else; but by a
+        MySQL with a binary log, for another right that making one would need.
         """
         name = f"{quote(self._database)}.`env_sync_no_such_table`"
         try:
@@ -199,6 +208,8 @@ class MySQL(Database):
         except ServerError as error:
             if error.code in (1044, 1142, 1227):
                 raise
+            if error.code == 1419 and not self._server.has_right("TRIGGER", self._database):
+                raise ServerError(doing, 1142, f"TRIGGER command denied to this user on {self._database}") from error
 
     def _may_see_routines(self, doing: str) -> None:
         """Raise when routines may be hidden from this user: they are, where it may neither run nor read them.
@@ -280,7 +291,7 @@ class MySQL(Database):
         self, group: Group, sink: StoreSink, argv: Sequence[str], name: str, size: int | None, doing: str
     ) -> None:
         stage = group.run(argv, doing, stdout=subprocess.PIPE)
-        reader = my_dump.Complete(StageReader(stage), doing)
+        reader = my_dump.Complete(Gathering(stage, StageReader(stage)), doing)
         sink.member(name, reader, size, threads=self._jobs if size else 1)
 
     def _dump_directory(
@@ -472,6 +483,7 @@ class MySQL(Database):
         if (my_swap.mark(self._server, self.old) or "").endswith(my_swap.DOOMED):
             left.append(self.old)
         for name in left:
+            my_swap.end_sessions(self._server, name, f"dropping {name} on {self._server.name}")
             my_swap.drop(self._server, name)
         return [*done, *(f"schema {name}" for name in left)]
 
@@ -614,8 +626,11 @@ class MySQL(Database):
     def discard(self) -> None:
         for _unused in range(2):
             try:
-                if my_swap.mark(self._server, self.scratch) is not None:
-                    my_swap.drop(self._server, self.scratch)
+                with self._server.undisturbed():
+                    if my_swap.mark(self._server, self.scratch) is not None:
+                        # A client program that was ended has left its statement to the server.
+                        my_swap.end_sessions(self._server, self.scratch, "throwing away what was restored")
+                        my_swap.drop(self._server, self.scratch)
                 return
             except EnvSyncError:
                 self._server.close()  # a connection that broke; another one is made

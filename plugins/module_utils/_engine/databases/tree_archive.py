@@ -17,6 +17,9 @@ from ..stores.base import BLOCK, Reader
 #: what one header may take, in bytes: long names, extended attributes and sparse maps make it larger than a block
 _LARGEST_HEADER = 64 * BLOCK
 
+#: how much is read at once, in bytes: tarfile moves what is left of it at every header
+_READ = 64 * 1024
+
 #: two blocks of zeros end an archive
 _END = 1024
 
@@ -56,7 +59,7 @@ def pass_on(source: Reader, write: Callable[[memoryview], None], doing: str, roo
     look = _Look(doing, root)
     try:
         with tarfile.open(
-            fileobj=cast(IO[bytes], held), mode="r|", bufsize=BLOCK, encoding="utf-8", errors="surrogateescape"
+            fileobj=cast(IO[bytes], held), mode="r|", bufsize=_READ, encoding="utf-8", errors="surrogateescape"
         ) as archive:
             known: list[tarfile.TarInfo] = vars(archive)["members"]
             while True:
@@ -133,7 +136,7 @@ class _Held:
         self._blocks.append(memoryview(block))
         self._waiting += len(block)
         self._flush()
-        if self._waiting > _LARGEST_HEADER + BLOCK:
+        if self._waiting > _LARGEST_HEADER + _READ:
             raise self._damaged(f"a header has more than {_LARGEST_HEADER} bytes")
         return block
 
