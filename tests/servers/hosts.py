@@ -7,21 +7,26 @@
 No container engine is needed: a root filesystem of Debian packages (made once, by mmdebstrap), an overlay over it for
 each host, a network namespace with an address of its own, namespaces for processes and mounts. Needs root on Linux. The
 addresses are on a bridge of this machine only; nothing of it is routed.
+
+``python -m tests.servers.hosts up FILE NAME...`` starts hosts that stay, and writes an inventory of them into FILE;
+``down FILE`` takes them away. ``packages`` prints what is installed on them.
 """
 
 from __future__ import annotations
 
+import argparse
 import atexit
 import contextlib
 import fcntl
+import hashlib
+import json
 import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
+import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
@@ -35,6 +40,7 @@ PACKAGES = (
     "icinga2",
     "iproute2",
     "logrotate",
+    "memcached",
     "nsca",
     "nsca-client",
     "openssh-server",
@@ -45,6 +51,10 @@ PACKAGES = (
     "python3-boto3",
     "python3-psycopg2",
     "sudo",
+    "swift-account",
+    "swift-container",
+    "swift-object",
+    "swift-proxy",
     "util-linux",
     "zstd",
 )
@@ -111,10 +121,9 @@ class Host:
                 raise Unavailable(f"the host {self.name} does not start: {said}")
             time.sleep(0.1)
 
-    def stop(self) -> None:
+    def reap(self) -> None:
+        """Take note that the host has ended, where it was started by this process."""
         if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
 
@@ -130,32 +139,26 @@ class Host:
 
 
 class Network:
-    """Hosts on a network of their own; a context manager that leaves nothing behind."""
+    """Hosts on a network of their own; a context manager that leaves nothing behind.
+
+    Links and namespaces take their names from the network's folder, by which :func:`remove` finds them.
+    """
 
     def __init__(self, *names: str) -> None:
-        if os.geteuid() != 0:
-            raise Unavailable("hosts of one's own need root")
         self.base = base_filesystem()
         self.folder = Path(tempfile.mkdtemp(prefix="env_sync-hosts-"))
         self.key = self.folder / "key"
-        self._suffix = f"{random.randrange(16**4):04x}"
-        self._subnet = f"10.213.{random.randrange(1, 255)}"
-        self.bridge = f"esb{self._suffix}"
+        self._name = _name(self.folder)
+        self._subnet = _free_subnet()
         self.hosts = {name: Host(self, name, f"{self._subnet}.{10 + n}") for n, name in enumerate(names)}
-        self._listeners: list[socket.socket] = []
         self.ssh_options = [
             "-i", str(self.key), "-o", "UserKnownHostsFile=/dev/null", "-o", "StrictHostKeyChecking=no",
             "-o", "LogLevel=ERROR", "-o", "BatchMode=yes", "-o", "ConnectTimeout=2",
         ]  # fmt: skip
-        atexit.register(self.stop)
 
     def __enter__(self) -> Network:
-        try:
-            self._start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
+        atexit.register(self.stop)
+        return self.start()
 
     def __exit__(self, *exc: object) -> None:
         self.stop()
@@ -164,7 +167,7 @@ class Network:
         return self.hosts[name]
 
     def namespace(self, name: str) -> str:
-        return f"es{self._suffix}-{name}"
+        return f"{self._name}-{name}"
 
     def hosts_file(self) -> str:
         """Return what every host's /etc/hosts says."""
@@ -179,28 +182,32 @@ class Network:
                 "ansible_host": host.address,
                 "ansible_user": "root",
                 "ansible_ssh_common_args": options,
+                # In the network's folder, and not under an address that another network may have in a minute.
+                "ansible_ssh_args": f"-o ControlMaster=auto -o ControlPersist=60s -o ControlPath={self.folder}/ssh-%h",
                 "ansible_python_interpreter": "/usr/bin/python3",
             }
             for host in self.hosts.values()
         }
 
-    def forward(self, port: int) -> str:
-        """Let the hosts reach a port of this machine's loopback; return the address to use (``ADDRESS:PORT``)."""
-        listener = socket.create_server((f"{self._subnet}.1", 0))
-        self._listeners.append(listener)
-        threading.Thread(target=_accept, args=(listener, port), daemon=True).start()
-        return f"{self._subnet}.1:{listener.getsockname()[1]}"
+    def start(self) -> Network:
+        """Start all hosts; where one does not start, nothing is left."""
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
 
     def _start(self) -> None:
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.key))
-        run("ip", "link", "add", self.bridge, "type", "bridge")
-        run("ip", "addr", "add", f"{self._subnet}.1/24", "dev", self.bridge)
-        run("ip", "link", "set", self.bridge, "up")
+        run("ip", "link", "add", self._name, "type", "bridge")
+        run("ip", "addr", "add", f"{self._subnet}.1/24", "dev", self._name)
+        run("ip", "link", "set", self._name, "up")
         for number, host in enumerate(self.hosts.values()):
-            namespace, link = self.namespace(host.name), f"es{self._suffix}v{number}"
+            namespace, link = self.namespace(host.name), f"{self._name}v{number}"
             run("ip", "netns", "add", namespace)
             run("ip", "link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", namespace)
-            run("ip", "link", "set", link, "master", self.bridge, "up")
+            run("ip", "link", "set", link, "master", self._name, "up")
             run("ip", "-n", namespace, "addr", "add", f"{host.address}/24", "dev", "eth0")
             run("ip", "-n", namespace, "link", "set", "eth0", "up")
             run("ip", "-n", namespace, "link", "set", "lo", "up")
@@ -209,32 +216,57 @@ class Network:
 
     def stop(self) -> None:
         """Stop all hosts, and take the network and all files away; safe to call twice."""
-        for listener in self._listeners:
-            listener.close()
+        remove(self.folder)
         for host in self.hosts.values():
-            host.stop()
-            subprocess.run(["ip", "netns", "del", self.namespace(host.name)], stderr=subprocess.DEVNULL, check=False)
-        subprocess.run(["ip", "link", "del", self.bridge], stderr=subprocess.DEVNULL, check=False)
-        shutil.rmtree(self.folder, ignore_errors=True)
+            host.reap()
+        atexit.unregister(self.stop)
 
 
-def _accept(listener: socket.socket, port: int) -> None:
-    while True:
-        try:
-            client, _address = listener.accept()
-        except OSError:
-            return
-        server = socket.create_connection(("127.0.0.1", port))
-        for source, target in ((client, server), (server, client)):
-            threading.Thread(target=_pass_on, args=(source, target), daemon=True).start()
+def remove(folder: Path) -> None:
+    """End the hosts of the network in ``folder``, whoever started them, and take the network and all files away."""
+    name = _name(folder)
+    for connection in folder.glob("ssh-*"):
+        _said("ssh", "-o", f"ControlPath={connection}", "-O", "exit", "host")
+    for line in _said("ip", "netns", "list").splitlines():
+        namespace = line.split()[0]
+        if namespace.startswith(f"{name}-"):
+            deadline = time.monotonic() + 10
+            while (pids := _said("ip", "netns", "pids", namespace).split()) and time.monotonic() < deadline:
+                for pid in pids:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(int(pid), signal.SIGKILL)
+                time.sleep(0.02)
+            subprocess.run(["ip", "netns", "del", namespace], stderr=subprocess.DEVNULL, check=False)
+    subprocess.run(["ip", "link", "del", name], stderr=subprocess.DEVNULL, check=False)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
-def _pass_on(source: socket.socket, target: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while block := source.recv(65536):
-            target.sendall(block)
-    with contextlib.suppress(OSError):
-        target.shutdown(socket.SHUT_WR)
+def left_of(folder: Path) -> list[str]:
+    """Return what there still is of the network in ``folder``: files, links, namespaces, command lines of processes."""
+    name = _name(folder)
+    left = [str(folder)] if folder.exists() else []
+    left += [line for line in _said("ip", "-oneline", "link").splitlines() if name in line]
+    left += [line for line in _said("ip", "netns", "list").splitlines() if name in line]
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            command = process.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            left += [f"{process.parent.name} {command}"] if str(folder) in command else []
+    return left
+
+
+def _name(folder: Path) -> str:
+    """Return the name of the network in ``folder``: the bridge's; those of links and namespaces begin with it."""
+    return f"es{folder.name[-8:]}"
+
+
+def _free_subnet() -> str:
+    """Return the first three numbers of addresses that nothing on this machine has."""
+    taken = _said("ip", "-oneline", "-4", "address")
+    return random.choice([net for n in range(1, 255) if f" {(net := f'10.213.{n}')}." not in taken])
+
+
+def _said(*command: str) -> str:
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False).stdout
 
 
 def run(*command: str) -> None:
@@ -244,12 +276,14 @@ def run(*command: str) -> None:
 
 
 def base_filesystem() -> Path:
-    """Return the root filesystem that all hosts share; made when it is first needed (half a minute)."""
+    """Return the root filesystem that all hosts share; made when it is first needed (a minute)."""
+    if os.geteuid() != 0:
+        raise Unavailable("hosts of one's own need root")
     if shutil.which("mmdebstrap") is None:
         raise Unavailable("there is no mmdebstrap (Debian: mmdebstrap)")
     cache = cache_dir()
     cache.mkdir(parents=True, exist_ok=True)
-    base = cache / f"host-{SUITE}-2"
+    base = cache / f"host-{SUITE}-{hashlib.sha256(' '.join(PACKAGES).encode()).hexdigest()[:8]}"
     with open(cache / f"{base.name}.lock", "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not base.is_dir():
@@ -268,3 +302,42 @@ def base_filesystem() -> Path:
             finally:
                 shutil.rmtree(building, ignore_errors=True)
     return base
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    up = commands.add_parser("up", help="start hosts that stay")
+    up.add_argument("file", type=Path, help="where an Ansible inventory of them is written (JSON)")
+    up.add_argument("names", nargs="+", metavar="NAME")
+    down = commands.add_parser("down", help="take hosts away")
+    down.add_argument("file", type=Path, help="what `up` wrote; it is removed too")
+    commands.add_parser("packages", help="print the Debian packages that hosts have")
+    options = parser.parse_args()
+    if options.command == "packages":
+        print(" ".join(PACKAGES))
+    elif options.command == "up":
+        try:
+            _up(options.file, options.names)
+        except Unavailable as error:
+            sys.exit(str(error))
+    elif options.file.exists():
+        remove(folder_of(options.file))
+        options.file.unlink()
+
+
+def folder_of(file: Path) -> Path:
+    """Return the folder of the network whose inventory is in ``file``."""
+    return Path(json.loads(file.read_text(encoding="utf-8"))["all"]["vars"]["hosts_folder"])
+
+
+def _up(file: Path, names: list[str]) -> None:
+    network = Network(*names)
+    inventory = {"all": {"hosts": network.inventory(), "vars": {"hosts_folder": str(network.folder)}}}
+    # First of all, so that whoever is interrupted in the middle can still take away what there is.
+    file.write_text(json.dumps(inventory, indent=2) + "\n", encoding="utf-8")
+    network.start()
+
+
+if __name__ == "__main__":
+    main()
