@@ -1,0 +1,177 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Push and pull of a MariaDB (or MySQL) database beside mysqldump and the client program.
+
+``python -m benchmarks.mysql --megabytes 400``; with ``--mysql`` on MySQL 8.0 instead of MariaDB. No figure is judged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks._table import aim, measure, run_task, show
+from tests.servers.mariadb import MariaServer
+from tests.servers.mysql import MySQLServer
+
+DATABASE = "bench"
+
+#: what one row of the sample weighs in a dump, in bytes, about
+ROW = 260
+
+TABLE = """
+CREATE TABLE {0} (id bigint AUTO_INCREMENT PRIMARY KEY, name varchar(60), note text, data longtext, at datetime,
+                  KEY (name), UNIQUE KEY (at, id));
+INSERT INTO {0} (name, note, data, at)
+WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
+SELECT concat('name ', md5(i)), repeat(concat('the licence office of year ', i, ' '), 4),
+       concat('{{"n": ', i, ', "hash": "', md5(i * 3), '"}}'), '2024-01-01' + INTERVAL i SECOND FROM n;
+"""
+
+SETTINGS = {
+    "innodb-buffer-pool-size": "1G",
+    "max-allowed-packet": "64M",
+    "key-buffer-size": "8M",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("--megabytes", type=int, default=400, help="size of the dump")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--mysql", action="store_true", help="MySQL 8.0 instead of MariaDB")
+    options = parser.parse_args()
+    with contextlib.ExitStack() as stack:
+        folder = Path(tempfile.mkdtemp(prefix="env_sync-bench-"))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        production, staging = (stack.enter_context(_server(options.mysql, name)) for name in ("production", "staging"))
+        if production.base is not None:
+            os.environ["PATH"] = f"{production.base}/bin:{os.environ['PATH']}"
+        print(f"filling a database of about {options.megabytes} MB ...", flush=True)
+        _fill(production, options.megabytes)
+        bench = Bench(folder, production, staging, options.rounds)
+        bench.push()
+        bench.pull()
+
+
+def _server(mysql: bool, name: str) -> MariaServer:
+    if mysql:
+        return MySQLServer(name, **SETTINGS, **{"innodb-redo-log-capacity": "1G"})
+    return MariaServer(name, **SETTINGS, **{"innodb-log-file-size": "1G"})
+
+
+def _fill(server: MariaServer, megabytes: int) -> None:
+    server.create_database(DATABASE)
+    rows, wanted = 1000, megabytes * 1_000_000 // ROW // 4
+    for table in "abcd":
+        server.sql(TABLE.format(table), DATABASE)
+    while rows < wanted:
+        more = min(rows, wanted - rows)
+        for table in "abcd":
+            server.sql(
+                f"INSERT INTO {table} (name, note, data, at) SELECT name, note, data, at FROM {table} LIMIT {more}",
+                DATABASE,
+            )
+        rows += more
+    server.sql("ANALYZE TABLE a, b, c, d", DATABASE)
+
+
+class Bench:
+    """The measurements, on two servers that run."""
+
+    def __init__(self, folder: Path, production: MariaServer, staging: MariaServer, rounds: int) -> None:
+        self.folder = folder
+        self.production = production
+        self.staging = staging
+        self.rounds = rounds
+
+    def push(self) -> None:
+        said: list[dict[str, Any]] = []
+        gzip, zstd = self.folder / "dump.gz", self.folder / "dump.zst"
+        took = measure(
+            {
+                "mysqldump > /dev/null": self.dump,
+                "mysqldump | gzip": lambda: self.dump(["gzip"], gzip),
+                "mysqldump | zstd -1": lambda: self.dump(["zstd", "-q", "-1"], zstd),
+                "push to a directory": lambda: said.append(self.run("push")),
+            },
+            self.rounds,
+        )
+        raw, last = said[-1]["raw"], said[-1]
+        show(f"push of {raw / 1e6:.0f} MB, {os.cpu_count()} processors, median of {self.rounds} rounds", took)
+        push = took["push to a directory"].clock
+        aim("push / mysqldump > /dev/null", push / took["mysqldump > /dev/null"].clock, "at most 1.3")
+        aim("mysqldump | gzip / push", took["mysqldump | gzip"].clock / push, "over 1")
+        aim("mysqldump | zstd / push", took["mysqldump | zstd -1"].clock / push, "over 1")
+        aim("stored / what mysqldump | zstd stores", last["stored"] / zstd.stat().st_size, "about 1")
+
+    def pull(self) -> None:
+        said: list[dict[str, Any]] = []
+        plain = self.folder / "dump.sql"
+        self.dump(["cat"], plain)
+        self.staging.create_database(DATABASE)
+        took = measure(
+            {
+                "mysql < dump": lambda: self.load(["cat", str(plain)]),
+                "zstd -d | mysql": lambda: self.load(["zstd", "-q", "-d", "-c", str(self.folder / "dump.zst")]),
+                "pull from a directory": lambda: said.append(self.run("pull", analyze="false")),
+            },
+            self.rounds,
+        )
+        show(f"pull, median of {self.rounds} rounds (without ANALYZE, which the client leaves out)", took)
+        pull = took["pull from a directory"].clock
+        aim("pull / mysql < dump", pull / took["mysql < dump"].clock, "at most 1.1")
+        aim("pull / zstd -d | mysql", pull / took["zstd -d | mysql"].clock, "at most 1.1")
+        print(f"  phases of the last pull, seconds: {said[-1]['seconds']}")
+
+    def dump(self, compressor: Sequence[str] = (), target: Path = Path("/dev/null")) -> None:
+        server = self.production
+        argv = [server.program(server.dumper), "--no-defaults", "-uroot", f"--socket={server.socket}"]
+        argv += ["--single-transaction", "--quick", DATABASE]
+        with (
+            open(target, "wb") as stream,
+            subprocess.Popen(argv, stdout=subprocess.PIPE if compressor else stream) as tool,
+        ):
+            if compressor:
+                subprocess.run(list(compressor), stdin=tool.stdout, stdout=stream, check=True)
+        if tool.returncode != 0:
+            raise RuntimeError(f"mysqldump: exit status {tool.returncode}")
+
+    def load(self, source: Sequence[str]) -> None:
+        server = self.staging
+        server.drop_database("stock")
+        server.create_database("stock")
+        argv = [server.program(server.client), "--no-defaults", "-uroot", f"--socket={server.socket}", "stock"]
+        with subprocess.Popen(list(source), stdout=subprocess.PIPE) as reader:
+            subprocess.run(argv, stdin=reader.stdout, check=True)
+
+    def run(self, action: str, **more: str) -> dict[str, Any]:
+        server = self.production if action == "push" else self.staging
+        (self.folder / "store").mkdir(exist_ok=True)
+        return run_task(
+            {
+                "action": action,
+                "dbms": "mysql",
+                "database": DATABASE,
+                "database_hostname": server.socket,
+                "login_user": "root",
+                "storagebackend": "directory",
+                "url": str(self.folder / "store"),
+                "temppath": str(self.folder / "temp"),
+                "state_dir": str(self.folder / "state"),
+                **more,
+            }
+        )
+
+
+if __name__ == "__main__":
+    main()
