@@ -18,6 +18,7 @@ import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import pull, push
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases import pg_swap
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.members import PointSource
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Task
 
@@ -53,6 +54,26 @@ def script(tmp_path: Path, sql: str) -> str:
     path = tmp_path / "transform.sql"
     path.write_text(sql, encoding="utf-8")
     return str(path)
+
+
+def test_the_largest_tables_are_restored_first(
+    production: PostgresServer, database: str, task_values: Values, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = (400, 800, 1600, 3200)
+    tables = "; ".join(f"CREATE TABLE of_{size} AS SELECT repeat('x', {size} * 1024) AS x" for size in sizes)
+    production.create_database(database, tables)
+    pushed(task_values, database)
+    taken: list[int] = []
+    send = PointSource.send
+
+    def told(self: PointSource, name: str, descriptor: int) -> None:
+        taken.append(self.member(name).raw_size // 1024)
+        send(self, name, descriptor)
+
+    monkeypatch.setattr(PointSource, "send", told)
+    pulled(task_values, database, jobs=2)
+    # Two at a time, and which of them is seen first is a matter of luck.
+    assert sorted(taken[:2]) == [1600, 3200] and taken[3] == 400
 
 
 PROPERTIES = """

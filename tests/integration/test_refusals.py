@@ -18,7 +18,10 @@ from typing import Any, Callable
 
 import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import catalogue, pull, push, upkeep
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.pg_client import find_programs
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.pg_client import (
+    find_programs,
+    installed_programs,
+)
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores import open_store
@@ -286,7 +289,7 @@ def test_a_push_that_cannot_begin_says_why(
 
 def test_a_server_newer_than_all_clients_is_refused() -> None:
     with pytest.raises(EnvSyncError, match=r"of version \d+, older than the server's 99. Install postgresql-client-99"):
-        find_programs(990000, "dumping x")
+        find_programs(installed_programs(), 990000, "dumping x")
 
 
 @pytest.mark.parametrize("form", ["directory", "custom"])

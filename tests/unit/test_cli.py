@@ -60,7 +60,7 @@ def given(monkeypatch: pytest.MonkeyPatch) -> Callable[..., task.Task]:
             tasks.append(of_task)
             return {"changed": True, "steps": [], "warnings": []}
 
-        actions = {name: cli._Action(plan, plan, str) for name in task.ACTIONS}
+        actions = dict.fromkeys(task.ACTIONS, lambda: cli._Action(plan, plan, str))
         monkeypatch.setattr(cli, "_ACTIONS", actions)
         assert cli.main([*map(str, arguments), "--plan"]) == 0
         return tasks[0]
@@ -73,7 +73,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
         host.log("info", "dumping")
         raise error
 
-    monkeypatch.setattr(cli, "_ACTIONS", {"push": cli._Action(push.plan, apply, str)})
+    monkeypatch.setattr(cli, "_ACTIONS", {"push": lambda: cli._Action(push.plan, apply, str)})
 
 
 def test_the_flags_of_the_original(given: Callable[..., task.Task]) -> None:
@@ -202,7 +202,7 @@ def test_a_stop_is_told_by_the_signal(monkeypatch: pytest.MonkeyPatch, capsys: C
         assert host.cancelled()
         raise Cancelled("running", "it was told to stop")
 
-    monkeypatch.setattr(cli, "_ACTIONS", {"push": cli._Action(push.plan, apply, str)})
+    monkeypatch.setattr(cli, "_ACTIONS", {"push": lambda: cli._Action(push.plan, apply, str)})
     before = signal.getsignal(signal.SIGHUP)
     assert cli.main(["-f", str(config)]) == 129
     assert capsys.readouterr().err == "govuk_env_sync: error: push_users_nightly: stopped by SIGHUP while dumping\n"

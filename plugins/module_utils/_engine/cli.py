@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Callable
 
-from . import bucket_sync, catalogue, cli_options, cli_text, monitoring, pull, push, task, upkeep
+from . import catalogue, cli_options, cli_text, monitoring, pull, push, task, upkeep
 from .cli_log import Log
 from .cli_terminal import Terminal, print_answer
 from .config import read_config, read_envdir
@@ -124,11 +124,21 @@ class _Action:
     summary: Callable[[Mapping[str, Any]], str]
 
 
-_ACTIONS: Mapping[str, _Action] = {
-    "push": _Action(push.plan, push.push, cli_text.pushed),
-    "pull": _Action(pull.plan, pull.pull, cli_text.pulled),
-    "s3_sync": _Action(bucket_sync.plan, bucket_sync.sync, cli_text.synced),
-}
+def _push() -> _Action:
+    return _Action(push.plan, push.push, cli_text.pushed)
+
+
+def _pull() -> _Action:
+    return _Action(pull.plan, pull.pull, cli_text.pulled)
+
+
+def _s3_sync() -> _Action:
+    from . import bucket_sync  # and with it boto3, which the other two may do without
+
+    return _Action(bucket_sync.plan, bucket_sync.sync, cli_text.synced)
+
+
+_ACTIONS: Mapping[str, Callable[[], _Action]] = {"push": _push, "pull": _pull, "s3_sync": _s3_sync}
 
 
 class _Command:
@@ -201,7 +211,7 @@ class _Command:
             raise EnvSyncError(
                 f"running {self._log.title}", f"there is no action {wanted}", f"Known are {', '.join(_ACTIONS)}."
             )
-        return _ACTIONS[wanted]
+        return _ACTIONS[wanted]()
 
     def _list(self) -> tuple[Any, str]:
         values = self._read_values()

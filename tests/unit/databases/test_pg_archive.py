@@ -24,6 +24,7 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.p
     Target,
     Toc,
     adapt,
+    largest_first,
     split_statements,
     tokens,
 )
@@ -556,3 +557,46 @@ def test_any_text_whatever_has_tokens() -> None:
         text = "".join(dice.choices("aE'\"$;-/*\\\n é1_", k=dice.randrange(12)))
         assert sum(map(len, tokens(text))) <= len(text)
         assert all(statement in text for statement in split_statements(text))
+
+
+def test_the_largest_tables_and_their_indexes_get_the_lowest_numbers() -> None:
+    names = ("small", "large", "middle")
+    tables = [entry("TABLE", name, dump_id=number) for number, name in enumerate(names, start=1)]
+    data = [
+        entry(
+            "TABLE DATA", name, dump_id=10 + number, section=3, had_data=1, dependencies=(str(number),),
+            extra=f"{name}.dat".encode(),
+        )
+        for number, name in enumerate(names, start=1)
+    ]  # fmt: skip
+    indexes = [
+        entry("INDEX", f"{name}_key", dump_id=20 + number, section=4, dependencies=(str(number),))
+        for number, name in enumerate(names, start=1)
+    ]
+    key = entry("FK CONSTRAINT", "small to large", dump_id=30, section=4, dependencies=("2", "1", "22"))
+    statistics = entry("STATISTICS", "of nothing", dump_id=31, section=4)
+    ordered = largest_first(
+        toc(*tables, *data, *indexes, key, statistics), {"small.dat": 1, "large.dat": 300, "middle.dat": 20}
+    )
+    found = {(item.desc, item.tag): item.dump_id for item in ordered.entries}
+    assert sorted(found, key=lambda name: found[name])[3:] == [
+        ("TABLE DATA", "large"),
+        ("INDEX", "large_key"),
+        ("FK CONSTRAINT", "small to large"),
+        ("TABLE DATA", "middle"),
+        ("INDEX", "middle_key"),
+        ("TABLE DATA", "small"),
+        ("INDEX", "small_key"),
+        ("STATISTICS", "of nothing"),
+    ]
+    # The order of the entries, and what they depend on, is as it was.
+    assert [item.tag for item in ordered.entries] == [
+        *names,
+        *names,
+        *(f"{name}_key" for name in names),
+        key.tag,
+        statistics.tag,
+    ]
+    assert sorted(found.values()) == [1, 2, 3, 11, 12, 13, 21, 22, 23, 30, 31]
+    after = next(item for item in ordered.entries if item.desc == "FK CONSTRAINT")
+    assert after.dependencies == ("2", "1", str(found["INDEX", "large_key"]))

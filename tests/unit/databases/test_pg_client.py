@@ -165,7 +165,7 @@ def not_of_this_machine(path: str, mode: int) -> bool:
     ("server", "taken"), [(130005, (13, 11)), (150000, (15, 4)), (140000, (15, 4)), (160003, (17, 2))]
 )
 def test_the_nearest_client_that_is_new_enough_is_taken(installed: Path, server: int, taken: tuple[int, int]) -> None:
-    programs = pg_client.find_programs(server, "dumping")
+    programs = pg_client.find_programs(pg_client.installed_programs(), server, "dumping")
     assert programs.version == taken
     assert programs.path("pg_dump") == str(installed / str(taken[0]) / "bin" / "pg_dump")
 
@@ -175,37 +175,39 @@ def test_a_client_on_the_path_is_preferred_among_equals(
 ) -> None:
     client(tmp_path / "own", "15.4")
     monkeypatch.setenv("PATH", f"{tmp_path}/own:/usr/bin")
-    assert pg_client.find_programs(150000, "dumping").path("pg_dump") == str(tmp_path / "own" / "pg_dump")
+    assert pg_client.find_programs(pg_client.installed_programs(), 150000, "dumping").path("pg_dump") == str(
+        tmp_path / "own" / "pg_dump"
+    )
 
 
 def test_clients_that_are_too_old_are_told_with_what_to_install(installed: Path) -> None:
     with pytest.raises(EnvSyncError, match=r"of version 17, older than the server's 18. Install postgresql-client-18"):
-        pg_client.find_programs(180001, "dumping")
+        pg_client.find_programs(pg_client.installed_programs(), 180001, "dumping")
 
 
 def test_no_clients_are_told_with_what_to_install(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pg_client, "_BINARY_DIRS", ())
     with pytest.raises(EnvSyncError, match=r"not installed. Install postgresql-client-15"):
-        pg_client.find_programs(150000, "dumping")
+        pg_client.find_programs(pg_client.installed_programs(), 150000, "dumping")
 
 
 @pytest.mark.parametrize(("server", "taken"), [(140000, (15, 4)), (150000, (15, 4)), (170000, (17, 2))])
 def test_a_client_to_restore_with_is_chosen_alike(installed: Path, server: int, taken: tuple[int, int]) -> None:
-    assert pg_client.find_restore_programs(server, "restoring").version == taken
+    assert pg_client.find_restore_programs(pg_client.installed_programs(), server, "restoring").version == taken
 
 
 def test_a_client_that_an_older_server_does_not_understand_is_not_restored_with(
     tmp_path: Path, installed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(EnvSyncError, match=r"of version 15, older than the server's 16\. Install postgresql-client-16"):
-        pg_client.find_restore_programs(160003, "restoring")
+        pg_client.find_restore_programs(pg_client.installed_programs(), 160003, "restoring")
     monkeypatch.setattr(pg_client, "_BINARY_DIRS", (str(tmp_path / "17" / "bin"),))
     with pytest.raises(EnvSyncError, match=r"a server of version 15 refuses .*Install postgresql-client-15"):
-        pg_client.find_restore_programs(150000, "restoring")
+        pg_client.find_restore_programs(pg_client.installed_programs(), 150000, "restoring")
 
 
 def test_any_archive_is_for_the_newest_client(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert pg_client.find_newest_programs("verifying").version == (17, 2)
+    assert pg_client.find_newest_programs(pg_client.installed_programs(), "verifying").version == (17, 2)
     monkeypatch.setattr(pg_client, "_BINARY_DIRS", ())
     with pytest.raises(EnvSyncError, match=r"not installed\. Install postgresql-client"):
-        pg_client.find_newest_programs("verifying")
+        pg_client.find_newest_programs(pg_client.installed_programs(), "verifying")

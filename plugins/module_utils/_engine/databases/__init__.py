@@ -13,24 +13,56 @@ from typing import Callable
 from ..errors import EnvSyncError
 from ..task import Task
 from .base import Database
-from .documentdb import DocumentDB
-from .elasticsearch import Elasticsearch
-from .files import Files
-from .mongo import Mongo
-from .mysql import MySQL
-from .postgresql import PostgreSQL
 
 __all__ = ["DATABASES", "Database", "database_class", "open_database", "server_key"]
 
+# Each is imported when it is asked for: with it come the DBMS's libraries, which take half a second together.
 
-#: what ``dbms`` can be
-DATABASES: dict[str, type[Database]] = {
-    "documentdb": DocumentDB,
-    "elasticsearch": Elasticsearch,
-    "files": Files,
-    "mongo": Mongo,
-    "mysql": MySQL,
-    "postgresql": PostgreSQL,
+
+def _documentdb() -> type[Database]:
+    from .documentdb import DocumentDB
+
+    return DocumentDB
+
+
+def _elasticsearch() -> type[Database]:
+    from .elasticsearch import Elasticsearch
+
+    return Elasticsearch
+
+
+def _files() -> type[Database]:
+    from .files import Files
+
+    return Files
+
+
+def _mongo() -> type[Database]:
+    from .mongo import Mongo
+
+    return Mongo
+
+
+def _mysql() -> type[Database]:
+    from .mysql import MySQL
+
+    return MySQL
+
+
+def _postgresql() -> type[Database]:
+    from .postgresql import PostgreSQL
+
+    return PostgreSQL
+
+
+#: what ``dbms`` can be, and what returns its class
+DATABASES: dict[str, Callable[[], type[Database]]] = {
+    "documentdb": _documentdb,
+    "elasticsearch": _elasticsearch,
+    "files": _files,
+    "mongo": _mongo,
+    "mysql": _mysql,
+    "postgresql": _postgresql,
 }
 
 
@@ -38,7 +70,7 @@ def database_class(dbms: str) -> type[Database]:
     """Return the class that knows this DBMS."""
     if dbms not in DATABASES:
         raise EnvSyncError("opening the database", f"there is no dbms {dbms}", f"Known are {', '.join(DATABASES)}.")
-    return DATABASES[dbms]
+    return DATABASES[dbms]()
 
 
 def server_key(task: Task) -> str:

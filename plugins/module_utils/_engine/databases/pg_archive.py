@@ -12,7 +12,7 @@ back byte for byte.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -395,6 +395,37 @@ def adapt(toc: Toc, target: Target) -> Adapted:
     return Adapted(replace(toc, entries=tuple(kept)), tuple(dump_ids), notes.lines(), tuple(owners))
 
 
+def largest_first(toc: Toc, sizes: Mapping[str, int]) -> Toc:
+    """Number the entries anew, so that a parallel ``pg_restore`` begins with the largest tables and their indexes.
+
+    It goes by the sizes of the data files, to have no large one left at the end; but a named pipe's size is 0. Among
+    equals it goes by number (``TocEntrySizeCompareQsort`` in ``pg_backup_archiver.c``).
+
+    :param sizes: what the data files hold, in bytes.
+    """
+    weights: dict[int, int] = {}
+    tables: dict[str | None, int] = {}
+    for file, entry in toc.data_members().items():
+        weights[entry.dump_id] = sizes.get(file, 0)
+        if entry.desc == "TABLE DATA" and entry.dependencies:
+            tables[entry.dependencies[0]] = weights[entry.dump_id]
+    for entry in toc.entries:
+        if entry.section == _SECTION_POST_DATA:
+            weights[entry.dump_id] = max((tables.get(table, 0) for table in entry.dependencies), default=0)
+    numbers = sorted(weights)
+    anew = dict(zip(sorted(numbers, key=lambda number: -weights[number]), numbers))
+    depended = {str(old): str(new) for old, new in anew.items()}
+    entries = (
+        replace(
+            entry,
+            dump_id=anew.get(entry.dump_id, entry.dump_id),
+            dependencies=tuple(depended.get(number or "", number) for number in entry.dependencies),
+        )
+        for entry in toc.entries
+    )
+    return replace(toc, entries=tuple(entries))
+
+
 def _of_the_database(entry: Entry) -> bool:
     """Say whether the entry is about the database itself, not its contents: the one that is replaced has its own."""
     if entry.desc in ("COMMENT", "ACL", "SECURITY LABEL"):
@@ -512,7 +543,9 @@ def _fit_owner(entry: Entry, target: Target, notes: _Notes, owners: list[tuple[s
     return replace(entry, owner="")
 
 
+# as pg_backup.h numbers them
 _SECTION_NONE = 1
+_SECTION_POST_DATA = 4
 
 #: what ALTER ... OWNER TO works on (pg_restore's own list, _printTocEntry)
 _OWNED = frozenset(

@@ -342,24 +342,25 @@ class Programs:
         return ".".join(str(part) for part in self.version)
 
 
-def find_programs(server_version: int, doing: str) -> Programs:
+def find_programs(found: Sequence[Programs], server_version: int, doing: str) -> Programs:
     """Return the best client programs for a server: of its own major version, else the next newer ones.
 
     pg_dump refuses a server newer than itself, and what a newer one writes, an older pg_restore does not read.
 
+    :param found: those that are installed.
     :param server_version: the server's ``server_version_num``.
     :raises EnvSyncError: there are none, or only older ones; the message says which.
     """
-    return _nearest(_installed(), _major(server_version), doing)
+    return _nearest(found, _major(server_version), doing)
 
 
-def find_restore_programs(server_version: int, doing: str) -> Programs:
+def find_restore_programs(found: Sequence[Programs], server_version: int, doing: str) -> Programs:
     """Return the client programs to restore into a server with, as :func:`find_programs` does.
 
     :raises EnvSyncError: too new ones are of no use either: pg_restore 17 begins with a setting that older servers
         refuse.
     """
-    major, found = _major(server_version), _installed()
+    major = _major(server_version)
     if major >= _TRANSACTION_TIMEOUT:
         return _nearest(found, major, doing)
     usable = [programs for programs in found if programs.version[0] < _TRANSACTION_TIMEOUT]
@@ -373,9 +374,8 @@ def find_restore_programs(server_version: int, doing: str) -> Programs:
     return _nearest(usable, major, doing)
 
 
-def find_newest_programs(doing: str) -> Programs:
+def find_newest_programs(found: Sequence[Programs], doing: str) -> Programs:
     """Return the newest client programs: these read every archive that older ones wrote."""
-    found = _installed()
     if not found:
         raise EnvSyncError(doing, "pg_dump and pg_restore are not installed", "Install postgresql-client.")
     return max(found, key=lambda programs: programs.version[0])
@@ -399,18 +399,21 @@ def _major(server_version: int) -> int:
     return server_version // 10000
 
 
-def _installed() -> list[Programs]:
+def installed_programs() -> list[Programs]:
+    """Return the client programs that are on this host, one of each version; each is asked for its version."""
     folders: list[str] = []
     for pattern in _BINARY_DIRS:
         folders += sorted(glob.glob(pattern))
-    # The PATH comes first: an operator who puts a client there means it. Debian's wrappers in /usr/bin choose a version
-    # by rules of their own, so they count only where nothing else is found.
+    # The PATH comes first: an operator who puts a client there means it.
     on_path = [folder for folder in os.environ.get("PATH", "").split(os.pathsep) if folder not in ("/usr/bin", "/bin")]
+    # Debian's wrappers in /usr/bin choose a version by rules of their own (and take their time).
+    return _among([*on_path, *folders]) or _among(["/usr/bin"])
+
+
+def _among(folders: Sequence[str]) -> list[Programs]:
     found: list[Programs] = []
-    for folder in [*on_path, *folders, "/usr/bin"]:
-        if os.access(os.path.join(folder, "pg_dump"), os.X_OK) and os.access(
-            os.path.join(folder, "pg_restore"), os.X_OK
-        ):
+    for folder in folders:
+        if all(os.access(os.path.join(folder, program), os.X_OK) for program in ("pg_dump", "pg_restore")):
             version = _version(os.path.join(folder, "pg_restore"))
             if version is not None and all(version != programs.version for programs in found):
                 found.append(Programs(folder, version))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import itertools
 import os
 import tarfile
 from collections.abc import Iterator, Sequence
@@ -22,7 +23,7 @@ from typing import IO, cast
 
 from ..errors import EnvSyncError
 from ..members import PointSource, widen
-from ..pipeline import Group, Stage
+from ..pipeline import Group, Stage, Worker
 from ..stores.base import BLOCK, Reader
 
 #: members of at most this size (bytes, before compression) are written as plain files, up to a total of SMALL_TOTAL
@@ -36,7 +37,13 @@ _FETCHERS = 8
 _BATCH = 256
 _BATCH_BYTES = 4 * 1024 * 1024
 
+#: how long to wait between two looks for opened pipes, at first and at most, in seconds
 _TICK = 0.002
+_LONGEST_TICK = 0.02
+
+#: how many pipes are looked at each time, and at which look all of them
+_NEAR = 16
+_ROUND = 50
 
 
 @dataclass(frozen=True)
@@ -89,14 +96,23 @@ class Feeder:
 
     def run(self, restore: Stage) -> None:
         """Feed until ``restore`` has ended; raise when it did not read everything."""
-        # pg_restore takes the largest first, so that is where to look first.
+        # pg_restore takes the largest first: the next ones are looked at each time, the others now and then.
         waiting = sorted(self._pipes, key=lambda name: -self._pipes[name])
-        while not restore.ended():
-            opened = [(name, descriptor) for name in waiting for descriptor in self._try_open(name)]
+        senders: list[Worker] = []
+        pause = _TICK
+        for look in itertools.count():
+            if not waiting or restore.ended():
+                break
+            near = waiting if look % _ROUND == 0 else waiting[:_NEAR]
+            opened = [(name, descriptor) for name in near for descriptor in self._try_open(name)]
+            sending = [sender for sender in senders if sender.alive()]
+            # After a member's end another one is opened soon; else the processors are left to those who need them.
+            pause = _TICK if opened or len(sending) < len(senders) else min(pause * 1.1, _LONGEST_TICK)
+            senders = sending
             for name, descriptor in opened:
                 waiting.remove(name)
-                self._group.start(self._source.send, f"/{name}", descriptor)
-            self._group.sleep(0.0 if opened else _TICK)
+                senders.append(self._group.start(self._source.send, f"/{name}", descriptor))
+            self._group.sleep(0.0 if opened else pause)
         restore.wait()
         self._restored = True
         self._group.wait()

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import subprocess
@@ -32,6 +33,7 @@ from .pg_client import (
     find_newest_programs,
     find_programs,
     find_restore_programs,
+    installed_programs,
     literal,
     name_pattern,
     quote,
@@ -156,7 +158,7 @@ class PostgreSQL(Database):
         """Have ``pg_restore`` read all of a point, to nowhere: a list of its contents is had of half an archive too."""
         manifest = source.manifest
         doing = f"verifying {manifest.timestamp}-{manifest.database}"
-        programs = find_newest_programs(doing)
+        programs = find_newest_programs(installed_programs(), doing)
         hint = "Install newer client programs (postgresql-client)."
         argv = [programs.path("pg_restore"), "-f", "/dev/null"]
         if manifest.format == "directory":
@@ -474,7 +476,8 @@ class PostgreSQL(Database):
         os.mkdir(directory, 0o700)
         programs = self._restore_programs(doing)
         toc = read_by(_read_toc_member(source), programs.version[0], doing, _PULL_INTO_NEWER)
-        adapted = self._adapt(toc, source.manifest, doing)
+        sizes = {file: source.member(f"/{file}").raw_size for file in toc.data_members()}
+        adapted = self._adapt(pg_archive.largest_first(toc, sizes), source.manifest, doing)
         with open(os.path.join(directory, "toc.dat"), "wb") as stream:
             stream.write(adapted.toc.to_bytes())
         chosen = set(adapted.dump_ids)
@@ -690,11 +693,15 @@ class PostgreSQL(Database):
 
     # -- helpers -----------------------------------------------------------------------------------------------------
 
+    @functools.cached_property
+    def _installed(self) -> list[Programs]:
+        return installed_programs()
+
     def _programs(self, doing: str) -> Programs:
-        return find_programs(self._server.control().server_version, doing)
+        return find_programs(self._installed, self._server.control().server_version, doing)
 
     def _restore_programs(self, doing: str) -> Programs:
-        return find_restore_programs(self._server.control().server_version, doing)
+        return find_restore_programs(self._installed, self._server.control().server_version, doing)
 
     @contextlib.contextmanager
     def _inside(self, database: str, doing: str) -> Iterator[Any]:

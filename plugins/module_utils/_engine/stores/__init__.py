@@ -7,30 +7,36 @@
 from __future__ import annotations
 
 from ..errors import EnvSyncError
-from ..es_client import Client
 from ..task import Task
 from .base import Store
-from .directory import DirectoryStore
-from .es_snapshot import SnapshotStore
-from .rsync import RsyncStore
-from .s3 import S3Store
 
 __all__ = ["STORES", "Store", "open_store"]
 
+# Each is imported when it is asked for: with it come libraries that the others can do without.
+
 
 def _directory(task: Task) -> Store:
+    from .directory import DirectoryStore
+
     return DirectoryStore(task.url, task.path)
 
 
 def _es_snapshot(task: Task) -> Store:
+    from ..es_client import Client
+    from .es_snapshot import SnapshotStore
+
     return SnapshotStore(Client.from_task(task), task.url, task.elastic, task.database)
 
 
 def _s3(task: Task) -> Store:
+    from .s3 import S3Store
+
     return S3Store(task.url, task.path, task.s3, task.temppath)
 
 
 def _rsync(task: Task) -> Store:
+    from .rsync import RsyncStore
+
     return RsyncStore(task.url, task.path, task.ssh, task.temppath)
 
 
