@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/pytest
+BENCH ?= postgresql mysql files deploy
 
 .PHONY: help demo test test-unit test-integration lint bench build venv clean
 
@@ -29,8 +30,10 @@ test-integration: venv ## integration tests only
 lint: venv ## ruff, mypy, sanity, ansible-lint, documentation, changelog, build
 	@$(PYTEST) -q tests/checks
 
-bench: venv ## measure beside what users would pick instead
-	@$(BIN)/python -m benchmarks.run
+bench: ## measure beside what users would pick instead (BENCH=postgresql: only that)
+	@tests/install
+	@$(MAKE) --no-print-directory venv
+	@for what in $(BENCH); do $(BIN)/python -m benchmarks.$$what || exit 1; done
 
 build: venv ## build the collection's archive into the current directory
 	@$(BIN)/ansible-galaxy collection build --force

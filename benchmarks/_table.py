@@ -2,7 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Ways to do the same thing, side by side in one run: what each took, and their ratios."""
+"""Ways to do the same thing, side by side in one run: what each took, and their ratios.
+
+Every figure is the median of alternating rounds on the same servers, the same data and the same disk. Nothing here is a
+test: no figure is judged, they are printed with the aim beside them.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +25,15 @@ ENGINE = Path(__file__).resolve().parent.parent / "plugins" / "module_utils"
 
 #: runs one task with the engine in a process of its own, and says what it took
 _RUNNER = """
-import json, sys
+import json, resource, sys
 from _engine import pull, push
 from _engine.progress import Host
 from _engine.task import Task
 task = Task.from_mapping(json.load(sys.stdin))
 result = {"push": push.push, "pull": pull.pull}[task.action](task, Host())
-json.dump({"seconds": result["durations"], "raw": result["raw_bytes"], "stored": result["stored_bytes"]}, sys.stdout)
+json.dump({"seconds": result["durations"], "raw": result["raw_bytes"], "stored": result["stored_bytes"],
+           "peak_temporary_bytes": result["manifest"]["peak_temporary_bytes"],
+           "own_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}, sys.stdout)
 """
 
 
@@ -66,7 +72,10 @@ def aim(what: str, figure: float, aimed: str) -> None:
 
 
 def run_task(task: dict[str, Any]) -> dict[str, Any]:
-    """Run a task in a process of its own; return its ``seconds`` by phase, ``raw`` and ``stored`` bytes."""
+    """Run a task in a process of its own; return its ``seconds`` by phase, ``raw`` and ``stored`` bytes.
+
+    And ``own_bytes``, the memory of that process, and the point's ``peak_temporary_bytes``, both at their highest.
+    """
     done = subprocess.run(
         [sys.executable, "-c", _RUNNER],
         input=json.dumps(task).encode(),

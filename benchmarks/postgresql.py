@@ -2,11 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Push and pull beside what users would pick instead, as ratios in one run.
+"""Push and pull of a PostgreSQL database beside pg_dump and pg_restore.
 
-``make bench`` runs it; ``python -m benchmarks.run --megabytes 1000`` on more data. Every figure is the median of
-``--rounds`` alternating rounds on the same servers, the same database and the same disk. Nothing here is a test: no
-figure is judged, they are printed with the aim beside them.
+``python -m benchmarks.postgresql --megabytes 600``. No figure is judged.
 """
 
 from __future__ import annotations
@@ -17,9 +15,7 @@ import itertools
 import json
 import os
 import shutil
-import statistics
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -31,14 +27,14 @@ from uuid import UUID
 
 import psycopg2
 
+from benchmarks._table import aim, measure, run_task, show
 from tests.servers.postgresql import PostgresServer
 
-ROOT = Path(__file__).resolve().parent.parent
-ENGINE = ROOT / "plugins" / "module_utils"
 DATABASE = "bench"
 
-#: the tables of the sample, each with the keys and indexes that an application's has
-TABLES = ("news", "guide", "form", "event")
+#: the tables of the sample, each with the keys and indexes that an application's has, and its share of the data: some
+#: are much larger than others, and not the first ones
+TABLES = {"event": 0.15, "form": 0.05, "guide": 0.25, "news": 0.55}
 
 TABLE = """
 CREATE TABLE {table} (id bigint PRIMARY KEY, content_id uuid NOT NULL UNIQUE,
@@ -50,24 +46,10 @@ CREATE INDEX ON {table} (lower(title));
 CREATE INDEX ON {table} USING gin (data jsonb_path_ops);
 """
 
-#: runs one task with the engine in a process of its own, and says what it took
-RUNNER = """
-import json, resource, sys
-from _engine import pull, push
-from _engine.progress import Host
-from _engine.task import Task
-task = Task.from_mapping(json.load(sys.stdin))
-result = {"push": push.push, "pull": pull.pull}[task.action](task, Host())
-peak = result["manifest"]["peak_temporary_bytes"]
-own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-json.dump({"peak_temporary_bytes": peak, "own_bytes": own, "away": result.get("name_away_seconds", 0),
-           "seconds": result["durations"], "raw": result["raw_bytes"], "stored": result["stored_bytes"]}, sys.stdout)
-"""
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    parser.add_argument("--megabytes", type=int, default=1000, help="size of the database, before indexes")
+    parser.add_argument("--megabytes", type=int, default=600, help="size of the database, before indexes")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     with contextlib.ExitStack() as stack:
@@ -76,15 +58,15 @@ def main() -> None:
         production = stack.enter_context(PostgresServer("production", shared_buffers="256MB", max_wal_size="4GB"))
         staging = stack.enter_context(PostgresServer("staging", shared_buffers="256MB", max_wal_size="4GB"))
         print(f"filling a database of about {options.megabytes} MB ...", flush=True)
-        fill(production, options.megabytes * 1_000_000 // len(TABLES))
+        fill(production, options.megabytes * 1_000_000)
         production.psql(DATABASE, "VACUUM ANALYZE")
         bench = Bench(folder, production, staging, options.rounds)
         bench.push()
         bench.pull()
 
 
-def fill(server: PostgresServer, table_bytes: int) -> None:
-    """Make the sample: rows of identifiers, prose and a document, about ``table_bytes`` of them in each table."""
+def fill(server: PostgresServer, size: int) -> None:
+    """Make the sample: rows of identifiers, prose and a document, about ``size`` bytes of them."""
     server.create_database(DATABASE, "CREATE TABLE organisation (id bigint PRIMARY KEY, name text)")
     server.psql(DATABASE, "INSERT INTO organisation SELECT n, 'Office ' || n FROM generate_series(0, 999) n")
     random = Random(1)
@@ -92,9 +74,9 @@ def fill(server: PostgresServer, table_bytes: int) -> None:
     words = ["".join(random.choices("etaoinshrdlu", k=random.randint(2, 10))) for _unused in range(5000)]
     weights = list(itertools.accumulate(1 / n for n in range(1, len(words) + 1)))
     passages = [" ".join(random.choices(words, cum_weights=weights, k=40)) for _unused in range(20_000)]
-    for table in TABLES:
+    for table, share in TABLES.items():
         server.psql(DATABASE, TABLE.format(table=table))
-        rows = Rows(random, passages, table_bytes)
+        rows = Rows(random, passages, round(size * share))
         with (
             contextlib.closing(
                 psycopg2.connect(host=server.host, port=server.port, user=server.superuser, dbname=DATABASE)
@@ -158,17 +140,15 @@ class Bench:
             ),
             "push to a directory": lambda: said.append(self.run("push")),
         }
-        seconds = self.measure(ways)
+        took = measure(ways, self.rounds)
         self.tool(self.production, "pg_dump", "-Fc", "-Z0", DATABASE, "-f", str(raw))
         raw_bytes = raw.stat().st_size
         raw.unlink()
         last = said[-1]
-        push = seconds["push to a directory"]
-        print(f"\npush of {raw_bytes / 1e6:.0f} MB, {self.jobs} jobs, median of {self.rounds} rounds")
-        for way, took in seconds.items():
-            print(f"  {way:32} {took:7.2f} s  {raw_bytes / took / 1e6:7.0f} MB/s")
-        aim("push / pg_dump -Fc -Z0 > /dev/null", push / seconds["pg_dump -Fc -Z0 > /dev/null"], "at most 1.5")
-        aim("pg_dump -Fc to a file / push", seconds["pg_dump -Fc to a file"] / push, "at least 6")
+        push = took["push to a directory"].clock
+        show(f"push of {raw_bytes / 1e6:.0f} MB, {self.jobs} jobs, median of {self.rounds} rounds", took)
+        aim("push / pg_dump -Fc -Z0 > /dev/null", push / took["pg_dump -Fc -Z0 > /dev/null"].clock, "at most 1.5")
+        aim("pg_dump -Fc to a file / push", took["pg_dump -Fc to a file"].clock / push, "at least 6")
         aim("temporary disk / raw data", last["peak_temporary_bytes"] / raw_bytes, "under 0.1")
         aim("our own process, MiB", max(item["own_bytes"] for item in said) / 2**20, "under 200")
         compressed = (self.folder / "compressed.dump").stat().st_size
@@ -190,13 +170,9 @@ class Bench:
             said.append(self.run("pull", analyze="false"))
 
         self.staging.create_database(DATABASE)
-        seconds = self.measure({"pg_restore -j from local files": stock, "pull from a directory": ours})
-        print(
-            f"\npull, {self.jobs} jobs, median of {self.rounds} rounds (without ANALYZE, which pg_restore leaves out)"
-        )
-        for way, took in seconds.items():
-            print(f"  {way:32} {took:7.2f} s")
-        ratio = seconds["pull from a directory"] / seconds["pg_restore -j from local files"]
+        took = measure({"pg_restore -j from local files": stock, "pull from a directory": ours}, self.rounds)
+        show(f"pull, {self.jobs} jobs, median of {self.rounds} rounds (without ANALYZE, as pg_restore)", took)
+        ratio = took["pull from a directory"].clock / took["pg_restore -j from local files"].clock
         aim("pull / pg_restore -j", ratio, "at most 1.1")
         print(f"  phases of the last pull, seconds: {said[-1]['seconds']}")
         # In a pull that is not timed: a client that connects a hundred times a second takes its share of the machine.
@@ -206,16 +182,6 @@ class Bench:
         aim("our own process, MiB", max(item["own_bytes"] for item in said) / 2**20, "under 200")
         aim("name away in the swap, seconds", watch.away, "under 1")
 
-    def measure(self, ways: dict[str, Callable[[], None]]) -> dict[str, float]:
-        """Return the median seconds of each way; the rounds alternate, so that all meet the same weather."""
-        took: dict[str, list[float]] = {name: [] for name in ways}
-        for _unused in range(self.rounds):
-            for name, run in ways.items():
-                began = time.monotonic()
-                run()
-                took[name].append(time.monotonic() - began)
-        return {name: statistics.median(values) for name, values in took.items()}
-
     def tool(self, server: PostgresServer, name: str, *arguments: str) -> None:
         subprocess.run(
             [server.program(name), *arguments], env={**os.environ, **server.env}, stdout=subprocess.DEVNULL, check=True
@@ -224,28 +190,21 @@ class Bench:
     def run(self, action: str, **more: str) -> dict[str, Any]:
         server = self.production if action == "push" else self.staging
         (self.folder / "store").mkdir(exist_ok=True)
-        task = {
-            "action": action,
-            "dbms": "postgresql",
-            "database": DATABASE,
-            "database_hostname": server.host,
-            "database_port": server.port,
-            "login_user": server.superuser,
-            "storagebackend": "directory",
-            "url": str(self.folder / "store"),
-            "temppath": str(self.folder / "temp"),
-            "state_dir": str(self.folder / "state"),
-            **more,
-        }
-        done = subprocess.run(
-            [sys.executable, "-c", RUNNER],
-            input=json.dumps(task).encode(),
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(ENGINE)},
-            check=True,
+        return run_task(
+            {
+                "action": action,
+                "dbms": "postgresql",
+                "database": DATABASE,
+                "database_hostname": server.host,
+                "database_port": server.port,
+                "login_user": server.superuser,
+                "storagebackend": "directory",
+                "url": str(self.folder / "store"),
+                "temppath": str(self.folder / "temp"),
+                "state_dir": str(self.folder / "state"),
+                **more,
+            }
         )
-        found: dict[str, Any] = json.loads(done.stdout)
-        return found
 
 
 class Watch:
@@ -290,10 +249,6 @@ class Watch:
                     with contextlib.suppress(OSError):
                         total += os.lstat(os.path.join(folder, name)).st_blocks * 512
             self.disk = max(self.disk, total)
-
-
-def aim(what: str, figure: float, aimed: str) -> None:
-    print(f"  {what:44} {figure:8.2f}   (aim: {aimed})")
 
 
 if __name__ == "__main__":
