@@ -498,7 +498,8 @@ def read_task(params: Mapping[str, Any], values: Mapping[str, Any]) -> Task:
 
     It has no name, so that the status of a task that is declared under that name stays as it is.
     """
-    stand_ins = {"name": "", "action": "pull", "dbms": params["dbms"] or task.DBMS[0], "database": params["database"]}
+    stand_ins = {"name": "", "action": "pull", "database": params["database"]}
+    stand_ins["dbms"] = params["dbms"] or task.any_dbms(values["storagebackend"])
     return dataclasses.replace(_args.read_task(values, **stand_ins), action=params["operation"])
 
 

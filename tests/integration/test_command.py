@@ -369,6 +369,21 @@ def test_an_answer_that_cannot_be_written_is_an_error(
     )
 
 
+def test_standard_streams_that_are_closed(command: Command, database: str, flags: Flags, pushed: str) -> None:
+    """What the run opens is not to take their numbers: tools would write their messages into it."""
+    listing = command.start("--list", *flags("pull", database), preexec_fn=lambda: os.close(1))
+    _unused, err = listing.communicate(timeout=60)
+    assert (listing.returncode, err.partition(". ")[0]) == (
+        1,
+        "govuk_env_sync: error: writing to standard output: it is closed",
+    )
+    again = flags("push", database, timestamp="2030-01-01T00:00:00")
+    run = command.start(*again, preexec_fn=lambda: os.closerange(0, 3))
+    run.communicate(timeout=60)
+    assert run.returncode == 0
+    assert "2030-01-01T00:00:00" in command.good("--verify", *flags("pull", database))
+
+
 def until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shutil
 import subprocess
 import time
@@ -31,8 +30,6 @@ from tests.servers import Unavailable
 from tests.servers.postgresql import PostgresServer
 
 Values = Callable[..., dict[str, Any]]
-
-ROOT = Path(__file__).parents[2]
 
 SAMPLE = """
 CREATE TABLE large AS SELECT g AS n, md5(g::text) AS t FROM generate_series(1, 20000) g;
@@ -268,7 +265,7 @@ def test_a_script_that_is_not_there_is_noticed_before_anything_happens(
     ("changes", "why"),
     [
         ({"database": "no_such_database"}, "there is no database no_such_database. The server has "),
-        ({"login_user": "nobody"}, 'role "nobody" does not exist'),
+        ({"login_user": "nobody"}, 'role "nobody" does not exist. Check login_user'),
         ({"database_hostname": "127.0.0.1", "login_password": "wrong"}, "authentication failed.*Check login_user"),
         ({"database_hostname": "127.0.0.1", "database_port": 1}, "Connection refused.*Check database_hostname"),
         ({"database_hostname": "no.such.host.invalid"}, "could not translate host name.*Check database_hostname"),
@@ -367,43 +364,3 @@ def test_a_full_temppath_fails_the_pull(live: str, task_values: Values, small_di
     (small_disk / "ballast").write_bytes(b"x" * 200 * 1024)
     refused(task_values, live, "No space left on device.*Make room", temppath=str(small_disk))
     assert [path.name for path in small_disk.iterdir()] == ["ballast"]
-
-
-# -- without env_sync --------------------------------------------------------------------------------------------------
-
-
-def documented_commands(section: str) -> str:
-    text = (ROOT / "docs" / "restore-by-hand.md").read_text(encoding="utf-8")
-    found = re.search(rf"^#+ {section}.*?```sh\n(.*?)```", text, re.M | re.S)
-    assert found is not None
-    return found[1]
-
-
-@pytest.mark.parametrize(
-    ("form", "compression"),
-    [("directory", "zstd"), ("directory", "gzip"), ("custom", "zstd"), ("custom", "gzip"), ("custom", "none")],
-)
-def test_stock_tools_restore_a_point_as_documented(
-    production: PostgresServer,
-    staging: PostgresServer,
-    database: str,
-    task_values: Values,
-    tmp_path: Path,
-    form: str,
-    compression: str,
-) -> None:
-    production.create_database(database, SAMPLE)
-    point = pushed(task_values, database, format=form, compression=compression)["point"]
-    shutil.copytree(tmp_path / "store" / "postgresql", tmp_path / "copy")
-    programs = os.path.dirname(staging.program("pg_restore"))
-    environment = {
-        **staging.env,
-        "PATH": f"{programs}:/usr/bin:/bin",
-        "STORE": str(tmp_path / "copy"),
-        "POINT": point,
-        "DATABASE": database,
-    }
-    for section in ("PostgreSQL", "A member for each table" if form == "directory" else "One stream"):
-        commands = documented_commands(section)
-        subprocess.run(["/bin/sh", "-eu", "-c", commands], env=environment, check=True, timeout=60)
-    assert staging.contents(database) == production.contents(database)

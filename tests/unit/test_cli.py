@@ -173,6 +173,8 @@ def test_wrong_usage_is_one_line_and_status_2(capsys: Capture, arguments: list[s
         (["-a", "push", "-D", "oracle", "-t", "now"], "dbms .*; timestamp must have the form YYYY-MM-DDTHH:MM"),
         (["-a", "shove"], "action must be one of push, pull, s3_sync, not 'shove'"),
         (["-a", "push"], "missing key dbms; missing key database; missing key storagebackend; missing key url"),
+        (["-a", "s3_sync", "--list"], "--list is about points, and the action s3_sync makes none. Use --plan"),
+        (["-a", "s3_sync", "--prune", "3"], "--prune is about points"),
         (["-f", "nonesuch"], r"/etc/govuk_env_sync/nonesuch\.cfg: No such file"),
         (["-f", "./nonesuch"], r"\./nonesuch: No such file"),
     ],

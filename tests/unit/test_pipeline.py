@@ -63,6 +63,11 @@ def test_an_exit_status_is_an_error_in_the_tools_own_words() -> None:
     assert str(raised.value) == "writing x: sh: exit status 7: disk on fire"
 
 
+def test_a_full_disk_has_an_advice() -> None:
+    with pytest.raises(EnvSyncError, match=r"No space left on device\. Make room in temppath"), Group() as group:
+        group.run(shell("cat /proc/version >/dev/full"), "writing x")
+
+
 def test_a_signal_is_told_as_one() -> None:
     with pytest.raises(EnvSyncError, match="ended by signal 9"), Group() as group:
         group.run(shell("kill -9 $$"), "x")

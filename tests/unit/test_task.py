@@ -89,7 +89,10 @@ def test_none_and_empty_count_as_not_given() -> None:
         ({"timestamp": "2026-01-02T24:00:00"}, "timestamp must be a day and a time that exist"),
         ({"timestamp": "2026-01-02T03:04:60"}, "timestamp must have the form"),
         ({"databse": "app"}, "unknown key databse"),
+        ({"database": "caf\udce9"}, "database must be UTF-8 text, not 'caf\\udce9'"),
+        ({"excluded_tables": "a,caf\udce9"}, "excluded_tables must be UTF-8 text"),
         ({"compression": "lzma"}, "compression must be one of zstd, gzip, none"),
+        ({"storagebackend": "es_snapshot"}, "storagebackend es_snapshot is for dbms elasticsearch, not for postgresql"),
     ],
     ids=str,
 )
@@ -108,6 +111,20 @@ def test_all_that_is_missing_is_told_at_once() -> None:
         Task.from_mapping({})
     with pytest.raises(EnvSyncError, match="missing key source_bucket; missing key destination_bucket"):
         Task.from_mapping({"action": "s3_sync"})
+
+
+def test_what_is_wrong_and_what_is_missing_is_told_at_once() -> None:
+    with pytest.raises(EnvSyncError) as raised:
+        Task.from_mapping({"action": "push", "dbms": "oracle", "colour": "red", "database": "shop"})
+    assert [fault.split(",")[0] for fault in raised.value.why.split("; ")] == [
+        "dbms must be one of postgresql",
+        "unknown key colour",
+        "missing key storagebackend",
+        "missing key url",
+    ]
+    with pytest.raises(EnvSyncError) as raised:
+        Task.from_mapping({"action": "fetch", "dbms": "mysql"})
+    assert "missing" not in raised.value.why, "what else is needed depends on the action"
 
 
 @pytest.mark.parametrize("key", ["login_password", "secret_key", "session_token"])

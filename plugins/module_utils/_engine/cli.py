@@ -45,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0: done, or rightly nothing to do; 1: it failed; 2: wrong usage (as SystemExit); 128 and more: stopped by a signal.
     """
+    _open_standard_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     name = os.environ.get("ENV_SYNC_NAME") or DEFAULT_NAME
@@ -61,6 +62,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         with contextlib.suppress(OSError):
             sys.stderr.write(f"{name}: error: {ending.message}\n")
     return ending.status
+
+
+def _open_standard_streams() -> None:
+    """Open what the caller closed: the next file would take its number, and be what a tool writes its messages to."""
+    while True:
+        descriptor = os.open(os.devnull, os.O_RDWR)
+        if descriptor > 2:
+            os.close(descriptor)
+            break
+        os.set_inheritable(descriptor, True)
+    if sys.stderr is None:
+        sys.stderr = io.StringIO()  # for nobody to read
 
 
 @dataclass(frozen=True)
@@ -217,7 +230,8 @@ class _Command:
         values = self._read_values()
         database = values.get("database", "")
         # A listing needs a store and nothing else; what else a task must have is stood in for.
-        whole = {"dbms": task.DBMS[0], "database": "*", **values, "action": _reading(values)}
+        dbms = task.any_dbms(str(values.get("storagebackend", "")))
+        whole = {"dbms": dbms, "database": "*", **values, "action": _reading(values)}
         store = open_store(Task.from_mapping(whole, self._name, self._conf_dir))
         store.preflight(write=False)
         points = catalogue.list_points(store, database, details=True)
@@ -287,7 +301,14 @@ class _Command:
         for key in flags:
             for other in cli_options.SET_ASIDE.get(key, ()):
                 values.pop(other, None)
-        return {**values, **flags}
+        values.update(flags)
+        if values.get("action") == "s3_sync" and self._asked.verb in ("list", "verify", "prune"):
+            raise EnvSyncError(
+                f"reading the task {self._name}".rstrip(),
+                f"--{self._asked.verb} is about points, and the action s3_sync makes none",
+                "Use --plan, which says what it would copy.",
+            )
+        return values
 
     def _find_config(self, given: str) -> str:
         """Return the path of the config file: as given, or that of the task of this name."""

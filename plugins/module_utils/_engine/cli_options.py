@@ -71,6 +71,7 @@ OPTIONS: Mapping[str, Sequence[Option]] = {
     ),
     "Elasticsearch and OpenSearch": (
         Option("aws_sigv4", "", "sign requests for Amazon OpenSearch Service"),
+        Option("restore_as", "WHAT", "what the live names are after a pull: " + _one_of(task.RESTORE_AS)),
         Option("repository_type", "TYPE", "register the snapshot repository where it isn't: fs, s3, ..."),
         Option("repository_settings", "SETTINGS", "its settings: name=value, with commas"),
     ),

@@ -86,6 +86,8 @@ class Terminal:
 
 def print_answer(text: str) -> None:
     """Write the answer to standard output; a reader that has seen enough is no error."""
+    if sys.stdout is None:
+        raise EnvSyncError("writing to standard output", "it is closed", "Let it be a file, a pipe or /dev/null.")
     try:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()

@@ -114,7 +114,9 @@ class Stage:
         how = f"ended by signal {-status}" if status < 0 else f"exit status {status}"
         said = one_line(self.repeatable(self.stderr_text))[-2000:]
         tool = os.path.basename(self.argv[0])
-        return EnvSyncError(self.doing, f"{tool}: {how}" + (f": {said}" if said else ""))
+        full = os.strerror(errno.ENOSPC) in said
+        hint = "Make room in temppath, or where else the tool and the server write." if full else ""
+        return EnvSyncError(self.doing, f"{tool}: {how}" + (f": {said}" if said else ""), hint)
 
     def signal(self, number: int) -> None:
         """Send a signal to the process and all that it started; ended processes are left alone."""

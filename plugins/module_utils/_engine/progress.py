@@ -196,7 +196,9 @@ def _read_statuses(folder: str) -> Iterator[Snapshot]:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise EnvSyncError(f"reading the status files in {folder}", str(error.strerror)) from error
+        raise EnvSyncError(
+            f"reading the status files in {folder}", str(error.strerror), "Correct state_dir, or the folder's mode."
+        ) from error
     for name in names:
         if name.startswith(".") or not name.endswith(".json"):
             continue

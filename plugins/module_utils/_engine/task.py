@@ -33,6 +33,7 @@ FORMATS = ("directory", "custom")
 COMPRESSIONS = ("zstd", "gzip", "none")
 TIMEZONES = ("utc", "local")
 OLD_DATABASE = ("drop", "keep")
+RESTORE_AS = ("alias", "index")
 ADDRESSING_STYLES = ("auto", "path", "virtual")
 ENCRYPTION_MODES = ("AES256", "aws:kms", "none")
 
@@ -42,7 +43,12 @@ TIMESTAMP = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:[0-5]\d)?\Z", re.ASCII)
 def _text(value: Any) -> str:
     if isinstance(value, (dict, list, tuple, set)):
         raise ValueError("must be a single value")
-    return str(value)
+    text = str(value)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # bytes of a command line
+        raise ValueError("must be UTF-8 text") from None
+    return text
 
 
 def _boolean(value: Any) -> bool:
@@ -85,7 +91,7 @@ def _choice(*allowed: str, old: Mapping[str, str] = MappingProxyType({})) -> Cal
 def _names(value: Any) -> tuple[str, ...]:
     """A list of names: a YAML list, or one string with commas between them, as the original takes it."""
     items = value if isinstance(value, (list, tuple)) else str(value).split(",")
-    return tuple(str(item).strip() for item in items if str(item).strip())
+    return tuple(_text(item).strip() for item in items if str(item).strip())
 
 
 def _settings(value: Any) -> dict[str, str]:
@@ -226,6 +232,7 @@ class Task:
     allow_restore_to_source: bool = False
     require_sanitised: bool = False
     old_database: str = "drop"
+    restore_as: str = "alias"
     analyze: bool = True
     lock_wait: int = 0
     state_dir: str = ""
@@ -258,13 +265,15 @@ class Task:
                 faults.append(f"{key} {error}" + ("" if key in SECRETS else f", not {value!r}"))
         name = name or given.pop("name", "")
         given.pop("name", None)
-        if not faults:
-            faults = _missing(given)
+        refused = {key for key, value in values.items() if key not in given and value is not None and value != ""}
+        faults += [f"missing key {key}{which}" for key, which in _missing(given).items() if key not in refused]
         if given.get("storagebackend") != "rsync" and "path" in given:
             # Only an rsync store has a root of its own that a path could begin at.
             given["path"] = given["path"].lstrip("/")
         if given.get("storagebackend") == "es_snapshot":
             given["compression"] = "none"  # the server stores its own files
+            if given.get("dbms") not in (None, "elasticsearch"):
+                faults.append(f"storagebackend es_snapshot is for dbms elasticsearch, not for {given['dbms']}")
         local = given.pop("dest", "") or given.pop("src", "")
         if local:
             given.update(storagebackend="directory", url=local, path="")
@@ -305,6 +314,11 @@ class Task:
         return self.jobs or os.cpu_count() or 1
 
 
+def any_dbms(storagebackend: str) -> str:
+    """Return a dbms whose points such a store may hold: a stand-in, where only the store matters."""
+    return "elasticsearch" if OLD_STORES.get(storagebackend, storagebackend) == "es_snapshot" else DBMS[0]
+
+
 def _scripts(given: Mapping[str, Any], stem: str, conf_dir: str) -> tuple[str, ...]:
     """Return the paths of the scripts given as ``<stem>_filename`` (the inventory) or ``<stem>_file`` (old configs)."""
     found = []
@@ -314,10 +328,11 @@ def _scripts(given: Mapping[str, Any], stem: str, conf_dir: str) -> tuple[str, .
     return tuple(found)
 
 
-def _missing(given: Mapping[str, Any]) -> list[str]:
+def _missing(given: Mapping[str, Any]) -> dict[str, str]:
+    """Return the keys that are missing, each with what else to say of it."""
     action = given.get("action", "")
     if not action:
-        return [f"missing key action (one of {', '.join(ACTIONS)})"]
+        return {"action": f" (one of {', '.join(ACTIONS)})"}
     if action == "s3_sync":
         needed = ["source_bucket", "destination_bucket"]
     else:
@@ -327,7 +342,7 @@ def _missing(given: Mapping[str, Any]) -> list[str]:
             needed += ["storagebackend", "url"]
     if given.get("dbms") == "files" and "directory" not in given and not given.get("database", "/").startswith("/"):
         needed.append("directory")  # the original has the path in database
-    return [f"missing key {key}" for key in needed if key not in given]
+    return {key: "" for key in needed if key not in given}
 
 
 #: every key a task may have, with what turns a value given for it into the engine's own type
@@ -384,6 +399,7 @@ KEYS: dict[str, Callable[[Any], Any]] = {
     "ssh_known_hosts_file": _path,
     # ours: Elasticsearch and OpenSearch
     "indices": _names,
+    "restore_as": _choice(*RESTORE_AS),
     "api_key": _text,
     "aws_sigv4": _boolean,
     "repository_type": _text,

@@ -303,6 +303,8 @@ def _interruptible(
 def _hint(why: str, database: str) -> str:
     if "does not exist" in why and "database" in why:
         return "Check the parameter database."
+    if "does not exist" in why and "role" in why:
+        return "Check login_user."
     if "authentication failed" in why or "no password supplied" in why:
         return "Check login_user, and the password in ~/.pgpass or login_password."
     if "Connection refused" in why or "No such file or directory" in why or "could not translate" in why:

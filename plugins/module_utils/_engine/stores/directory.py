@@ -158,7 +158,8 @@ class DirectoryStore(Store):
 
     def _walk_error(self, error: OSError) -> None:
         if error.errno != errno.ENOENT:
-            raise EnvSyncError(f"listing {self._root}", f"{error.filename}: {error.strerror}", "Correct its mode.")
+            hint = "Correct its mode." if error.errno == errno.EACCES else "Correct path."
+            raise EnvSyncError(f"listing {self._root}", f"{error.filename}: {error.strerror}", hint)
 
     def _path(self, name: str) -> str:
         """Return the path of an object; refuse a name that would lead out of the store."""
