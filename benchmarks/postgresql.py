@@ -77,14 +77,10 @@ def fill(server: PostgresServer, size: int) -> None:
     for table, share in TABLES.items():
         server.psql(DATABASE, TABLE.format(table=table))
         rows = Rows(random, passages, round(size * share))
-        with (
-            contextlib.closing(
-                psycopg2.connect(host=server.host, port=server.port, user=server.superuser, dbname=DATABASE)
-            ) as connection,
-            connection,
-            connection.cursor() as cursor,
-        ):
-            cursor.copy_expert(f"COPY {table} FROM STDIN", rows)
+        connection = psycopg2.connect(host=server.host, port=server.port, user=server.superuser, dbname=DATABASE)
+        with contextlib.closing(connection):
+            connection.cursor().copy_expert(f"COPY {table} FROM STDIN", rows)
+            connection.commit()
 
 
 class Rows:

@@ -384,7 +384,7 @@ def test_standard_streams_that_are_closed(command: Command, database: str, flags
     assert "2030-01-01T00:00:00" in command.good("--verify", *flags("pull", database))
 
 
-def until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not come about"
