@@ -28,10 +28,16 @@ from typing import Any, Callable
 import bson
 import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import catalogue, pull, push, upkeep
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.mongo_client import (
+    complaint,
+    uri_of,
+    write_config,
+)
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.pipeline import Group
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores import open_store
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Task
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Connection, Task
 
 from tests.servers.mongo import MongoServer, Tools, mongosh, tools
 
@@ -433,6 +439,34 @@ def test_a_killed_pull_leaves_what_the_next_one_sweeps(
     assert target.contents(name) == source.contents(name)
 
 
+def test_a_killed_push_leaves_nothing_that_counts(
+    dump_tools: Tools, source: MongoServer, name: str, values: Values, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(source, name)
+    (tmp_path / "bin").mkdir()
+    slow = tmp_path / "bin" / "mongodump"
+    slow.write_text(f'#!/bin/sh\n"{dump_tools.folder}/mongodump" "$@" && touch "{tmp_path}/dumped" && exec sleep 5\n')
+    slow.chmod(0o755)
+    given = values("push", name, compression="none")
+    with monkeypatch.context() as patched:
+        patched.setenv("PATH", f"{slow.parent}:{os.environ['PATH']}")
+        process = multiprocessing.get_context("fork").Process(target=do_push, args=(given,))
+        process.start()
+        deadline = time.monotonic() + 30
+        while not (tmp_path / "dumped").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+    assert process.exitcode == -signal.SIGKILL
+    store = tmp_path / "store" / "mongo"
+    assert not list(store.glob("*.manifest.json"))
+
+    point = do_push(given)["point"]
+    files = {path.name for path in store.rglob("*") if path.is_file()}
+    assert files == {f"{point}.dump", f"{point}.manifest.json"}
+
+
 def test_a_pull_killed_in_its_swap_is_taken_back(
     source: MongoServer, target: MongoServer, name: str, values: Values
 ) -> None:
@@ -443,13 +477,19 @@ def test_a_pull_killed_in_its_swap_is_taken_back(
     # What is there when a swap in two steps dies between them, and after it has brought a collection that is new.
     database.users.rename("env_sync_old_users")
     database["empty"].insert_one({"_id": "half a swap"})
+    # What an application makes afterwards is not ours.
+    database["made since"].insert_one({"_id": 1})
     mark = {"_id": "pull", "token": "dead", "host": os.uname().nodename, "swapping": True}
-    database.env_sync_pull.insert_one({**mark, "before": ["users", "vanished"]})
+    database.env_sync_pull.insert_one({**mark, "new": ["a-dashed name", "empty"]})
     with pytest.raises(EnvSyncError, match="no collection nobody"):
         script = Path(values("pull", name)["url"]) / "sanitise.json"
         script.write_text('[{"update": "nobody", "updates": []}]')
         do_pull(values("pull", name, transformation_sql_filename=str(script)))
-    assert target.contents(name) == {"users": [{"_id": 0, "email": "old"}], "vanished": [{"_id": 0}]}
+    assert target.contents(name) == {
+        "made since": [{"_id": 1}],
+        "users": [{"_id": 0, "email": "old"}],
+        "vanished": [{"_id": 0}],
+    }
 
 
 def test_collections_that_only_look_like_ours_are_not_dropped(
@@ -512,6 +552,55 @@ def test_a_point_is_restored_by_hand(
         assert target.contents(f"{name}_restored") == source.contents(name)
     finally:
         target.drop_database(f"{name}_restored")
+
+
+def test_a_dump_that_lacks_a_collection_is_no_point(
+    dump_tools: Tools, source: MongoServer, name: str, values: Values, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """mongodump passes over names that it takes for the server's own, and exits with 0."""
+    fill(source, name)
+    (tmp_path / "bin").mkdir()
+    forgetful = tmp_path / "bin" / "mongodump"
+    forgetful.write_text(f'#!/bin/sh\nexec "{dump_tools.folder}/mongodump" "$@" --excludeCollection=users\n')
+    forgetful.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{forgetful.parent}:{os.environ['PATH']}")
+    with pytest.raises(EnvSyncError, match="the dump lacks users"):
+        do_push(values("push", name))
+    assert not list((tmp_path / "store").rglob(f"*{name}*"))
+
+
+@pytest.mark.parametrize("program", ["mongodump", "mongorestore"])
+def test_a_password_is_in_no_error(dump_tools: Tools, source: MongoServer, tmp_path: Path, program: str) -> None:
+    """MongoDB's programs name the whole address when they cannot log in."""
+    connection = Connection(source.host, source.port, "me", "s3cr3t/word")
+    uri = uri_of(connection, "mongodb:///?authMechanism=SCRAM-SHA-256", {})
+    argv = [str(dump_tools.folder / program), "--config", write_config(str(tmp_path), uri), "--archive"]
+    argv += ["--db=x"] if program == "mongodump" else ["--nsInclude=x.*", "--nsFrom=x.*", "--nsTo=x.*"]
+    with pytest.raises(EnvSyncError, match=r"connect to (the )?server: .*auth") as caught, Group() as group:
+        group.run(argv, "connecting", repeatable=complaint).wait()
+    assert "s3cr3t" not in str(caught.value)
+
+
+def test_what_mongorestore_died_of_is_all_that_is_said(
+    source: MongoServer, target: MongoServer, name: str, values: Values, dump_tools: Tools, tmp_path: Path
+) -> None:
+    """Here of a unique index on what is not unique."""
+    fill(source, name)
+    live(target, name)
+    before = target.contents(name)
+    source.database(name).people.insert_many([{"_id": n, "email": "secret@example.com"} for n in range(2)])
+    point = legacy_point(dump_tools, source, name, tmp_path)
+    about = tmp_path / "out" / name / "people.metadata.json"
+    described = json.loads(about.read_text())
+    described["indexes"].append({"v": 2, "key": {"email": 1}, "name": "email_1", "unique": True})
+    about.write_text(json.dumps(described))
+    with tarfile.open(point, "w:gz") as tar:
+        tar.add(tmp_path / "out" / name, arcname=name)
+    with pytest.raises(EnvSyncError, match=r"mongorestore: exit status 1: Failed: .*error creating indexes") as caught:
+        do_pull(values("pull", name))
+    assert "secret@example.com" not in str(caught.value)
+    assert len(str(caught.value)) < 600
+    assert target.contents(name) == before
 
 
 def config_for(server: MongoServer, tmp_path: Path) -> Path:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import atexit
+import hashlib
 import os
 import shutil
 import signal
@@ -27,35 +28,122 @@ _FERRETDB = "v1.24.2"
 _MONGOSH = "2.12.0"
 
 # FerretDB's own program wants files that only its release build makes; its package for embedding does not.
+# FerretDB refuses an index's "ns", which mongorestore gives, and which MongoDB takes and ignores: what stands between
+# the port and FerretDB's own socket takes it out, and is what speaks TLS. Nothing else is touched.
 _MAIN = """package main
 
 import (
+    "bytes"
     "context"
+    "crypto/tls"
+    "encoding/binary"
     "flag"
+    "io"
     "log"
     "log/slog"
+    "net"
     "os"
     "os/signal"
     "syscall"
 
     "github.com/FerretDB/FerretDB/ferretdb"
+    "github.com/FerretDB/wire/wirebson"
 )
+
+const (
+    headerSize = 16
+    body       = headerSize + 4 + 1 // after OP_MSG's flags and the kind of its first section
+    opMsg      = 2013
+)
+
+func withoutNs(message []byte) []byte {
+    command, err := wirebson.RawDocument(message[body:]).DecodeDeep()
+    if err != nil || command.Command() != "createIndexes" {
+        return message
+    }
+    indexes, ok := command.Get("indexes").(*wirebson.Array)
+    if !ok {
+        return message
+    }
+    for i := range indexes.Len() {
+        if index, ok := indexes.Get(i).(*wirebson.Document); ok {
+            index.Remove("ns")
+        }
+    }
+    raw, err := command.Encode()
+    if err != nil {
+        return message
+    }
+    message = append(bytes.Clone(message[:body]), raw...)
+    binary.LittleEndian.PutUint32(message, uint32(len(message)))
+    return message
+}
+
+func forward(client, server net.Conn) {
+    defer server.Close()
+    header := make([]byte, headerSize)
+    for {
+        if _, err := io.ReadFull(client, header); err != nil {
+            return
+        }
+        message := make([]byte, binary.LittleEndian.Uint32(header))
+        copy(message, header)
+        if _, err := io.ReadFull(client, message[headerSize:]); err != nil {
+            return
+        }
+        if binary.LittleEndian.Uint32(header[12:]) == opMsg && bytes.Contains(message, []byte("createIndexes")) {
+            message = withoutNs(message)
+        }
+        if _, err := server.Write(message); err != nil {
+            return
+        }
+    }
+}
 
 func main() {
     config := ferretdb.Config{Handler: "sqlite"}
     config.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
+    address := flag.String("address", "", "")
+    certificate := flag.String("cert", "", "")
+    key := flag.String("key", "", "")
     flag.StringVar(&config.SQLiteURL, "data", "", "")
-    flag.StringVar(&config.Listener.TCP, "tcp", "", "")
-    flag.StringVar(&config.Listener.TLS, "tls", "", "")
-    flag.StringVar(&config.Listener.TLSCertFile, "cert", "", "")
-    flag.StringVar(&config.Listener.TLSKeyFile, "key", "", "")
+    flag.StringVar(&config.Listener.Unix, "socket", "", "")
     flag.Parse()
+    listener, err := net.Listen("tcp", *address)
+    if err != nil {
+        log.Fatal(err)
+    }
+    if *certificate != "" {
+        pair, err := tls.LoadX509KeyPair(*certificate, *key)
+        if err != nil {
+            log.Fatal(err)
+        }
+        listener = tls.NewListener(listener, &tls.Config{Certificates: []tls.Certificate{pair}})
+    }
     server, err := ferretdb.New(&config)
     if err != nil {
         log.Fatal(err)
     }
     ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
     defer stop()
+    go func() {
+        for {
+            client, err := listener.Accept()
+            if err != nil {
+                log.Fatal(err)
+            }
+            server, err := net.Dial("unix", config.Listener.Unix)
+            if err != nil {
+                client.Close()
+                continue
+            }
+            go forward(client, server)
+            go func() {
+                defer client.Close()
+                io.Copy(client, server)
+            }()
+        }
+    }()
     if err := server.Run(ctx); err != nil && ctx.Err() == nil {
         log.Fatal(err)
     }
@@ -63,6 +151,8 @@ func main() {
 """
 
 _MODULE = f"module env_sync_tests/ferretdb\n\ngo 1.22\n\nrequire github.com/FerretDB/FerretDB {_FERRETDB}\n"
+#: of the binary that is made: another program must not be taken for it
+_MADE = f"ferretdb-{_FERRETDB}-{hashlib.sha256((_MAIN + _MODULE).encode()).hexdigest()[:8]}"
 
 
 def _check(what: str, folder: Path, *argv: str, **environment: str) -> None:
@@ -146,16 +236,14 @@ class MongoServer:
         self._client: Any = None
 
     def __enter__(self) -> MongoServer:
-        binary = made(f"ferretdb-{_FERRETDB}", _build_ferretdb) / "ferretdb"
+        binary = made(_MADE, _build_ferretdb) / "ferretdb"
         self._folder = Path(tempfile.mkdtemp(prefix=f"env_sync-mongo-{self._name}-"))
         atexit.register(shutil.rmtree, self._folder, ignore_errors=True)
-        argv = [str(binary), "-data", f"file:{self._folder}/"]
-        address = f"{self.host}:{self.port}"
+        argv = [str(binary), "-data", f"file:{self._folder}/", "-socket", str(self._folder / "socket")]
+        argv += ["-address", f"{self.host}:{self.port}"]
         if self._certificate:
             certificate, key = self._certificate
-            argv += ["-tls", address, "-cert", str(certificate), "-key", str(key)]
-        else:
-            argv += ["-tcp", address]
+            argv += ["-cert", str(certificate), "-key", str(key)]
         with open(self._folder / "log", "wb") as log:
             self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         atexit.register(self._stop)

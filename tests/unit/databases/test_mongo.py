@@ -15,7 +15,8 @@ from typing import Any, Callable
 
 import bson
 import pytest
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine import pull
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine import pull, push
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases import mongo as mongo_module
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases import mongo_tar
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.documentdb import DocumentDB
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.mongo import Mongo
@@ -25,12 +26,14 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.m
     Crc64,
 )
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.mongo_client import (
+    Server,
     ServerError,
+    complaint,
     uri_of,
     write_config,
 )
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.mongo_script import check_script
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.mongo_swap import Swap
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.mongo_swap import Swap, put_back
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.manifest import Manifest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.point import manifest_name, point_name
@@ -179,6 +182,61 @@ def test_the_config_file_is_for_its_owner_alone(tmp_path: Path) -> None:
     assert Path(path).read_text() == "uri: 'mongodb://a:it''s@x/'\n"
 
 
+def test_mongodbs_programs_are_given_no_limit_that_they_would_take_for_seconds(tmp_path: Path) -> None:
+    uri = uri_of(Connection("db-1"), "mongodb://x/?connectTimeoutMS=9&socketTimeoutMS=9&w=majority&tls=true", {})
+    assert "serverSelectionTimeoutMS=10000" in uri
+    text = Path(write_config(str(tmp_path), uri)).read_text()
+    assert text == "uri: 'mongodb://db-1:27017/?w=majority&tls=true&directConnection=true'\n"
+
+
+def test_what_documentdb_insists_on_wins_however_it_is_written() -> None:
+    uri = uri_of(Connection("db-1"), "mongodb://x/?SSL=false&TLS=false&retrywrites=true", {"tls": "true"})
+    assert uri.partition("?")[2].split("&")[:2] == ["retrywrites=true", "tls=true"]
+
+
+_NO_SERVER = (
+    "server selection error: context deadline exceeded, current topology: { Type: Single, Servers: "
+    "[{ Addr: db-1:27017, Type: Unknown, Last error: dial tcp db-1:27017: connect: connection refused }, ] }"
+)
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        (
+            [f"Failed: can't create session: failed to connect to mongodb://me:p%40ss@db-1/?tls=true: {_NO_SERVER}"],
+            f"Failed: can't create session: failed to connect to the server: {_NO_SERVER}",
+        ),
+        (
+            ["error connecting to host: failed to connect to mongodb+srv://me:p%40ss@db-1/?authSource=a: auth error"],
+            "error connecting to host: failed to connect to the server: auth error",
+        ),
+        (
+            [
+                "restoring `a.b` from `archive on stdin`",
+                'Failed: a.b: error creating indexes for a.b: E11000 duplicate key error dup key: { mail: "p@ss" }',
+                "9 document(s) restored successfully. 0 document(s) failed to restore.",
+            ],
+            "Failed: a.b: error creating indexes for a.b: E11000 duplicate key error dup key: "
+            "(the rest is withheld, as it may quote data)",
+        ),
+        (
+            ["one", "two", "signal 'terminated' received; attempting to shut down"],
+            "one two signal 'terminated' received",
+        ),
+        (["Failed: corruption found in archive; read bson ( EOF )"], "Failed: corruption found in archive; read bson"),
+        ([f"Failed: {'E11000 duplicate key error, ' * 1000}"], "Failed: E11000 duplicate key error, E11000"),
+        ([], ""),
+    ],
+)
+def test_of_what_mongodbs_programs_say_only_what_they_died_of_is_repeated(lines: list[str], says: str) -> None:
+    """The lines are those of mongodump and mongorestore 100.18.0."""
+    said = complaint("".join(f"2026-01-02T03:04:05.678+0000\t{line}\n" for line in lines))
+    assert said.startswith(says)
+    assert len(said) < 600
+    assert "p%40ss" not in said and "p@ss" not in said and "2026" not in said and "restored" not in said
+
+
 class StubServer:
     """A server that plays what FerretDB lacks: ``dropTarget``, views, secondaries."""
 
@@ -253,17 +311,166 @@ def test_views_become_what_they_are_at_the_source() -> None:
     ]
 
 
+class Killed(BaseException):
+    """SIGKILL, for a test."""
+
+
+class PlayingServer(StubServer):
+    """A stub that does what it is told to its collections, and dies when it has done so many commands.
+
+    ``there[name]["from"]`` is where a collection's contents are from.
+    """
+
+    def __init__(self, drop_target: bool, dies_after: int = 10**6) -> None:
+        ours = [f"env_sync_scratch_{name}" for name in ("a", "b", "new")]
+        super().__init__(collections=("a", "b", "gone", *ours))
+        for name, about in self.there.items():
+            about["from"] = "the point" if name in ours else "before"
+        self._drop_target = drop_target
+        self.left = dies_after
+
+    def command(self, database: str, command: dict[str, Any], doing: str) -> dict[str, Any]:
+        if "renameCollection" in command:
+            if "dropTarget" in command and not self._drop_target:
+                raise ServerError(doing, "not implemented", 238)
+            old, new = (command[key].partition(".")[2] for key in ("renameCollection", "to"))
+            if old not in self.there or (new in self.there and "dropTarget" not in command):
+                raise ServerError(doing, "there is none, or there is one", 26)
+            self.there[new] = self.there.pop(old)
+        elif "drop" in command:
+            del self.there[command["drop"]]
+        else:
+            return super().command(database, command, doing)
+        self.step()
+        return {}
+
+    def step(self) -> None:
+        self.left -= 1
+        if not self.left:
+            raise Killed
+
+    def live(self) -> dict[str, str]:
+        assert not [name for name in self.there if name.startswith("env_sync_")]
+        return {name: about["from"] for name, about in self.there.items()}
+
+
+class Mark:
+    """The lease's document, which outlives who wrote it."""
+
+    def __init__(self, server: PlayingServer) -> None:
+        self._server = server
+        self.found: dict[str, Any] = {"token": "x"}
+
+    def note(self, **values: Any) -> None:
+        self.found.update(values)
+        self._server.step()
+
+
+BEFORE = {"a": "before", "b": "before", "gone": "before"}
+AFTER = {"a": "the point", "b": "the point", "new": "the point"}
+
+
+@pytest.fixture
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mongo_module, "_SETTLED", 0.0)
+
+
+@pytest.mark.usefixtures("_at_once")
+@pytest.mark.parametrize("keep_old", [False, True])
+@pytest.mark.parametrize("drop_target", [False, True])
+@pytest.mark.parametrize("dies_after", range(1, 16))
+def test_a_swap_that_is_killed_anywhere_is_made_good_by_the_next_run(
+    drop_target: bool, keep_old: bool, dies_after: int
+) -> None:
+    """Where each takes two renames all is as before or all is done; with dropTarget each collection is one or other."""
+    server = PlayingServer(drop_target, dies_after)
+    database: Any = mongo(server)
+    database._lease = Mark(server)
+    whole = False
+    try:
+        database.swap(keep_old)
+        whole = True
+    except Killed:
+        pass
+    server.left = 10**6
+    following: Any = mongo(server)
+    following._lease = database._lease
+    following.sweep()
+    following._drop(following._named("env_sync_old_", "dropping what was kept"), "dropping what was kept")
+
+    live = server.live()
+    if drop_target and not keep_old:
+        assert all(live[name] in ("before", "the point") for name in ("a", "b"))
+        assert {name: live[name] for name in live if name not in ("a", "b")} in (
+            {"gone": "before"},
+            {"new": "the point"},
+            {},
+        )
+    else:
+        assert live in (BEFORE, AFTER)
+    if whole:
+        assert live == AFTER
+
+
+class LateServer(PlayingServer):
+    """A stub in which a killed run's insertion ends after its collection was dropped."""
+
+    late = True
+
+    def command(self, database: str, command: dict[str, Any], doing: str) -> dict[str, Any]:
+        answer = super().command(database, command, doing)
+        if self.late and command == {"drop": "env_sync_scratch_b"}:
+            self.late = False
+            self.there["env_sync_scratch_b"] = {"type": "collection", "from": "a dead run"}
+        return answer
+
+
+@pytest.mark.usefixtures("_at_once")
+def test_what_a_killed_run_still_inserts_is_swept_too() -> None:
+    server = LateServer(drop_target=True)
+    database: Any = mongo(server)
+    database._lease = Mark(server)
+    database.sweep()
+    assert server.live() == BEFORE
+
+
+class HeldLease:
+    """A lease that notes how it was given up."""
+
+    kept: Any = None
+
+    def take(self) -> None: ...
+
+    def release(self, keep: bool) -> None:
+        self.kept = keep
+
+
+@pytest.mark.parametrize(
+    ("left", "kept"), [("env_sync_scratch_a", True), ("env_sync_old_a", True), ("env_sync_pull", False)]
+)
+def test_the_mark_stays_as_long_as_anything_of_ours_does(left: str, kept: bool) -> None:
+    database: Any = mongo(StubServer(collections=("a", left)))
+    database._lease = HeldLease()
+    with database.exclusive():
+        assert database._lease.kept is None
+    assert database._lease.kept is kept
+
+
+def test_what_was_there_or_made_since_is_not_taken_for_what_came_with_the_swap() -> None:
+    server = StubServer(collections=("a", "env_sync_old_a", "new", "made since", "system.js"))
+    assert put_back(server, "app", ["new"], "putting back") == ["a"]  # type: ignore[arg-type]
+    assert server.commands == [
+        {"renameCollection": "app.a", "to": "app.env_sync_scratch_a"},
+        {"renameCollection": "app.new", "to": "app.env_sync_scratch_new"},
+        {"renameCollection": "app.env_sync_old_a", "to": "app.a"},
+    ]
+
+
 def mongo(server: Any, **values: Any) -> Mongo:
     given = {"action": "push", "dbms": "mongo", "database": "app", "dest": "/nowhere", **values}
     database = Mongo.from_task(Task.from_mapping(given), "")
     database._server = server
     return database
-
-
-def test_a_member_that_is_not_primary_has_nothing_to_push() -> None:
-    assert mongo(StubServer(primary=False)).preflight_dump() == {
-        "skip": "stub:27017 is not the primary member of its replica set"
-    }
 
 
 class Secondary(StubServer):
@@ -281,6 +488,22 @@ class Secondary(StubServer):
     def close(self) -> None: ...
 
 
+def test_a_member_that_is_not_primary_has_nothing_to_push_and_is_not_written_to(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    server = Secondary()
+    monkeypatch.setattr(mongo_module, "Server", lambda uri: server)
+    (tmp_path / "points").mkdir()
+    given = {"action": "push", "dbms": "mongo", "database": "app", "dest": str(tmp_path / "points")}
+    for verb in (push.plan, push.push):
+        done = verb(Task.from_mapping({**given, "state_dir": str(tmp_path / "state")}), Host())
+        assert (done["changed"], done["skipped"]) == (False, "stub:27017 is not the primary member of its replica set")
+    assert server.commands == []
+    assert not [path for path in (tmp_path / "points").rglob("*") if path.is_file()]
+    [status] = read_statuses(str(tmp_path / "state"))
+    assert (status.state, status.message) == ("done", f"nothing to do: {done['skipped']}")
+
+
 def test_a_member_that_is_not_primary_has_nothing_to_pull_and_is_not_written_to(
     store: DirectoryStore, make_manifest: Callable[..., Manifest], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -288,8 +511,7 @@ def test_a_member_that_is_not_primary_has_nothing_to_pull_and_is_not_written_to(
     point = point_name(manifest.timestamp, "app")
     store.put_bytes(manifest_name(point), manifest.to_json())
     server = Secondary()
-    module = "ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.mongo"
-    monkeypatch.setattr(f"{module}.Server", lambda uri: server)
+    monkeypatch.setattr(mongo_module, "Server", lambda uri: server)
     task = Task.from_mapping(
         {
             "action": "pull",
@@ -329,7 +551,71 @@ class SmallServer(StubServer):
         return self._indexes
 
 
+class RefusingServer(StubServer):
+    """A stub that answers a rename with an error."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__()
+        self._code = code
+
+    def command(self, database: str, command: dict[str, Any], doing: str) -> dict[str, Any]:
+        if "renameCollection" in command:
+            raise ServerError(doing, "refused", self._code)
+        about = {"versionArray": [7, 0, 1, 0], "version": "7.0.1"}
+        return about if "buildInfo" in command else super().command(database, command, doing)
+
+    def system(self, doing: str) -> str:
+        return "replica set 1"
+
+
+@pytest.fixture
+def _mongorestore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "mongorestore").touch(mode=0o755)
+
+
+@pytest.mark.usefixtures("_mongorestore")
+@pytest.mark.parametrize("code", [13, 59, 115, 238, 303])
+def test_a_server_or_user_that_cannot_rename_is_refused_before_anything_is_restored(code: int) -> None:
+    with pytest.raises(EnvSyncError, match=r"no collection can be renamed there.*refused"):
+        mongo(RefusingServer(code)).preflight_restore(None)
+
+
+@pytest.mark.usefixtures("_mongorestore")
+def test_that_there_is_nothing_to_rename_is_no_refusal() -> None:
+    assert mongo(RefusingServer(26)).preflight_restore(None).replaces is None
+
+
+@pytest.mark.usefixtures("_mongorestore")
+@pytest.mark.parametrize(
+    ("version", "older"), [("8.0.4", True), ("7.2", True), ("7.0.9", False), ("6.0.1", False), ("", False)]
+)
+def test_that_a_point_is_from_a_newer_server_is_said(
+    make_manifest: Callable[..., Manifest], version: str, older: bool
+) -> None:
+    manifest = make_manifest(dbms="mongo", database="app", server={"version": version})
+    warnings = mongo(RefusingServer(26)).preflight_restore(manifest).warnings
+    assert warnings == ((f"the point is from version {version}, and stub:27017 has the older 7.0.1",) if older else ())
+
+
+def test_mongorestore_is_asked_to_pass_over_validators_only_where_there_are_any(
+    make_manifest: Callable[..., Manifest],
+) -> None:
+    manifest = make_manifest(dbms="mongo", database="app")
+    plain = {"a": Collection("a", "collection", {}), "system.js": Collection("system.js", "collection", {})}
+    odd = {"v*\\": Collection("v*\\", "view", {"viewOn": "a"})}
+    strict = {"s": Collection("s", "collection", {"validator": {"x": {"$gt": 1}}})}
+    database = mongo(RefusingServer(26))
+    excludes = ["--nsExclude=app.system.js", r"--nsExclude=app.v\*\\"]
+    assert database._fitting(manifest, {**plain, **odd}, "restoring") == excludes
+    assert database._fitting(manifest, {**plain, **odd, **strict}, "restoring") == [
+        *excludes,
+        "--bypassDocumentValidation",
+    ]
+
+
 ID = {"name": "_id_", "key": {"_id": 1}, "v": 2}
+N = {"name": "n", "key": {"n": 1}}
 EXPIRING = {"name": "t_1", "key": {"t": 1.0}, "expireAfterSeconds": bson.Int64(60)}
 
 
@@ -341,13 +627,17 @@ EXPIRING = {"name": "t_1", "key": {"t": 1.0}, "expireAfterSeconds": bson.Int64(6
         (4, [ID], [ID], "4 documents"),
         (3, [ID], [ID, {"name": "n_1", "key": {"n": 1}}], "index n_1"),
         (3, [ID, {"name": "n", "key": {"n": 1}}], [ID, {"name": "n", "key": {"n": 1}, "unique": True}], "index n "),
+        (3, [ID, {"name": "n", "key": {"n": 1}}], [ID, {**N, "partialFilterExpression": {"n": 1}}], "index n "),
+        (3, [ID, {**N, "partialFilterExpression": {"n": 1}}], [ID, {**N, "partialFilterExpression": {"n": 1.0}}], ""),
         (3, [ID, {"name": "n", "key": {"b": 1, "a": 1}}], [ID, {"name": "n", "key": {"a": 1, "b": 1}}], "index n "),
         (2, [ID, {**EXPIRING, "expireAfterSeconds": 60, "key": {"t": 1}}], [ID, EXPIRING], ""),
     ],
 )
 def test_a_restore_is_proven(count: int, there: list[Any], wanted: list[Any], says: str) -> None:
-    """Where documents expire, the server may have taken some since the dump."""
+    """Where documents expire, the server may have taken some since the dump; so may a capped collection."""
     database = mongo(SmallServer(count, there))
+    capped = {"capped": True, "size": 4096}
+    database._prove({"a": Collection("a", "collection", capped, there, max(count, 3))}, "restoring")
     collections = {"a": Collection("a", "collection", {}, wanted, 3)}
     if says:
         with pytest.raises(EnvSyncError, match=says):
@@ -418,6 +708,40 @@ def test_a_tar_that_leaves_its_folder_is_refused(tmp_path: Path, entries: dict[s
 def test_a_damaged_tar_is_refused(entries: dict[str, Any], says: str) -> None:
     with pytest.raises(EnvSyncError, match=says):
         mongo_tar.scan(tar_of(**entries), "app", "reading")
+
+
+def test_a_tar_that_was_cut_between_two_files_is_refused() -> None:
+    whole = tar_of(**{"app/x.bson": TWO[0], "app/y.bson": TWO[0]}).getvalue()
+    for size in (1024, 2048):
+        with pytest.raises(EnvSyncError, match="the tar has no end"):
+            mongo_tar.scan(io.BytesIO(whole[:size]), "app", "reading")
+
+
+class Statuses(Server):
+    """A server that answers serverStatus only."""
+
+    def __init__(self, uri: str, host: str) -> None:
+        super().__init__(uri)
+        self._host = host
+
+    def command(self, database: str, command: Any, doing: str) -> dict[str, Any]:
+        if "serverStatus" in command:
+            return {"host": self._host}
+        raise ServerError(doing, "no such command", 59)
+
+
+@pytest.mark.parametrize(
+    ("host", "system"), [("db-1:27018", "db-1:27018"), ("db-1", "db-1:1"), ("", "docdb.example:1")]
+)
+def test_a_server_that_does_not_know_its_own_name_goes_by_the_tasks(host: str, system: str) -> None:
+    assert Statuses("mongodb://docdb.example:1/", host).system("asking") == system
+
+
+@pytest.mark.parametrize("name", ["prelude.json", "app/prelude.json", "./app/prelude.json"])
+def test_what_newer_programs_add_to_a_directory_is_passed_over(tmp_path: Path, name: str) -> None:
+    stream = tar_of(**{"app/x.bson": TWO[0], name: b'{"ServerVersion":"7.0.1"}'})
+    assert list(mongo_tar.scan(stream, "app", "reading", str(tmp_path / "out"))) == ["x"]
+    assert os.listdir(tmp_path / "out" / "app") == ["x.bson"]
 
 
 def test_a_tar_is_counted_and_unpacked(tmp_path: Path) -> None:

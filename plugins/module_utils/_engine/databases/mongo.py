@@ -14,6 +14,7 @@ import contextlib
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -27,20 +28,26 @@ from ..task import Task
 from . import mongo_tar
 from .base import Database, DumpFacts, Identity, Plan
 from .mongo_archive import TIMESERIES, VIEW, Archive, Collection
-from .mongo_client import Server, ServerError, program, program_version, uri_of, write_config
+from .mongo_client import Server, ServerError, complaint, program, program_version, uri_of, write_config
 from .mongo_lease import Lease
 from .mongo_script import check_script, run_script
-from .mongo_swap import MARK, OLD_PREFIX, SCRATCH_PREFIX, Swap, is_ours, is_system, put_back
+from .mongo_swap import MARK, OLD_PREFIX, SCRATCH_PREFIX, Swap, is_ours, is_system, put_back, rename
 
 #: how long ``<database>.<collection>`` may be, in bytes, from MongoDB 4.4 on and before
 _LONGEST_NAME = 255
 _LONGEST_NAME_BEFORE_4_4 = 120
 
+_NAMESPACE_NOT_FOUND = 26
+
+#: after so long without a scratch collection coming back, what a killed run began is over, in seconds
+_SETTLED = 1.0
+
 #: more collections at once make mongorestore keep more of an archive in memory
 _MOST_AT_ONCE = 4
 
 #: what of an index's definition a restore has to give back, with the value that a missing key stands for
-_INDEX_FACTS = {"unique": False, "sparse": False, "expireAfterSeconds": None}
+#: (of a filter only that there is one: it may quote data)
+_INDEX_FACTS = {"unique": False, "sparse": False, "expireAfterSeconds": None, "partialFilterExpression": False}
 
 
 class Mongo(Database):
@@ -77,7 +84,7 @@ class Mongo(Database):
         self._views: dict[str, Collection] = {}
         self._spared: tuple[str, ...] = ()
         self._swapping = False
-        self._before: list[str] = []
+        self._new: list[str] = []
 
     @classmethod
     def from_task(cls, task: Task, work_dir: str) -> Mongo:
@@ -116,7 +123,9 @@ class Mongo(Database):
             yield
         finally:
             with contextlib.suppress(EnvSyncError):
-                self._lease.release(keep=bool(self._named(OLD_PREFIX, "looking for what was kept")))
+                looking = "looking for what stays"
+                left = self._named(OLD_PREFIX, looking) + self._named(SCRATCH_PREFIX, looking)
+                self._lease.release(keep=bool(left))
 
     @classmethod
     def verify(cls, group: Group, source: PointSource, work_dir: str) -> None:
@@ -175,13 +184,17 @@ class Mongo(Database):
         argv += [f"--numParallelCollections={self._jobs}"]
         argv += [f"--excludeCollection={name}" for name in (*self._excluded, "system.profile", MARK)]
         argv += [f"--excludeCollectionsWithPrefix={prefix}" for prefix in (SCRATCH_PREFIX, OLD_PREFIX)]
-        stage = group.run(argv, doing, stdout=subprocess.PIPE)
+        before = set(self._live(doing))
+        stage = group.run(argv, doing, stdout=subprocess.PIPE, repeatable=complaint)
         archive = Archive(StageReader(stage), self._database, doing)
         size = self._size(doing)
         group.start(sink.member, self._member, archive, size or None, threads=self._jobs)
         group.wait()
-        if not archive.collections:
-            raise EnvSyncError(doing, "the dump holds no collection", "Check what this user may read.")
+        # One that was dropped or made meanwhile is no fault.
+        lacking = (before & set(self._live(doing))) - set(archive.collections) - set(self._excluded)
+        if lacking or not archive.collections:
+            what = f"lacks {', '.join(sorted(lacking)[:5])}" if lacking else "holds no collection"
+            raise EnvSyncError(doing, f"the dump {what}", "Check names and rights, or leave it out (excluded_tables).")
         facts = DumpFacts(format="archive", jobs=self._jobs, client_version=program_version(path))
         facts.tables = [_table(collection) for _name, collection in sorted(archive.collections.items())]
         facts.details = {"size_bytes": size, "excluded_tables": list(self._excluded)}
@@ -198,12 +211,30 @@ class Mongo(Database):
         program("mongorestore", doing)
         for script in self._scripts:
             check_script(script, doing)
+        self._check_renaming(doing)
+        warnings = []
         if manifest is not None:
             self._check_collections({str(t["name"]): str(t.get("type")) for t in manifest.tables}, doing)
+            theirs, ours = str(manifest.server.get("version", "")), self.identity().version
+            if _release(ours) < _release(theirs):
+                warnings.append(f"the point is from version {theirs}, and {self._server.name} has the older {ours}")
         live = self._live(doing)
         replaces = {"tables": len(live), "size_bytes": self._size(doing)} if live else None
         scratch = f"{self._database}.{SCRATCH_PREFIX}*"
-        return Plan(scratch, replaces, (f"restore it into the collections {scratch} on {self._server.name}",))
+        steps = (f"restore it into the collections {scratch} on {self._server.name}",)
+        return Plan(scratch, replaces, steps, tuple(warnings))
+
+    def _check_renaming(self, doing: str) -> None:
+        """Raise unless server and rights let a collection be renamed: tried on one that is not there."""
+        try:
+            rename(self._server, self._database, f"{SCRATCH_PREFIX}none", f"{SCRATCH_PREFIX}nothing", doing)
+        except ServerError as error:
+            if error.code != _NAMESPACE_NOT_FOUND:
+                raise EnvSyncError(
+                    doing,
+                    f"no collection can be renamed there, so nothing could be swapped in: {error.why}",
+                    "Give this user readWrite; where the server has no renameCollection, restore by hand.",
+                ) from error
 
     def _check_collections(self, kinds: Mapping[str, str], doing: str) -> None:
         """Raise when a collection cannot go by a scratch name, or not be renamed."""
@@ -237,14 +268,20 @@ class Mongo(Database):
             )
         removed = []
         if found.get("swapping"):
-            restored = put_back(self._server, self._database, found.get("before", ()), doing)
+            restored = put_back(self._server, self._database, found.get("new", ()), doing)
             removed += [f"the swap of {name}, which has its old contents again" for name in restored]
         doomed = self._named(SCRATCH_PREFIX, doing)
         if not found.get("kept"):
             doomed += self._named(OLD_PREFIX, doing)
         self._drop(doomed, doing)
+        removed += [f"collection {name}" for name in doomed]
+        while doomed and not self.cancelled():
+            # What the killed run's mongorestore still had under way in the server makes its collection anew.
+            time.sleep(_SETTLED)
+            doomed = self._named(SCRATCH_PREFIX, doing)
+            self._drop(doomed, doing)
         self._lease.note(swapping=False, kept=bool(found.get("kept")))
-        return removed + [f"collection {name}" for name in doomed]
+        return removed
 
     def restore(self, group: Group, source: PointSource) -> Mapping[str, Any]:
         manifest = source.manifest
@@ -260,14 +297,15 @@ class Mongo(Database):
                 collections = mongo_tar.scan(reader, manifest.database, doing, directory)
             finally:
                 reader.close()
-            argv += self._left_out(manifest, collections, doing)
-            group.run([*argv, f"--dir={directory}"], doing, guarded=True).wait()
+            argv += self._fitting(manifest, collections, doing)
+            group.run([*argv, f"--dir={directory}"], doing, guarded=True, repeatable=complaint).wait()
         else:
             archive = Archive(reader, manifest.database, doing)
             head = archive.head(BLOCK)
             collections = archive.collections
-            argv += self._left_out(manifest, collections, doing)
-            stage = group.run([*argv, "--archive"], doing, stdin=subprocess.PIPE, guarded=True)
+            argv += self._fitting(manifest, collections, doing)
+            argv += ["--archive"]
+            stage = group.run(argv, doing, stdin=subprocess.PIPE, guarded=True, repeatable=complaint)
             group.start(_send, group, head, archive, stage)
             group.wait()
             _compare_counts(manifest, collections, doing)
@@ -277,12 +315,20 @@ class Mongo(Database):
         self._prove({n: c for n, c in collections.items() if n not in self._views and n not in kept_out}, doing)
         return {"warnings": [f"not restored: {name}, which is the server's own" for name in kept_out]}
 
-    def _left_out(self, manifest: Manifest, collections: Mapping[str, Collection], doing: str) -> list[str]:
-        """Return what has mongorestore leave out views, made after the swap, and the server's own collections."""
+    def _fitting(self, manifest: Manifest, collections: Mapping[str, Collection], doing: str) -> list[str]:
+        """Return mongorestore's options that depend on what the dump holds.
+
+        Views, which are made after the swap, and the server's own collections are left out. Documents older than their
+        collection's validator, or let through by it, come back as they were; that takes a right that ``readWrite`` has
+        not (``bypassDocumentValidation``, in ``dbAdmin`` and ``restore``), so it is asked for only where it matters.
+        """
         self._check_collections({name: collection.kind for name, collection in collections.items()}, doing)
         names = [n for n, collection in collections.items() if collection.kind == VIEW or is_system(n)]
         escaped = [name.replace("\\", "\\\\").replace("*", "\\*") for name in names]
-        return [f"--nsExclude={manifest.database}.{name}" for name in escaped]
+        options = [f"--nsExclude={manifest.database}.{name}" for name in escaped]
+        if any("validator" in collection.options for collection in collections.values()):
+            options.append("--bypassDocumentValidation")
+        return options
 
     def _prove(self, collections: Mapping[str, Collection], doing: str) -> None:
         """Raise unless every collection is there with all its documents and indexes.
@@ -295,9 +341,11 @@ class Mongo(Database):
             if scratch not in there:
                 raise EnvSyncError(doing, f"collection {name} was not restored", "Look into the server's log.")
             count = self._server.count(self._database, scratch, doing)
-            # The server itself takes out of a collection with such an index what has expired since the dump.
-            expires = any("expireAfterSeconds" in index for index in collection.indexes)
-            if count > collection.documents or (count < collection.documents and not expires):
+            # The server itself takes out of a collection with such an index what has expired since the dump, and of a
+            # capped one what is more than fits: it can have grown while it was read.
+            shrinks = bool(collection.options.get("capped"))
+            shrinks = shrinks or any("expireAfterSeconds" in index for index in collection.indexes)
+            if count > collection.documents or (count < collection.documents and not shrinks):
                 why = f"collection {name} has {count} documents, the dump {collection.documents}"
                 raise EnvSyncError(doing, why, "Look into the server's log.")
             wanted = {str(index["name"]): _index(index) for index in collection.indexes}
@@ -324,22 +372,24 @@ class Mongo(Database):
         doing = f"swapping {self._database} in on {self._server.name}"
         exchange = Swap(self._server, self._database, keep_old)
         exchange.drop_old()  # what an earlier pull kept
-        self._before = list(self._live(doing))
-        self._lease.note(swapping=True, before=self._before, kept=False)
+        live = set(self._live(doing))
+        self._new = sorted({name[len(SCRATCH_PREFIX) :] for name in self._named(SCRATCH_PREFIX, doing)} - live)
+        self._lease.note(swapping=True, new=self._new, kept=False)
         self._swapping = True
         exchange.run(self._views, self._spared)
         self._lease.note(swapping=False, kept=keep_old)
         self._swapping = False
+        # Only now: before, what is left of the old ones would be put back beside what had been dropped.
         if not keep_old:
             exchange.drop_old()
-        kept = f"{self._database}.{OLD_PREFIX}*" if keep_old and self._before else ""
+        kept = f"{self._database}.{OLD_PREFIX}*" if keep_old and live else ""
         return {"name_away_seconds": round(exchange.away, 3), "kept": kept}
 
     def discard(self) -> None:
         doing = f"dropping the scratch collections of {self._database}"
         with contextlib.suppress(EnvSyncError):
             if self._swapping:
-                put_back(self._server, self._database, self._before, doing)
+                put_back(self._server, self._database, self._new, doing)
                 self._swapping = False
                 self._lease.note(swapping=False)
             self._drop(self._named(SCRATCH_PREFIX, doing), doing)
@@ -370,6 +420,11 @@ class Mongo(Database):
             return int(self._server.command(self._database, {"dbStats": 1}, doing).get("dataSize", 0))
         except ServerError:
             return 0
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """Return the first two numbers of a version: servers that differ in the others store the same."""
+    return tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
 
 
 def _check_database_name(name: str, doing: str) -> None:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -31,6 +32,17 @@ _PATIENCE = 10
 #: codes with which servers say that they lack a feature: CommandNotSupported, NotImplemented (FerretDB),
 #: "Feature not supported" (Amazon DocumentDB, functional differences)
 LACKING = frozenset({115, 238, 303})
+
+#: options that MongoDB's programs take for seconds, where all else takes milliseconds (mongo-tools, common/options):
+#: 10 s would be 10,000 s. Without them they wait 3 s for a connection and 30 s for a server.
+_MISREAD = frozenset({"connecttimeoutms", "serverselectiontimeoutms", "sockettimeoutms"})
+
+#: how much an error repeats of what a server or a program says, in characters; they can repeat themselves a lot
+_LONGEST = 500
+
+#: what begins each line of those programs
+_TIME = re.compile(r"^\d{4}-\d\d-\d\dT\S+\t")
+_ADDRESS = re.compile(r"mongodb(?:\+srv)?://\S*?(?=:?(?:\s|$))")
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -63,7 +75,9 @@ def uri_of(connection: Connection, base: str, options: Mapping[str, str]) -> str
         userinfo = urllib.parse.quote(connection.user, safe="")
         if connection.password:
             userinfo += ":" + urllib.parse.quote(connection.password, safe="")
-    query = {**dict(urllib.parse.parse_qsl(given.query)), **options}
+    ours = {name.lower() for name in options} | ({"ssl"} if "tls" in options else set())
+    query = {name: value for name, value in urllib.parse.parse_qsl(given.query) if name.lower() not in ours}
+    query.update(options)
     if given.path.strip("/") and userinfo:
         query.setdefault("authSource", urllib.parse.unquote(given.path.strip("/")))
     names = {name.lower() for name in query}
@@ -158,6 +172,8 @@ class Server:
         try:
             host = str(self.command("admin", {"serverStatus": 1}, doing)["host"])
         except (ServerError, KeyError):
+            host = ""
+        if not host:
             named = _without_port(self.name).strip("[]")
             host = socket.gethostname() if named in _LOOPBACK else named
         return host if ":" in host else f"{host}:{port}"
@@ -172,9 +188,9 @@ def describe(error: Exception) -> str:
     """Return the server's or driver's words, without the driver's account of its own state."""
     details = getattr(error, "details", None)
     if isinstance(details, Mapping) and details.get("errmsg"):
-        return one_line(str(details["errmsg"]))[:500]
+        return one_line(str(details["errmsg"]))[:_LONGEST]
     text = one_line(str(error)).partition(" (configured timeouts:")[0]
-    return text.partition(", Topology Description")[0][:500]
+    return text.partition(", Topology Description")[0][:_LONGEST]
 
 
 def program(name: str, doing: str) -> str:
@@ -196,8 +212,26 @@ def program_version(path: str) -> str:
     return one_line(done.stdout.decode("utf-8", "replace").partition("\n")[0])
 
 
+def complaint(stderr: str) -> str:
+    """Return what of the standard error of mongodump or mongorestore an error may repeat: what it died of.
+
+    They report there all that they do. When they cannot connect they name the address with its password, and an error
+    of the server's may quote a document (``dup key: {...}``, ``Can't extract geo keys: {...}``).
+    """
+    lines = [_TIME.sub("", line) for line in stderr.splitlines()]
+    fatal = [line for line in lines if line.startswith(("Failed: ", "error "))]
+    text = _ADDRESS.sub("the server", " ".join(fatal or lines[-3:]))
+    said, brace, _rest = text.partition("{")
+    if not brace or said.endswith("current topology: "):  # servers and their states
+        return text[:_LONGEST]
+    return f"{said.rstrip()[:_LONGEST]} (the rest is withheld, as it may quote data)"
+
+
 def write_config(directory: str, uri: str) -> str:
     """Write the file that gives MongoDB's programs the address, secrets and all; return its path."""
+    parts = urllib.parse.urlsplit(uri)
+    options = [(name, value) for name, value in urllib.parse.parse_qsl(parts.query) if name.lower() not in _MISREAD]
+    uri = urllib.parse.urlunsplit(parts._replace(query=urllib.parse.urlencode(options)))
     path = os.path.join(directory, "mongo.yaml")
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:

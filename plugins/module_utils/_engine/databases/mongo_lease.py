@@ -64,7 +64,8 @@ class Lease:
     def release(self, keep: bool) -> None:
         """Give the lock up.
 
-        :param keep: leave the mark there, as there are still collections of ours (the old ones, kept).
+        :param keep: leave the mark there, as there are still collections of ours (old ones that are kept, and what
+            could not be dropped).
         """
         self._stop.set()
         if self._beating is not None:

@@ -44,7 +44,6 @@ class Swap:
         self._database = database
         self._doing = f"swapping {database} in on {server.name}"
         self._two_steps = keep_old
-        self._keep_old = keep_old
         self._replaced = 0
         self.away = 0.0
 
@@ -69,8 +68,6 @@ class Swap:
             gone = [name for name in live if name not in incoming and name not in views and name not in spared]
             for name in sorted(gone, key=lambda name: live[name].get("type") != VIEW):
                 self._remove(name, live[name].get("type") == VIEW)
-            if self._two_steps and not self._keep_old:
-                self.drop_old()
         except EnvSyncError as error:
             if self._replaced:
                 raise EnvSyncError(
@@ -150,17 +147,17 @@ def rename(server: Server, database: str, old: str, new: str, doing: str, **opti
     server.command("admin", command, doing)
 
 
-def put_back(server: Server, database: str, before: Names[str], doing: str) -> list[str]:
+def put_back(server: Server, database: str, new: Names[str], doing: str) -> list[str]:
     """Give the live names back to the old collections of a swap that did not end; return them.
 
     What came with the swap becomes a scratch collection again.
 
-    :param before: the live collections that there were before the swap.
+    :param new: the names that came with the swap and replaced nothing.
     """
     there = server.collections(database, doing)
     restored = []
     for name in sorted(there):
-        came = OLD_PREFIX + name in there or name not in before
+        came = OLD_PREFIX + name in there or name in new
         if came and there[name].get("type") != VIEW and not is_ours(name) and not is_system(name):
             if SCRATCH_PREFIX + name in there:
                 server.command(database, {"drop": SCRATCH_PREFIX + name}, doing)

@@ -20,9 +20,14 @@ from .mongo_archive import Collection, need_bson
 
 _BSON = ".bson"
 _METADATA = ".metadata.json"
+#: the server's and the tool's version, from mongodump 100.12 on; nothing depends on it
+_PRELUDE = "prelude.json"
 
 #: metadata of one collection; a file larger than this is something else
 _LARGEST_METADATA = 16 * 1024 * 1024
+
+#: what a tar ends with: two blocks of zeros, and more of them
+_END = b"\0" * 1024
 
 _LARGEST_DOCUMENT = 16 * 1024 * 1024 + 16 * 1024
 
@@ -41,8 +46,9 @@ def scan(reader: Reader, database: str, doing: str, directory: str = "") -> dict
         os.makedirs(os.path.join(directory, database), mode=0o700)
     described: dict[str, Collection] = {}
     counts: dict[str, int] = {}
+    source = _Stream(reader)
     try:
-        for stem, suffix, size, stream in _files(reader, database, doing):
+        for stem, suffix, size, stream in _files(source, database, doing):
             if directory and size + _RESERVE > shutil.disk_usage(directory).free:
                 raise EnvSyncError(
                     doing, f"there is no room for {stem}{suffix} ({size} bytes) in {directory}", "Set temppath."
@@ -53,10 +59,13 @@ def scan(reader: Reader, database: str, doing: str, directory: str = "") -> dict
                     counts[stem] = _documents(stream, copy, size, f"{stem}{suffix}", doing)
                 else:
                     described[stem] = _metadata(stream, copy, size, stem, doing)
-        while reader.read(BLOCK):  # what follows the tar's own end: the decompressor's verdict comes after it
+        while source.read(BLOCK):  # what follows the tar's own end: the decompressor's verdict comes after it
             pass
     except (tarfile.TarError, EOFError) as error:
         raise _damaged(doing, str(error)) from error
+    if source.tail != _END:
+        # One that was cut between two files is as good as a whole one to tarfile.
+        raise _damaged(doing, "the tar has no end")
     collections = {}
     for stem in sorted(set(described) | set(counts)):
         collection = described.get(stem) or Collection(unquote_plus(stem), "collection", {})
@@ -67,13 +76,14 @@ def scan(reader: Reader, database: str, doing: str, directory: str = "") -> dict
     return collections
 
 
-def _files(reader: Reader, database: str, doing: str) -> Iterator[tuple[str, str, int, IO[bytes]]]:
+def _files(source: Any, database: str, doing: str) -> Iterator[tuple[str, str, int, IO[bytes]]]:
     """Give stem, suffix, size and contents of each file; refuse what is not a dump's."""
-    source: Any = _Stream(reader)
     with tarfile.open(fileobj=source, mode="r|") as tar:
         for entry in tar:
             parts = [part for part in entry.name.split("/") if part not in ("", ".")]
             if entry.isdir() and parts in ([], [database]):
+                continue
+            if entry.isfile() and parts in ([_PRELUDE], [database, _PRELUDE]):
                 continue
             suffix = next((suffix for suffix in (_METADATA, _BSON) if entry.name.endswith(suffix)), "")
             if not entry.isfile() or not suffix or len(parts) != 2 or parts[0] != database or entry.name[0] == "/":
@@ -93,6 +103,8 @@ class _Stream:
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
+        #: the last bytes that were read, as many as a tar's end has
+        self.tail = b""
 
     def read(self, size: int) -> bytes:
         blocks = []
@@ -102,7 +114,9 @@ class _Stream:
                 break
             blocks.append(block)
             size -= len(block)
-        return b"".join(blocks)
+        data = b"".join(blocks)
+        self.tail = (self.tail + data[-len(_END) :])[-len(_END) :]
+        return data
 
 
 def _documents(stream: IO[bytes], copy: IO[bytes], size: int, name: str, doing: str) -> int:
