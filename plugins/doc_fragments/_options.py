@@ -210,7 +210,8 @@ options:
   encryption_mode:
     description:
       - Encryption at rest for what is stored.
-      - The default for points is V(AES256) on AWS. Elsewhere, for bucket syncs, and with V(none), the bucket's own applies.
+      - The default for points is V(AES256) on AWS.
+      - Elsewhere, for bucket syncs, and with V(none), the bucket's own applies.
     type: str
     choices:
       - AES256

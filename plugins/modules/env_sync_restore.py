@@ -83,6 +83,17 @@ options:
       - drop
       - keep
     default: drop
+  restore_as:
+    description:
+      - With O(dbms=elasticsearch), what the live names are afterwards.
+      - V(alias) makes each an alias of the restored index, in one atomic request.
+      - V(index) goes on to make each the name of an index itself, for applications that cannot do with aliases. Each
+        name is away for a moment then.
+    type: str
+    choices:
+      - alias
+      - index
+    default: alias
   analyze:
     description: Gather the planner's statistics before the database goes live.
     type: bool
@@ -287,6 +298,7 @@ def main() -> None:
             "require_sanitised": {"type": "bool", "default": False},
             "allow_restore_to_source": {"type": "bool", "default": False},
             "old_database": {"type": "str", "choices": list(task.OLD_DATABASE), "default": "drop"},
+            "restore_as": {"type": "str", "choices": list(task.RESTORE_AS), "default": "alias"},
             "analyze": {"type": "bool", "default": True},
         },
         required_one_of=[("url", "src")],

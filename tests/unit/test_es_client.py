@@ -120,6 +120,12 @@ def test_a_refusal_is_told_with_its_causes(stub: Stub) -> None:
     with pytest.raises(es_client.ServerError, match="a: what: why: deeper") as raised:
         client(stub).get("/", "testing")
     assert (raised.value.status, raised.value.kind) == (400, "a")
+    blocked = {"type": "cluster_block_exception", "reason": "blocked by: [FORBIDDEN/8/index write (api)]"}
+    stub.answers = [(403, json.dumps({"error": blocked}).encode()), (400, b"{}")]
+    with pytest.raises(EnvSyncError, match=r"Take the block away"):
+        client(stub).put("/", "testing")
+    with pytest.raises(EnvSyncError, match=r"HTTP status 400. Look into the server's log"):
+        client(stub).put("/", "testing")
     stub.answers = [(403, b'{"Message": "User is not authorized"}')]
     with pytest.raises(EnvSyncError, match=r"User is not authorized. Give this user the right"):
         client(stub).get("/", "testing")
@@ -133,10 +139,13 @@ def test_nobody_there_and_nothing_sensible_said(stub: Stub) -> None:
     with pytest.raises(EnvSyncError, match=r"http://127.0.0.1:1: .*refused") as raised:
         gone.get("/", "testing")
     assert "object at" not in str(raised.value)
+    tls = Client(Connection(f"https://127.0.0.1:{stub.server_port}"), ElasticOptions(), S3Options())
+    with pytest.raises(EnvSyncError, match="or say http:// where no TLS is spoken"):
+        tls.get("/", "testing")
 
 
 def test_a_path_has_no_room_for_another() -> None:
-    assert path("a,b*", "x/../y?z#") == "/a,b*/x%2F..%2Fy%3Fz%23"
+    assert path("a,b*", "x/../y?z#") == "/a%2Cb%2A/x%2F..%2Fy%3Fz%23"
 
 
 @pytest.mark.parametrize(

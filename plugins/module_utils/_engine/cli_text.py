@@ -97,6 +97,11 @@ def _volume(result: Mapping[str, Any]) -> str:
 
 
 def verified(result: Mapping[str, Any]) -> str:
+    if result["manifest"]["format"] == "snapshot":
+        return (
+            f"{result['point']} in {result['store']} is whole, by what its server says of it: "
+            "that its files can be read shows only when it is restored"
+        )
     return (
         f"{result['point']} in {result['store']} is good: {size(result['stored_bytes'])} in "
         f"{len(result['manifest']['members'])} members, read in {duration(result['durations']['total'])}"

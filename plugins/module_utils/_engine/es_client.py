@@ -51,17 +51,26 @@ _BUSY = frozenset({429, 502, 503, 504})
 _CONNECT_SECONDS = 10.0
 _READ_SECONDS = 120.0
 
-_HINTS = {
+#: what to do next, by the server's own word for what is wrong, else by HTTP's
+_HINTS: Mapping[str | int, str] = {
+    "cluster_block_exception": "Take the block away (index.blocks.*, or a disk that is full), and run it again.",
+    "concurrent_snapshot_execution_exception": "Wait until the other snapshot or restore has ended.",
+    "repository_exception": "Check repository_type and repository_settings, and the server's log.",
+    "repository_missing_exception": "Register the repository, or set repository_type.",
+    "repository_verification_exception": "Check repository_settings, and that every node can reach the place.",
+    "snapshot_restore_exception": "Choose another point: a server reads those of its major version and of the last.",
     401: "Check login_user, login_password, api_key or the AWS credentials.",
     403: "Give this user the right that is missing.",
 }
+
+_OTHERWISE = "Look into the server's log, and run it again."
 
 
 class ServerError(EnvSyncError):
     """The server refused; ``status`` is HTTP's, ``kind`` the server's own (``repository_missing_exception``)."""
 
     def __init__(self, doing: str, why: str, status: int, kind: str) -> None:
-        super().__init__(doing, why, _HINTS.get(status, ""))
+        super().__init__(doing, why, _HINTS.get(kind) or _HINTS.get(status, _OTHERWISE))
         self.status = status
         self.kind = kind
 
@@ -79,6 +88,7 @@ class Version:
         effective = (7, 10) if distribution == "opensearch" else self.number
         self.text = f"OpenSearch {number}" if distribution == "opensearch" else number
         self.has_metadata = effective >= (7, 3)
+        self.has_clone = effective >= (7, 4)
         self.has_hidden = effective >= (7, 7)
         self.has_types = effective < (7,)
         self.has_sequence_numbers = effective >= (6, 7)
@@ -156,8 +166,11 @@ def version_of(text: str) -> Version:
 
 
 def path(*parts: str) -> str:
-    """Return the parts as a URL's path; ``*`` and ``,`` keep their meaning."""
-    return "/" + "/".join(urllib.parse.quote(part, safe="*,") for part in parts)
+    """Return the parts as a URL's path; ``*`` and ``,`` keep their meaning to the server.
+
+    They are encoded all the same: who signs a request and who checks it might else not encode them alike.
+    """
+    return "/" + "/".join(urllib.parse.quote(part, safe="") for part in parts)
 
 
 class Client:
@@ -228,10 +241,18 @@ class Client:
         while True:
             try:
                 answer = self._send(pool, method, url, data)
+            except urllib3.exceptions.SSLError as error:
+                raise EnvSyncError(
+                    doing,
+                    f"{self.name}: {_complaint(error)}",
+                    "Check the server's certificate and aws_ca_bundle, or say http:// where no TLS is spoken.",
+                ) from None
             except (urllib3.exceptions.HTTPError, OSError) as error:
                 if not pauses:
                     raise EnvSyncError(
-                        doing, f"{self.name}: {_complaint(error)}", "Check database_hostname and database_port."
+                        doing,
+                        f"{self.name}: {_complaint(error)}",
+                        "Check database_hostname (https://... where TLS is spoken) and database_port.",
                     ) from None
             else:
                 if answer.status not in _BUSY or not pauses:

@@ -58,6 +58,12 @@ def test_an_alias_moves_when_the_point_has_all_that_it_is_of() -> None:
     assert [verb for verb, *_unused in actions(swap(there, part))] == ["add", "add"]
 
 
+def test_what_a_killed_pull_left_with_an_alias_goes_when_that_moves() -> None:
+    whole = {"news": {"indices": ["a"], "whole": True, "properties": {}}}
+    found = swap({f"{OWN}a": {"news": {}}}, whole)
+    assert found.drop == [f"{OWN}a"] and not found.left
+
+
 def test_what_vanished_at_the_source_goes_where_an_earlier_pull_of_this_database_brought_it() -> None:
     there = {f"{OWN}b": {"b": {}}, f"{OTHERS}c": {"c": {}}, "d": {}}
     assert swap(there).drop == [f"{OWN}b"]
@@ -75,7 +81,7 @@ def test_an_alias_that_is_an_index_here_is_said_and_left_alone() -> None:
 
 
 def test_indices_are_chosen_by_patterns_and_the_servers_own_only_when_asked_for() -> None:
-    names = ["a-1", "a-2", "b[1]", ".kibana"]
+    names = ["a-1", "a-2", "b[1]", ".kibana", es_swap.LOCK]
     assert es_swap.chosen(names, (), ()) == ["a-1", "a-2", "b[1]"]
     assert es_swap.chosen(names, ("a-*", "b[1]"), ("*-2",)) == ["a-1", "b[1]"]
     assert es_swap.chosen(names, ("*", ".kib*"), ()) == [".kibana", "a-1", "a-2", "b[1]"]

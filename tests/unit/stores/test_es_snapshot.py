@@ -35,14 +35,16 @@ def snapshot(name: str, **values: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> Callable[..., SnapshotStore]:
-    """Return a function that gives a store in which the server has these snapshots."""
+    """Return a function that gives a store in which the server has these snapshots; ``older`` servers read less."""
 
-    def make(*snapshots: dict[str, Any]) -> SnapshotStore:
+    def make(*snapshots: dict[str, Any], older: bool = False) -> SnapshotStore:
         def get(_self: Client, where: str, doing: str, **_query: Any) -> Any:
             name = where.replace("%3A", ":").split("/")[3]
             found = [s for s in snapshots if name in ("_all", s["snapshot"])]
             if not found and name != "_all":
                 raise ServerError(doing, "missing", 404, "snapshot_missing_exception")
+            if older and where.endswith("_status"):
+                raise ServerError(doing, "Can't get text on a START_ARRAY", 500, "illegal_state_exception")
             stats = {"total": {"size_in_bytes": 7}}
             return {"snapshots": [{"stats": stats}] if where.endswith("_status") else found}
 
@@ -79,6 +81,20 @@ def test_the_manifest_says_what_the_server_and_the_note_say(store: Callable[...,
     assert manifest.tables == ({"name": "a", "rows": 3}, {"name": "b", "rows": 4}) and not without
     assert manifest.details["aliases"] == aliases and manifest.details["excluded_tables"] == ["c*"]
     assert manifest.sanitised == ({"script": "x", "sha256": "y"},)
+
+
+def test_a_server_that_is_too_old_for_a_snapshot_leaves_it_to_the_note(store: Callable[..., SnapshotStore]) -> None:
+    noted = snapshot("2026-01-01t03:04:05-search", metadata=NOTE.encode(["a", "b"])[0])
+    found = store(noted, snapshot("2026-01-02t03:04:05-search"), older=True)
+    assert catalogue.read_manifest(found, catalogue.choose(found, "Search", "2026-01-01T03:04")).stored_bytes == 100
+    with pytest.raises(EnvSyncError, match="START_ARRAY"):
+        catalogue.read_manifest(found, catalogue.choose(found, "Search"))
+
+
+def test_a_point_is_called_as_its_snapshot_is(store: Callable[..., SnapshotStore]) -> None:
+    for name in ("2026-01-01T03:04:05-Search", "2026-01-01T03:04:05-Search.manifest.json"):
+        assert store().url(name) == "http://localhost:9200/_snapshot/backups/2026-01-01t03:04:05-search"
+    assert store().url() == "http://localhost:9200/_snapshot/backups"
 
 
 def test_what_the_note_has_no_room_for_is_said(store: Callable[..., SnapshotStore]) -> None:

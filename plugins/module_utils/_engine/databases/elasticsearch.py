@@ -13,7 +13,7 @@ import contextlib
 import datetime
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..errors import EnvSyncError, NothingToDo
@@ -28,6 +28,7 @@ from ..task import Task
 from ..version import VERSION
 from . import es_swap
 from .base import Database, DumpFacts, Identity, Plan
+from .es_concrete import take_name
 from .es_lease import Lease
 from .es_script import read_script, run_script
 
@@ -70,6 +71,8 @@ class Elasticsearch(Database):
         environment: str,
         timezone: str,
         keep_old: bool,
+        as_index: bool,
+        allow_source: bool,
     ) -> None:
         self._client = client
         self._database = database
@@ -80,6 +83,8 @@ class Elasticsearch(Database):
         self._environment = environment
         self._timezone = timezone
         self._keep_old = keep_old
+        self._as_index = as_index
+        self._allow_source = allow_source
         self._lease = Lease(client, database)
         self._sanitised: list[dict[str, str]] = []
         #: scratch names by live name
@@ -105,6 +110,8 @@ class Elasticsearch(Database):
             environment=task.environment,
             timezone=task.timezone,
             keep_old=task.old_database == "keep",
+            as_index=task.restore_as == "index",
+            allow_source=task.allow_restore_to_source,
         )
 
     # -- both ways ---------------------------------------------------------------------------------------------------
@@ -196,7 +203,7 @@ class Elasticsearch(Database):
         for index in found:
             live = es_swap.live_name(index)
             # What a pull made is live by its alias alone: without, it is a scratch index, or one that is kept.
-            if index != es_swap.LOCK and (live == index or live in aliases.get(index, {})):
+            if live == index or live in aliases.get(index, {}):
                 lives[live] = index
         taken = es_swap.chosen(list(lives), self._wanted, self._excluded)
         for pattern in self._excluded:
@@ -253,7 +260,11 @@ class Elasticsearch(Database):
         try:
             self._client.put(self._snapshot_path(snapshot), doing, body, wait_for_completion=False)
         except ServerError:
-            if self._snapshot(snapshot, doing) is not None:
+            found = self._snapshot(snapshot, doing)
+            of = read_note(found or {})
+            if of is not None and of.host == note.host:
+                return  # ours: what failed is the answer on its way here
+            if found is not None:
                 # Not ours: it must not be taken for what this push has to remove.
                 raise NothingToDo(doing, "another host is making it") from None
             # Or one that was of that name has given way to another host's.
@@ -275,10 +286,11 @@ class Elasticsearch(Database):
         :param before: only those that were begun before this snapshot.
         """
         try:
-            snapshots = self._client.get(path("_snapshot", self._repository, "_all"), doing)["snapshots"]
+            where = path("_snapshot", self._repository, "_all")
+            snapshots = self._client.get(where, doing, ignore_unavailable=True)["snapshots"]
         except ServerError as error:
-            if error.status == 404:
-                return []
+            if error.kind == "repository_missing_exception":
+                return []  # a plan: the run will register it
             raise
         own = next((found for found in snapshots if found["snapshot"] == before), None)
         said = []
@@ -306,7 +318,8 @@ class Elasticsearch(Database):
         while True:
             found = self._snapshot(snapshot, doing)
             if found is None:
-                raise EnvSyncError(doing, f"the snapshot {snapshot} is gone", "Look who removed it, and push again.")
+                why = f"the snapshot {snapshot} is gone: it could not be finished, or somebody has removed it"
+                raise EnvSyncError(doing, why, "Look into the server's log, and push again.")
             if found["state"] != IN_PROGRESS:
                 break
             with contextlib.suppress(ServerError):
@@ -341,6 +354,7 @@ class Elasticsearch(Database):
         doing = f"preparing to restore {self._database} on {self._client.name}"
         if manifest is None:
             raise EnvSyncError(doing, "the point has no manifest", "Choose another point (--list shows them).")
+        self._check_source(manifest, doing)
         self._check_version(manifest, doing)
         lives = self._to_restore(manifest, doing)
         for script in self._scripts:
@@ -350,6 +364,16 @@ class Elasticsearch(Database):
             if len((prefix + live).encode()) > _LONGEST_NAME:
                 raise EnvSyncError(doing, f"with {prefix} before it, the name {live} is longer than 255 bytes")
         swap = self._plan_swap({live: prefix + live for live in lives.values()}, manifest, doing)
+        if self._as_index and self._keep_old:
+            raise EnvSyncError(
+                doing,
+                "an index that has its name itself cannot be renamed and so not be kept",
+                "Set old_database to drop, or restore_as to alias.",
+            )
+        if self._as_index and not self._client.version(doing).has_clone:
+            raise EnvSyncError(
+                doing, "only Elasticsearch 7.4 and newer, and OpenSearch, copy an index", "Set restore_as to alias."
+            )
         if self._keep_old and swap.concrete:
             raise EnvSyncError(
                 doing,
@@ -359,10 +383,14 @@ class Elasticsearch(Database):
         stats = self._stats(doing)
         size = sum(stats[index]["size_bytes"] for index in swap.replaces if index in stats)
         replaces = {"tables": len(swap.replaces), "size_bytes": size} if swap.replaces else None
-        warnings = [f"the index {name} becomes an alias, as an index cannot be renamed" for name in swap.concrete[:1]]
+        warnings = []
+        if swap.concrete and not self._as_index:
+            warnings.append(f"the index {swap.concrete[0]} becomes an alias (see restore_as)")
+        warnings += [_clash(alias) for alias in swap.clashing]
         if not manifest.server.get("system"):
             warnings.append("the snapshot does not say which cluster it is of: nothing tells whether it is this one")
         step = f"restore {len(lives)} indices as {prefix}* on {self._client.name}"
+        step += ", to be copied under the live names" if self._as_index else ""
         return Plan(f"{prefix}*", replaces, (step,), tuple(warnings))
 
     def sweep(self) -> list[str]:
@@ -382,6 +410,8 @@ class Elasticsearch(Database):
             "partial": False,
             "rename_pattern": es_swap.RENAME,
             "rename_replacement": f"{prefix}$1",
+            # A lock of the source's, or its full disk, is of no meaning here, and would keep the scripts out.
+            "ignore_index_settings": ["index.blocks.*"],
         }
         if self._client.version(doing).has_hidden:
             # Until they are sanitised, no search for * is to find them.
@@ -401,6 +431,19 @@ class Elasticsearch(Database):
             has = ", ".join(sorted(lives)[:10])
             raise EnvSyncError(doing, "the point has none of the indices that are wanted", f"It has {has}.")
         return {lives[live]: live for live in taken}
+
+    def _check_source(self, manifest: Manifest, doing: str) -> None:
+        """Raise when nothing tells that the snapshot is not this cluster's own: neither a note, nor the repository."""
+        if manifest.server.get("system") or self._allow_source:
+            return
+        about = self._client.get(path("_snapshot", self._repository), doing)[self._repository]
+        # A repository of type url can only be read.
+        if about["type"] != "url" and str(about["settings"].get("readonly")).lower() != "true":
+            raise EnvSyncError(
+                doing,
+                "the snapshot does not say which cluster it is of, and this one may write to its repository",
+                "Register the repository with readonly here, or set allow_restore_to_source if you mean it.",
+            )
 
     def _check_version(self, manifest: Manifest, doing: str) -> None:
         """Raise when the server cannot read the snapshot; where there is no note, only the restore shows it."""
@@ -540,7 +583,7 @@ class Elasticsearch(Database):
         }
 
     def swap(self, keep_old: bool) -> Mapping[str, Any]:
-        """Move all names in one atomic request; drop what they were of afterwards."""
+        """Move all names in one atomic request; what comes after it is no reason to fail."""
         doing = f"swapping {self._database} in on {self._client.name}"
         swap = es_swap.plan_swap(
             self._restored, self._aliases(doing), self._of_point, self._database, keep_old, self._vanishes
@@ -553,18 +596,32 @@ class Elasticsearch(Database):
             for some in _groups(sorted(self._restored.values())):
                 self._client.put(path(",".join(some), "_settings"), doing, {"index.hidden": None})
         self._client.post("/_aliases", doing, {"actions": swap.actions})
+        live_indices, self._restored = self._restored, {}  # nothing is scratch any more
         warnings = [f"the index {name} has lost its alias to the new one, and is left" for name in swap.left]
-        warnings += [f"the alias {name} is not set, as there is an index of that name" for name in swap.clashing]
+        warnings += [_clash(alias) for alias in swap.clashing]
         for index in swap.drop:
             try:
                 self._client.delete(path(index), doing)
             except EnvSyncError as error:
                 warnings.append(f"the index {index}, which was replaced, is left: {error}")
-        return {"name_away_seconds": 0.0, "kept": f"{es_swap.KEPT}*" if swap.kept else "", "warnings": warnings}
+        away = 0.0
+        if self._as_index:
+            aliases = self._aliases(doing)
+            for live, index in live_indices.items():
+                others = {alias: properties for alias, properties in aliases[index].items() if alias != live}
+                seconds, warning = take_name(self._client, live, index, others, doing)
+                away = max(away, seconds)
+                warnings += [warning] if warning else []
+        return {
+            "name_away_seconds": round(away, 3),
+            "kept": f"{es_swap.KEPT}*" if swap.kept else "",
+            "warnings": warnings,
+        }
 
     def discard(self) -> None:
         with contextlib.suppress(EnvSyncError):
-            self._drop_scratch(f"dropping the scratch indices of {self._database}")
+            # By name: who has lost the lock must not drop what its next holder restores.
+            self._drop_scratch(f"dropping the scratch indices of {self._database}", set(self._restored.values()))
 
     # -- helpers -----------------------------------------------------------------------------------------------------
 
@@ -575,10 +632,15 @@ class Elasticsearch(Database):
             restored, self._aliases(doing), self._of_point, self._database, self._keep_old, self._vanishes
         )
 
-    def _drop_scratch(self, doing: str) -> list[str]:
-        """Drop what a pull of this database made and no alias makes live, or kept; return the names."""
+    def _drop_scratch(self, doing: str, only: Collection[str] | None = None) -> list[str]:
+        """Drop what a pull of this database made and no alias makes live, or kept; return the names.
+
+        :param only: these alone.
+        """
         doomed = [
-            i for i, aliases in self._aliases(doing).items() if es_swap.made_by_pull(i, self._database) and not aliases
+            index
+            for index, aliases in self._aliases(doing).items()
+            if es_swap.made_by_pull(index, self._database) and not aliases and (only is None or index in only)
         ]
         for index in doomed:
             self._client.delete(path(index), doing)
@@ -624,6 +686,10 @@ def _groups(names: Sequence[str], longest: int = 3000) -> Iterator[list[str]]:
         group.append(name)
     if group:
         yield group
+
+
+def _clash(alias: str) -> str:
+    return f"the alias {alias} is not set, as there is an index of that name"
 
 
 def _seconds(timestamp: str) -> float:

@@ -33,6 +33,8 @@ class Lease:
         self._id = owner_of(database)
         self._token = uuid.uuid4().hex
         self._stop = threading.Event()
+        #: one writer at a time, lest the two threads of this holder take each other for another host
+        self._writing = threading.Lock()
         self._beating: threading.Thread | None = None
         self._doing = f"locking {database} on {client.name}"
 
@@ -51,10 +53,13 @@ class Lease:
 
     def renew(self) -> None:
         """Move the end on; raises when the lock was lost."""
-        found = self._find()
-        if found.get("_source", {}).get("token") != self._token:
-            raise EnvSyncError(self._doing, "another host has taken the lock, as this one was silent", "Run it again.")
-        self._write(found)
+        with self._writing:
+            found = self._find()
+            if found.get("_source", {}).get("token") != self._token:
+                raise EnvSyncError(
+                    self._doing, "another host has taken the lock, as this one was silent", "Run it again."
+                )
+            self._write(found)
 
     def release(self) -> None:
         """Give the lock up."""

@@ -13,6 +13,7 @@ Its paths have live names, aliases, and wildcards; they are replaced by the name
 
 from __future__ import annotations
 
+import contextlib
 import json
 import urllib.parse
 from collections.abc import Mapping
@@ -124,6 +125,13 @@ def run_script(script: str, client: Client, names: Mapping[str, tuple[str, ...]]
                 raise EnvSyncError(doing, f"{at}: {error}", "Correct the script.") from None
 
 
+def _forget(client: Client, task: str, doing: str) -> None:
+    """Remove what the server keeps of a task for good: it may quote the documents that failed."""
+    kind = "task" if client.version(doing).has_types else "_doc"
+    with contextlib.suppress(EnvSyncError):
+        client.delete(path(".tasks", kind, task), doing)
+
+
 class _Failed(Exception):
     """What a task of the server says of its failure, without a document's values."""
 
@@ -131,7 +139,9 @@ class _Failed(Exception):
 def _send(client: Client, request: Request, index: str, group: Group, doing: str) -> None:
     where = path(index, *request.rest)
     if request.rest[0] not in _BY_QUERY:
-        client.request(request.method, where, doing, {}, request.body)
+        # What is written has to be found by the queries that come after it.
+        query = {} if request.rest[0] == "_mapping" else {"refresh": True}
+        client.request(request.method, where, doing, query, request.body)
         return
     begun = client.post(where, doing, request.body, wait_for_completion=False, refresh=True, conflicts="abort")
     task = path("_tasks", str(begun["task"]))
@@ -144,6 +154,7 @@ def _send(client: Client, request: Request, index: str, group: Group, doing: str
     except BaseException:
         client.post(task + "/_cancel", doing)
         raise
+    _forget(client, str(begun["task"]), doing)
     if "error" in found:
         raise _Failed(f"{found['error'].get('type')} (its text is withheld, as it may quote data)")
     response = found.get("response") or {}

@@ -128,7 +128,7 @@ def plan_swap(
             for old in [name for name, aliases in remaining.items() if alias in aliases]:
                 take(alias, old)
                 if not remaining[old] and old not in swap.replaces:
-                    swap.left.append(old)
+                    (swap.drop if made_by_pull(old, database) else swap.left).append(old)
         for index in indices:
             final[index][alias] = about["properties"]
     for old in swap.replaces:
@@ -192,6 +192,8 @@ def matching(names: Sequence[str], patterns: Sequence[str]) -> set[str]:
 def chosen(names: Sequence[str], wanted: Sequence[str], excluded: Sequence[str]) -> list[str]:
     """Return the names that a task means, in order: all but those that begin with a dot, which are the server's own.
 
+    The index with the locks is never among them, though another's snapshot may have it.
+
     :param wanted: patterns; one that begins with a dot means the server's own, too.
     :param excluded: patterns of what is left out.
     """
@@ -200,4 +202,4 @@ def chosen(names: Sequence[str], wanted: Sequence[str], excluded: Sequence[str])
         taken = plain | matching(names, [pattern for pattern in wanted if pattern.startswith(".")])
     else:
         taken = {name for name in names if not name.startswith(".")}
-    return sorted(taken - matching(names, excluded))
+    return sorted(taken - matching(names, excluded) - {LOCK})

@@ -41,7 +41,9 @@ class SnapshotStore(Store):
         self._database = database
 
     def url(self, name: str = "") -> str:
-        return f"{self._client.name}/_snapshot/{self._repository}{f'/{name}' if name else ''}"
+        found = parse(name) or parse(name + MEMBER)
+        shown = found.point.lower() if found else name
+        return f"{self._client.name}/_snapshot/{self._repository}{f'/{shown}' if shown else ''}"
 
     def preflight(self, write: bool) -> None:
         doing = f"opening the snapshot repository {self.url()}"
@@ -73,7 +75,12 @@ class SnapshotStore(Store):
         self.preflight(write)
         if write:
             doing = f"verifying the snapshot repository {self.url()}"
-            self._client.post(path("_snapshot", self._repository, "_verify"), doing)
+            try:
+                self._client.post(path("_snapshot", self._repository, "_verify"), doing)
+            except ServerError as error:
+                # The right to create snapshots, which is all that a push needs, does not have this one in it.
+                if error.status != 403:
+                    raise
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         found: list[StoredObject] = []
@@ -151,9 +158,11 @@ class SnapshotStore(Store):
 
     def _snapshots(self, doing: str) -> builtins.list[dict[str, Any]]:
         try:
-            found = self._client.get(path("_snapshot", self._repository, "_all"), doing)
+            # One that is damaged must not hide the others: it is missing then.
+            where = path("_snapshot", self._repository, "_all")
+            found = self._client.get(where, doing, ignore_unavailable=True)
         except ServerError as error:
-            if error.status == 404 and self._type:
+            if error.kind == "repository_missing_exception" and self._type:
                 return []  # a plan: the run will register it
             raise
         return [snapshot for snapshot in found["snapshots"] if timestamp_and_database(snapshot) is not None]
@@ -189,7 +198,12 @@ class SnapshotStore(Store):
         timestamp, database = timestamp_and_database(snapshot, self._database) or ("", "")
         name = str(snapshot["snapshot"])
         note = read_note(snapshot) or Note("", database, "", str(snapshot.get("version", "")), "", "", 0)
-        stored = self._stored_bytes(name)
+        try:
+            stored = self._stored_bytes(name)
+        except ServerError:
+            if not note.cluster:
+                raise
+            stored = note.size  # a server that is older than the snapshot can't tell; so that it is this that is said
         indices = sorted(str(index) for index in snapshot["indices"])
         tables = [{"name": index, **({"rows": note.rows[index]} if index in note.rows else {})} for index in indices]
         return Manifest(
