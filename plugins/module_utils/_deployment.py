@@ -6,16 +6,20 @@
 
 from __future__ import annotations
 
+import glob
 import grp
 import hashlib
+import json
 import os
 import pkgutil
 import pwd
 import re
 import shlex
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.govuk.env_sync.plugins.module_utils import _engine
@@ -27,11 +31,16 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine import (
 )
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.config import format_config
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.inventory import TITLE, Declared, declared
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.inventory import (
+    TITLE,
+    Declared,
+    Faults,
+    declared,
+)
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.monitoring import KEYS as MONITORING_KEYS
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.monitoring import prometheus
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.version import VERSION
-from ansible_collections.govuk.env_sync.plugins.module_utils._host import Entry
+from ansible_collections.govuk.env_sync.plugins.module_utils._host import Entry, recorded
 from ansible_collections.govuk.env_sync.plugins.module_utils._systemd import UNITS
 
 #: imported so that they are here: what is deployed is what Ansible brought along, and it brings what is imported
@@ -51,10 +60,19 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z", re.ASCII)
 _PYTHON = (3, 9)
 
 
+@dataclass(frozen=True)
+class Part:
+    """What can be deployed by itself: entries, the path of their record, files that go though they are in no record."""
+
+    entries: list[Entry]
+    record: str
+    others: list[str]
+
+
 class Deployment:
     """The entries wanted for a module's parameters.
 
-    :raises EnvSyncError: the declared tasks have faults, all of which it names; or the host can't run them.
+    :raises EnvSyncError: what is declared has faults, all of which it names (:class:`Faults`).
     """
 
     def __init__(self, parameters: Mapping[str, Any]) -> None:
@@ -64,8 +82,6 @@ class Deployment:
             raise EnvSyncError(
                 "checking name", f"{self.name!r} can't be the name of a command", "Use letters, digits and _."
             )
-        if parameters["state"] == "present" and parameters["python"]:
-            _check_python(parameters["python"])
         self.conf_dir = f"/etc/{self.name}"
         self.log_dir = f"/var/log/{self.name}"
         self.state_dir = f"/var/lib/{self.name}"
@@ -74,24 +90,54 @@ class Deployment:
         self._scripts = {str(name): str(text) for name, text in parameters["transformation_sql"].items()}
         self._declared: list[Declared] = []
         if not self._absent:
+            self._check()
+
+    def _check(self) -> None:
+        """Read the declared tasks, and look for faults in all that is given."""
+        given = self._given
+        faults: list[str] = []
+        try:
             self._declared = declared(
-                parameters["tasks"],
-                parameters["s3_sync_tasks"],
-                self.conf_dir,
-                self._scripts,
-                parameters["protected"],
+                given["tasks"], given["s3_sync_tasks"], self.conf_dir, self._scripts, given["protected"]
             )
-        unknown = sorted(set(parameters["monitoring"]) - set(MONITORING_KEYS))
-        if unknown:
-            raise EnvSyncError("checking monitoring", f"unknown key {', '.join(unknown)}", "Correct it.")
-        variables = [*parameters["environment_variables"], *parameters["secret_environment_variables"]]
-        wrong = sorted(str(name) for name in variables if not _VARIABLE.match(str(name)))
-        if wrong:
-            raise EnvSyncError(
-                "checking the environment",
-                f"{', '.join(wrong)} can't be the name of a variable",
-                "Nothing was changed.",
-            )
+        except Faults as error:
+            faults += error.faults
+        for item in self._declared:
+            if not self._may_use(item):
+                user = item.become_user or given["user"]
+                faults.append(f"{item.title}: temppath: {item.task.temppath} is there, and {user} can't write to it")
+        faults += [f"monitoring: unknown key {key}" for key in sorted(set(given["monitoring"]) - set(MONITORING_KEYS))]
+        for role_variable, option in (
+            ("env_sync_environment", "environment_variables"),
+            ("env_sync_secret_environment", "secret_environment_variables"),
+        ):
+            wrong = sorted(str(name) for name in given[option] if not _VARIABLE.match(str(name)))
+            faults += [f"{role_variable}: {name!r} can't be the name of a variable" for name in wrong]
+        wrong = sorted(name for name in self._scripts if not name or "/" in name or name.startswith("."))
+        faults += [f"env_sync_transformation_sql_files: {name!r} can't be the name of a file there" for name in wrong]
+        if given["python"]:
+            faults += _python_faults(given["python"])
+        if faults:
+            raise Faults("checking what is declared", faults, "Nothing was changed. Correct these.")
+
+    def _temppath(self, item: Declared) -> Entry:
+        owner = item.become_user or self._given["user"]
+        return Entry(item.task.temppath, 0o775, owner=owner, group=self._given["group"], if_missing=True)
+
+    def _may_use(self, item: Declared) -> bool:
+        """Say whether a task can use its temppath, where that is somebody else's; a missing one is made for it."""
+        path = item.task.temppath
+        if not path or not os.path.isdir(path) or path in recorded(self._record("configure")):
+            return True
+        try:
+            user = pwd.getpwnam(item.become_user or self._given["user"])
+            groups = os.getgrouplist(user.pw_name, user.pw_gid)
+        except KeyError:
+            return True  # who does not exist yet is found out about when the task runs
+        found = os.stat(path)
+        if user.pw_uid in (0, found.st_uid):
+            return user.pw_uid == 0 or bool(found.st_mode & stat.S_IWUSR)
+        return bool(found.st_mode & (stat.S_IWGRP if found.st_gid in groups else stat.S_IWOTH))
 
     def ready(self) -> None:
         """Make sure that there is what has to be there before.
@@ -129,12 +175,27 @@ class Deployment:
             return []
         return [f"{self._unit(item)}.timer" for item in self._scheduled()]
 
-    def parts(self) -> Iterator[tuple[list[Entry], str]]:
-        """Yield the entries of each part, with the path of its record; parts go in the opposite order."""
-        makers = {"install": self._install, "configure": self._configure, "schedule": self._schedule}
+    def parts(self) -> Iterator[Part]:
+        """Yield each part that is asked for; they go in the opposite order."""
+        makers = {
+            "install": self._install,
+            "configure": self._configure,
+            "monitor": self._monitor,
+            "schedule": self._schedule,
+        }
         names = [name for name in makers if name in self._given["parts"]]
         for name in reversed(names) if self._absent else names:
-            yield [] if self._absent else list(makers[name]()), os.path.join(self.lib_dir, f"deployed-{name}.json")
+            entries = [] if self._absent else list(makers[name]())
+            yield Part(entries, self._record(name), self._others() if name == "configure" else [])
+
+    def _others(self) -> list[str]:
+        if self._absent:
+            return [path for kept in ("journal", "status") for path in glob.glob(f"{self.state_dir}/{kept}/*")]
+        # As the original does: a config file that nothing declares was Puppet's, or a task's that is gone.
+        return glob.glob(f"{self.conf_dir}/*.cfg")
+
+    def _record(self, part: str) -> str:
+        return os.path.join(self.lib_dir, f"deployed-{part}.json")
 
     # -- install -----------------------------------------------------------------------------------------------------
 
@@ -146,12 +207,12 @@ class Deployment:
         release = f"{VERSION}-{digest.hexdigest()[:12]}"
         base = os.path.join(self.lib_dir, release)
         yield Entry(self.lib_dir, 0o755)
-        yield Entry(base, 0o755)
+        yield Entry(base, 0o755, bulk=True)
         folders = sorted({os.path.dirname(path) for path, _content in sources})
         for folder in folders:
-            yield Entry(os.path.join(base, folder), 0o755)
+            yield Entry(os.path.join(base, folder), 0o755, bulk=True)
         for path, content in sources:
-            yield Entry(os.path.join(base, path), 0o644, content)
+            yield Entry(os.path.join(base, path), 0o644, content, bulk=True)
         # The link last: a task that starts meanwhile finds the old release or the new one, whole.
         current = os.path.join(self.lib_dir, "current")
         yield Entry(current, 0o777, target=release)
@@ -161,6 +222,8 @@ class Deployment:
         yield Entry(f"/usr/local/bin/{_WRAPPER}", 0o755, self._launcher("_engine.reboot_lock").encode())
         if self._given["lock"] != "none":
             yield from self._reboot_checks()
+        if self._given["lock"] == _WRAPPER and self._given["user"] != "root":
+            yield from self._inhibitor_rights()
 
     def _reboot_checks(self) -> Iterator[Entry]:
         """What asks whether a task runs, before a reboot: where something is there that looks at it."""
@@ -173,6 +236,21 @@ class Deployment:
             folder = f"{UNITS}/apt-daily-upgrade.service.d"
             yield Entry(folder, 0o755)
             yield Entry(f"{folder}/{self.name}.conf", 0o644, f"{MANAGED}[Service]\nExecCondition={check}\n".encode())
+
+    def _inhibitor_rights(self) -> Iterator[Entry]:
+        """What lets the wrapper inhibit a shutdown: without a session, only polkit's rules give a user that right."""
+        user, action = self._given["user"], "org.freedesktop.login1.inhibit-block-shutdown"
+        if os.path.isdir("/etc/polkit-1/rules.d"):
+            text = (
+                f"{MANAGED.replace('#', '//', 1)}polkit.addRule(function (action, subject) {{\n"
+                f"    if (action.id == {json.dumps(action)} && subject.user == {json.dumps(user)}) {{\n"
+                "        return polkit.Result.YES;\n    }\n});\n"
+            )
+            yield Entry(f"/etc/polkit-1/rules.d/50-{self.name}.rules", 0o644, text.encode())
+        if os.path.isdir("/etc/polkit-1/localauthority/50-local.d"):
+            # What polkit 0.105 reads, which Debian 11 and Ubuntu 22.04 have (pklocalauthority(8)).
+            text = f"{MANAGED}[{self.name}]\nIdentity=unix-user:{user}\nAction={action}\nResultAny=yes\n"
+            yield Entry(f"/etc/polkit-1/localauthority/50-local.d/{self.name}.pkla", 0o644, text.encode())
 
     def _launcher(self, module: str) -> str:
         python = shlex.quote(self._given["python"] or sys.executable)
@@ -201,26 +279,41 @@ class Deployment:
             text = MANAGED + format_config(values)
             yield Entry(os.path.join(self.conf_dir, f"{item.title}.cfg"), 0o644, text.encode())
             if item.task.temppath:
-                yield Entry(item.task.temppath, 0o775, owner=item.become_user or user, group=group)
+                yield self._temppath(item)
         programs = self._programs()
         for name, text in sorted(self._scripts.items()):
-            path = os.path.join(self.conf_dir, "transformation_sql", _file_name(name))
+            path = os.path.join(self.conf_dir, "transformation_sql", name)
             yield Entry(path, 0o755 if path in programs else 0o644, text.encode())
         for secret, key in ((False, "environment_variables"), (True, "secret_environment_variables")):
             for name, value in sorted(self._given[key].items()):
                 path = os.path.join(self.conf_dir, "env.d", name)
-                yield Entry(path, 0o640, f"{value}\n".encode(), group=group, secret=secret)
-        if self._given["monitoring"]:
-            text = MANAGED + format_config({key: _as_text(value) for key, value in self._given["monitoring"].items()})
-            yield Entry(os.path.join(self.conf_dir, "monitoring.conf"), 0o644, text.encode())
-        if self._given["monitoring"].get("prometheus_dir"):
-            yield from self._figures(str(self._given["monitoring"]["prometheus_dir"]))
+                # A NUL is a line break there (envdir(8)).
+                text = _as_text(value).replace("\n", "\0")
+                yield Entry(path, 0o640, f"{text}\n".encode(), group=group, secret=secret)
         yield Entry(f"/etc/logrotate.d/{self.name}", 0o644, self._logrotate().encode())
 
     def _programs(self) -> set[str]:
         """Return the transformation files that are programs, and not SQL: those of file trees."""
         trees = [item.task for item in self._declared if item.task.dbms == "files"]
         return {path for task in trees for path in (*task.transformation_sql, *task.pre_dump_transformation_sql)}
+
+    def _logrotate(self) -> str:
+        user, group = self._given["user"], self._given["group"]
+        return (
+            f"{MANAGED}{self.log_dir}/*.log {{\n"
+            "    weekly\n    maxsize 100M\n    rotate 8\n    compress\n    delaycompress\n"
+            "    missingok\n    notifempty\n"
+            f"    create 0660 {user} {group}\n    su {user} {group}\n}}\n"
+        )
+
+    # -- monitor -----------------------------------------------------------------------------------------------------
+
+    def _monitor(self) -> Iterator[Entry]:
+        if self._given["monitoring"]:
+            text = MANAGED + format_config({key: _as_text(value) for key, value in self._given["monitoring"].items()})
+            yield Entry(os.path.join(self.conf_dir, "monitoring.conf"), 0o644, text.encode())
+        if self._given["monitoring"].get("prometheus_dir"):
+            yield from self._figures(str(self._given["monitoring"]["prometheus_dir"]))
 
     def _figures(self, folder: str) -> Iterator[Entry]:
         """The directory of node exporter's text files: open to the tasks, with a file for each, which goes with it."""
@@ -231,14 +324,6 @@ class Deployment:
         for title in freshness:
             path = os.path.join(folder, prometheus.file_name(title))
             yield Entry(path, 0o644, b"", owner=user, group=group, seed=True)
-
-    def _logrotate(self) -> str:
-        user, group = self._given["user"], self._given["group"]
-        return (
-            f"{MANAGED}{self.log_dir}/*.log {{\n"
-            "    weekly\n    rotate 8\n    compress\n    delaycompress\n    missingok\n    notifempty\n"
-            f"    create 0660 {user} {group}\n    su {user} {group}\n}}\n"
-        )
 
     # -- schedule ----------------------------------------------------------------------------------------------------
 
@@ -353,7 +438,7 @@ def warnings(user: str, name: str) -> list[str]:
     ]
 
 
-def _check_python(path: str) -> None:
+def _python_faults(path: str) -> Iterator[str]:
     try:
         done = subprocess.run(
             [path, "-c", "import sys; print(*sys.version_info[:2])"],
@@ -365,10 +450,9 @@ def _check_python(path: str) -> None:
     except (OSError, subprocess.CalledProcessError):
         return  # it comes with the packages, or with the virtual environment
     if version < _PYTHON:
-        raise EnvSyncError(
-            f"checking {path}",
-            f"it is Python {'.'.join(map(str, version))}, and the command needs {'.'.join(map(str, _PYTHON))} or later",
-            "Set env_sync_python to another one, or env_sync_virtualenv.",
+        yield (
+            f"env_sync_python: {path}: it is Python {'.'.join(map(str, version))}, and the command needs "
+            f"{'.'.join(map(str, _PYTHON))} or later: name another one, or set env_sync_virtualenv"
         )
 
 
@@ -400,12 +484,6 @@ def _as_text(value: Any) -> str:
     if isinstance(value, Mapping):
         return ",".join(f"{name}={_as_text(item)}" for name, item in value.items())
     return str(value)
-
-
-def _file_name(name: str) -> str:
-    if not name or "/" in name or name.startswith("."):
-        raise EnvSyncError("checking the names of files", f"{name!r} can't be one", "Give a plain name.")
-    return name
 
 
 def _drop_in(name: str) -> str:

@@ -30,9 +30,11 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors impo
 class Entry:
     """Something that is wanted on the host: a file (``content``), a link (``target``) or a directory (neither).
 
-    ``secret`` keeps the content out of differences that are shown. ``seed``: once the file is there, it is its owner's.
-    ``stays``: it is not ours alone, and not removed with the rest; an empty ``owner`` is left as it is. ``validate`` is
-    an argument vector that gets the path of the new content, and exits with 0 if that may take the old one's place.
+    ``secret`` keeps the content out of differences that are shown; ``bulk`` has it only counted there, as one of many
+    that nobody reads. ``seed``: once the file is there, it is its owner's.
+    ``stays``: it is not ours alone, and not removed with the rest; an empty ``owner`` is left as it is.
+    ``if_missing``: a directory that somebody else made is left as it is, and stays. ``validate`` is an argument vector
+    that gets the path of the new content, and exits with 0 if that may take the old one's place.
     """
 
     path: str
@@ -42,8 +44,10 @@ class Entry:
     owner: str = "root"
     group: str = "root"
     secret: bool = False
+    bulk: bool = False
     seed: bool = False
     stays: bool = False
+    if_missing: bool = False
     validate: tuple[str, ...] = ()
 
 
@@ -52,15 +56,23 @@ class Change:
 
     :param wanted: entries, directories before what is in them.
     :param record: the file that lists what was deployed before.
+    :param others: files that go unless they are wanted, whoever made them.
     """
 
-    def __init__(self, wanted: Iterable[Entry], record: str) -> None:
-        self._wanted = list(wanted)
+    def __init__(self, wanted: Iterable[Entry], record: str, others: Iterable[str] = ()) -> None:
         self._record = record
-        self._before = _read_record(record)
+        self._before = recorded(record)
+        before = set(self._before)
+        self._wanted = [
+            entry
+            for entry in wanted
+            if not (entry.if_missing and entry.path not in before and os.path.isdir(entry.path))
+        ]
         self._paths = [entry.path for entry in self._wanted if not entry.stays]
         self.differing = [entry for entry in self._wanted if _differs(entry)]
-        self.stale = [path for path in self._before if path not in set(self._paths) and os.path.lexists(path)]
+        paths = set(self._paths)
+        self.stale = [path for path in self._before if path not in paths and os.path.lexists(path)]
+        self.stale += [path for path in sorted(others) if path not in paths | before and os.path.isfile(path)]
 
     @property
     def changed(self) -> bool:
@@ -68,10 +80,15 @@ class Change:
 
     def diff(self) -> list[dict[str, str]]:
         """Return the differences, as Ansible shows them; of secrets, only that there is one."""
-        return [_diff(entry) for entry in self.differing] + [
-            {"before_header": path, "after_header": path, "before": "present\n", "after": "absent\n"}
-            for path in self.stale
-        ]
+        bulk = [entry.path for entry in self.differing if entry.bulk]
+        shown = [_shown(os.path.commonpath(bulk), "", f"{_count(bulk)} made or changed\n")] if bulk else []
+        shown += [_diff(entry) for entry in self.differing if not entry.bulk]
+        gone = set(self.stale)
+        for path in self.stale:
+            if os.path.dirname(path) not in gone:
+                inside = [other for other in self.stale if other.startswith(f"{path}/")]
+                shown.append(_shown(path, f"present{', with ' + _count(inside) if inside else ''}\n", "absent\n"))
+        return shown
 
     def apply(self) -> None:
         """Make the host as it is wanted. Files appear whole; what is stale goes last.
@@ -94,7 +111,8 @@ class Change:
             remove(os.path.dirname(self._record))
 
 
-def _read_record(path: str) -> list[str]:
+def recorded(path: str) -> list[str]:
+    """Return the paths that were deployed before, as the record says."""
     try:
         with open(path, encoding="utf-8") as stream:
             return [str(item) for item in json.load(stream)]
@@ -156,7 +174,15 @@ def _diff(entry: Entry) -> dict[str, str]:
         if old is not None and max(len(old), len(new)) > 100_000:
             old, new = "", "".join(difflib.unified_diff(old.splitlines(True), new.splitlines(True), n=1))
         before, after = before + (old or ""), after + new
-    return {"before_header": entry.path, "after_header": entry.path, "before": before, "after": after}
+    return _shown(entry.path, before, after)
+
+
+def _shown(path: str, before: str, after: str) -> dict[str, str]:
+    return {"before_header": path, "after_header": path, "before": before, "after": after}
+
+
+def _count(paths: list[str]) -> str:
+    return f"{len(paths)} file{'' if len(paths) == 1 else 's'}"
 
 
 def _describe(entry: Entry) -> str:
@@ -166,14 +192,31 @@ def _describe(entry: Entry) -> str:
         return "absent\n"
     if stat.S_ISLNK(found.st_mode):
         return f"link to {os.readlink(entry.path)}\n"
-    return f"{found.st_uid}:{found.st_gid} {stat.S_IMODE(found.st_mode):04o}\n"
+    return f"{_user_name(found.st_uid)}:{_group_name(found.st_gid)} {stat.S_IMODE(found.st_mode):04o}\n"
 
 
 def _wanted(entry: Entry) -> str:
     if entry.target is not None:
         return f"link to {entry.target}\n"
-    user, group = ids(entry)
-    return f"{user}:{group} {entry.mode:04o}\n"
+    owner = entry.owner
+    if not owner:
+        with contextlib.suppress(OSError):
+            owner = _user_name(os.lstat(entry.path).st_uid)
+    return f"{owner or 'root'}:{entry.group} {entry.mode:04o}\n"
+
+
+def _user_name(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
+def _group_name(number: int) -> str:
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)
 
 
 def _text(path: str) -> str | None:

@@ -46,6 +46,12 @@ class Systemd:
         if timers:
             self._do("stop", *timers)
 
+    def forget(self, services: Sequence[str]) -> None:
+        """Have systemd forget services that are gone: one that failed would be shown until the next boot."""
+        if services and self._running:
+            # It refuses those that it knows nothing of any more, which is as good.
+            self._run(["systemctl", "reset-failed", *services])
+
     def restart(self, timers: Sequence[str]) -> None:
         """Start timers, or have them go by their files as they are now."""
         if timers:

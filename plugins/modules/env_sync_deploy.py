@@ -15,7 +15,8 @@ description:
   - Puts the engine and its command on the host, a config file for each declared task, the environment, the
     transformation SQL, the reboot lock, log rotation and the schedule, all in one pass.
   - Every task is checked before anything on the host is changed; all faults are in one message.
-  - What was deployed is recorded on the host, so that what is not declared any more is removed, and nothing else.
+  - What was deployed is recorded on the host, so that what is not declared any more is removed, and nothing else; but a
+    config file (C(*.cfg)) that no task has goes from the directory of these, such as one that Puppet left.
   - This is what the role P(govuk.env_sync.env_sync#role) runs; use the role unless you have reasons not to.
 attributes:
   check_mode:
@@ -45,8 +46,8 @@ options:
       - What to deploy in this run; without any, the tasks are only checked.
     type: list
     elements: str
-    choices: [install, configure, schedule]
-    default: [install, configure, schedule]
+    choices: [install, configure, monitor, schedule]
+    default: [install, configure, monitor, schedule]
   user:
     description:
       - The user that the tasks run as. It has to exist.
@@ -151,6 +152,12 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+faults:
+  description: What is wrong with what is declared, one line for each fault.
+  returned: when there is any
+  type: list
+  elements: str
+  sample: ["push_shop: hour '25' is not within 0 to 23"]
 deployed:
   description: Paths that were made or changed.
   returned: success
@@ -192,6 +199,7 @@ import os
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.govuk.env_sync.plugins.module_utils._deployment import Deployment, warnings
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.inventory import Faults
 from ansible_collections.govuk.env_sync.plugins.module_utils._host import Change, summary
 from ansible_collections.govuk.env_sync.plugins.module_utils._systemd import UNITS, Systemd
 
@@ -204,8 +212,8 @@ def main() -> None:
             "parts": {
                 "type": "list",
                 "elements": "str",
-                "choices": ["install", "configure", "schedule"],
-                "default": ["install", "configure", "schedule"],
+                "choices": ["install", "configure", "monitor", "schedule"],
+                "default": ["install", "configure", "monitor", "schedule"],
             },
             "user": {"type": "str", "default": "govuk-backup"},
             "group": {"type": "str", "default": "govuk-backup"},
@@ -230,7 +238,7 @@ def main() -> None:
     )
     try:
         deployment = Deployment(module.params)
-        changes = [Change(entries, record) for entries, record in deployment.parts()]
+        changes = [Change(part.entries, part.record, part.others) for part in deployment.parts()]
         systemd = Systemd(module.run_command)
         result = {"changed": False, "deployed": [], "removed": [], "diff": [], **deployment.facts()}
         for change in changes:
@@ -245,6 +253,9 @@ def main() -> None:
         if "schedule" in module.params["parts"]:
             for text in warnings(module.params["user"], module.params["name"]):
                 module.warn(text)
+    except Faults as error:
+        lines = [f"{error.doing}:", *(f"  {fault}" for fault in error.faults), error.hint]
+        module.fail_json(msg="\n".join(lines), faults=error.faults)
     except EnvSyncError as error:
         module.fail_json(msg=str(error), doing=error.doing, why=error.why, hint=error.hint)
     except OSError as error:
@@ -260,18 +271,19 @@ def apply(changes: list[Change], systemd: Systemd, idle: list[str]) -> None:
     deployed = [path for change in changes for path in summary(change)["deployed"]]
     removed = [path for change in changes for path in summary(change)["removed"]]
     # While systemd still knows them by their files.
-    systemd.stop(timers(removed))
+    systemd.stop(units(removed, ".timer"))
     for change in changes:
         if change.changed:
             change.apply()
     if any(path.startswith(UNITS) for path in [*deployed, *removed]):
         systemd.reload()
-    systemd.restart(sorted({*idle, *timers(deployed)}))
+    systemd.forget(units(removed, ".service"))
+    systemd.restart(sorted({*idle, *units(deployed, ".timer")}))
 
 
-def timers(paths: list[str]) -> list[str]:
-    """Return the timers among unit files."""
-    return [os.path.basename(path) for path in paths if os.path.dirname(path) == UNITS and path.endswith(".timer")]
+def units(paths: list[str], kind: str) -> list[str]:
+    """Return the units of a kind (``.timer``, ``.service``) that have their files among these."""
+    return [os.path.basename(path) for path in paths if os.path.dirname(path) == UNITS and path.endswith(kind)]
 
 
 if __name__ == "__main__":

@@ -4,13 +4,13 @@
 
 """The role on real hosts, reached over SSH: what it refuses, what it would do, what it deploys and what it leaves.
 
-How the deployed tasks then run, by cron and with Icinga watching, is told in extensions/molecule (test_molecule.py).
+One story, told in order: ``production`` has the original's hieradata as it stands, and is deployed tag by tag;
+``staging`` has tasks in the inventory, and Python libraries in a virtual environment. How deployed tasks then run, by
+cron and with Icinga watching, is told in extensions/molecule (test_molecule.py).
 """
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import subprocess
 import sys
@@ -21,6 +21,9 @@ from typing import Any
 import pytest
 
 from tests.servers.hosts import Network
+from tests.servers.playbooks import changed, play
+
+pytestmark = pytest.mark.timeout(900)
 
 SECRET = "not-to-be-seen-anywhere"
 SHOP = {
@@ -33,7 +36,46 @@ SHOP = {
     "hour": 1,
     "minute": 15,
 }
+#: as the original's hieradata has it: anchors, merge keys, everything a string
+HIERADATA = """
+_push: &push
+  hour: "0"
+  action: "push"
+  storagebackend: "s3"
+  url: "govuk-production-database-backups"
+
+govuk_env_sync::tasks:
+  "push_content_data_admin_production_daily":
+    <<: *push
+    ensure: "present"
+    minute: "18"
+    dbms: "postgresql"
+    database: "content_data_admin_production"
+    temppath: "/tmp/push_content_data_admin_production"
+    path: "postgresql-backend"
+  "push_ckan_production_daily":
+    <<: *push
+    ensure: "disabled"
+    minute: "00"
+    dbms: "postgresql"
+    database: "ckan_production"
+    temppath: "/tmp/push_ckan_production"
+    path: "postgresql-backend"
+  "pull_gone_daily":
+    ensure: "absent"
+
+govuk_env_sync::s3_sync_tasks:
+  "assets":
+    ensure: "present"
+    hour: "4"
+    minute: "0"
+    source_bucket: "govuk-assets-production"
+    destination_bucket: "govuk-assets-production-dr"
+    delete: "true"
+"""
 SANITISE = "UPDATE customers SET email = 'nobody@staging.invalid';\n"
+CFG = "/etc/govuk_env_sync"
+TAGS = ("install", "configure", "monitor", "schedule")
 
 
 class Site:
@@ -42,55 +84,29 @@ class Site:
     def __init__(self, network: Network, folder: Path) -> None:
         self.network = network
         self.folder = folder
-        self.tasks: dict[str, dict[str, dict[str, Any]]] = {"production": {}, "staging": {}}
-        self.more: dict[str, Any] = {}
+        self.hosts: dict[str, dict[str, Any]] = {"production": {}, "staging": {}}
         (folder / "shop.sql").write_text(SANITISE, encoding="utf-8")
+        (folder / "hieradata.yaml").write_text(HIERADATA, encoding="utf-8")
 
-    def play(self, playbook: str, *arguments: str, ok: bool = True) -> str:
-        """Run one of the collection's playbooks; return what it said."""
-        hosts = self.network.inventory()
-        for name, values in hosts.items():
-            values["env_sync_tasks"] = self.tasks[name]  # type: ignore[assignment]
+    def deploy(self, *arguments: str, hosts: str = "production:staging", ok: bool = True, **variables: Any) -> str:
+        """Run the playbook that deploys; return what it said."""
         inventory = {
             "all": {
-                "hosts": hosts,
+                "hosts": {name: {**self.network.inventory()[name], **more} for name, more in self.hosts.items()},
                 "vars": {
                     "env_sync_environment": {"AWS_EC2_METADATA_DISABLED": "true"},
                     "env_sync_secret_environment": {"AWS_SECRET_ACCESS_KEY": SECRET},
                     "env_sync_transformation_sql_files": [str(self.folder / "shop.sql")],
                     "env_sync_monitor": "nsca",
                     "env_sync_nsca_host": "monitoring",
-                    **self.more,
+                    **variables,
                 },
             }
         }
-        path = self.folder / "inventory.json"
-        path.write_text(json.dumps(inventory), encoding="utf-8")
-        done = subprocess.run(
-            [
-                str(Path(sys.executable).parent / "ansible-playbook"),
-                "-i",
-                str(path),
-                "-e",
-                "env_sync_hosts=production:staging",
-                playbook,
-                *arguments,
-            ],
-            env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_PIPELINING": "1", "ANSIBLE_HOST_KEY_CHECKING": "0"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=300,
-        )
-        assert (done.returncode == 0) is ok, done.stdout[-6000:]
-        return done.stdout
-
-
-def changed(said: str) -> dict[str, int]:
-    """Return how many tasks changed something, by host, from a playbook's recap."""
-    return {host: int(count) for host, count in re.findall(r"^(\S+) +: ok=\d+ +changed=(\d+)", said, re.M)}
+        arguments = ("-e", f"env_sync_hosts={hosts}", *arguments)
+        said = play(self.folder, inventory, "govuk.env_sync.deploy", *arguments, ok=ok)
+        assert SECRET not in said
+        return said
 
 
 @pytest.fixture(scope="module")
@@ -100,52 +116,150 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 def test_all_faults_are_told_at_once_and_nothing_is_changed(site: Site) -> None:
-    site.tasks["production"] = {
-        "push_shop": {**SHOP, "action": "push", "hour": "25"},
-        "pull_shop": {**SHOP, "action": "pull", "dbms": "oracle", "colour": "red"},
-        "no/title": {**SHOP, "action": "push"},
+    site.network["production"].ssh("mkdir -m 755 /srv/root-only")
+    site.hosts["production"]["env_sync_tasks"] = {
+        "late": {**SHOP, "action": "push", "hour": "25", "database": "a"},
+        "odd": {**SHOP, "action": "push", "database": "b", "colour": "red", "dbms": "oracle"},
+        "no/title": {**SHOP, "action": "push", "database": "c"},
+        "twice": {**SHOP, "action": "push", "temppath": "/tmp/shop"},
+        "again": {**SHOP, "action": "push", "temppath": "/tmp/shop/"},
+        "pull": {**SHOP, "action": "pull", "transformation_sql_filename": "gone.sql"},
     }
-    said = site.play("playbooks/deploy.yml", "-e", "env_sync_hosts=production", ok=False)
-    for fault in ("push_shop: hour '25'", "pull_shop: ", "colour", "oracle", "no/title: its title", "same push"):
-        assert fault in said
+    said = site.deploy("--tags", "preflight", hosts="production", ok=False, env_sync_protected=True)
+    for line in (
+        "  late: hour '25' is not within 0 to 23",
+        "  odd: unknown key colour",
+        "  odd: dbms must be one of postgresql, mysql, files, mongo, documentdb, elasticsearch, not 'oracle'",
+        "  no/title: its title can't be the name of a file and a service (letters, digits, _ . + -; at most 100)",
+        "  again: is the same push of shop as twice",
+        "  again: has the same temppath as twice (/tmp/shop/)",
+        "  pull: transformation_sql_filename: "
+        "there is no gone.sql on this host, nor in env_sync_transformation_sql_files",
+        "  pull: action: no pull may be declared in this environment (env_sync_protected)",
+        "Nothing was changed. Correct these.",
+    ):
+        assert f"\n{line}\n" in said
     assert changed(said) == {"production": 0}
-    assert site.network["production"].ssh("ls /etc/govuk_env_sync", check=False).returncode != 0
+    assert site.network["production"].ssh(f"id govuk-backup; ls {CFG}", check=False).stdout == ""
 
 
-def test_check_mode_says_what_would_be_done_and_does_nothing(site: Site) -> None:
-    site.tasks["production"] = {"push_shop_daily": {**SHOP, "action": "push", "temppath": "/tmp/push"}}
-    site.tasks["staging"] = {
-        "pull_shop_daily": {
-            **SHOP,
-            "action": "pull",
-            "temppath": "/tmp/pull",
-            "transformation_sql_filename": "shop.sql",
-        }
+def test_check_mode_says_of_a_new_host_what_would_be_done_and_does_nothing(site: Site) -> None:
+    site.hosts["production"] = {
+        "env_sync_hieradata_files": [str(site.folder / "hieradata.yaml")],
+        "env_sync_lock": "setlock",
     }
-    said = site.play("playbooks/deploy.yml", "--check", "--diff")
-    assert "push_shop_daily.cfg" in said
-    assert SECRET not in said
-    assert site.network["production"].ssh("ls /etc/govuk_env_sync", check=False).returncode != 0
+    pull = {**SHOP, "action": "pull", "temppath": "/var/tmp", "transformation_sql_filename": "shop.sql"}
+    pull.update(storagebackend="directory", url="/srv/backups")
+    site.hosts["staging"] = {"env_sync_tasks": {"pull_shop_daily": pull}, "env_sync_virtualenv": "/opt/env_sync"}
+    # What Ansible's own module needs to tell which packages are missing.
+    site.network["staging"].ssh("cd /usr/lib/python3/dist-packages && mv apt /srv/apt && mv apt_pkg.* /srv")
+    said = site.deploy("--check", "--diff")
+    site.network["staging"].ssh("cd /usr/lib/python3/dist-packages && mv /srv/apt* .")
+    assert changed(said) == {"production": 3, "staging": 5}
+    assert f"+++ after: {CFG}/push_content_data_admin_production_daily.cfg" in said
+    assert '+database="content_data_admin_production"' in said
+    assert "+# pull_shop_daily\n+15 1 * * * govuk-backup " in said
+    assert re.search(r"Would make sure that these packages are installed: .*python3-venv, .*zstd", said)
+    for name in ("production", "staging"):
+        left = site.network[name].ssh(
+            f"id govuk-backup; ls {CFG} /opt/env_sync /usr/local/lib/govuk_env_sync", check=False
+        )
+        assert left.stdout == ""
+
+
+def test_each_tag_deploys_its_part_and_nothing_else(site: Site) -> None:
+    host = site.network["production"]
+    # What Puppet left: a task that is absent, one that nothing declares any more, a variable.
+    host.ssh(f"mkdir -p {CFG}/env.d && touch {CFG}/pull_gone_daily.cfg {CFG}/old.cfg && echo x > {CFG}/env.d/THEIRS")
+    parts = {
+        "install": ["/usr/local/bin/govuk_env_sync"],
+        "configure": [f"{CFG}/push_content_data_admin_production_daily.cfg", "/etc/logrotate.d/govuk_env_sync"],
+        "monitor": [f"{CFG}/monitoring.conf"],
+        "schedule": ["/etc/cron.d/govuk_env_sync"],
+    }
+    everything = sorted(path for paths in parts.values() for path in paths)
+    there: list[str] = []
+    for tag in TAGS:
+        site.deploy("--tags", tag, hosts="production")
+        there = sorted([*there, *parts[tag]])
+        assert sorted(host.ssh(f"ls {' '.join(everything)}", check=False).stdout.split()) == there
+    assert sorted(host.ssh(f"cd {CFG} && ls *.cfg env.d").stdout.split()) == [
+        "AWS_EC2_METADATA_DISABLED",
+        "AWS_SECRET_ACCESS_KEY",
+        "THEIRS",
+        "assets.cfg",
+        "env.d:",
+        "push_ckan_production_daily.cfg",
+        "push_content_data_admin_production_daily.cfg",
+    ]
+
+
+def test_the_crontab_has_the_originals_lines_word_for_word(site: Site) -> None:
+    lines = site.network["production"].ssh("cat /etc/cron.d/govuk_env_sync").stdout.splitlines()
+    run = (
+        "govuk-backup /usr/bin/ionice -c 2 -n 6 /usr/bin/setlock /etc/unattended-reboot/no-reboot/govuk_env_sync "
+        "/usr/bin/envdir /etc/govuk_env_sync/env.d /usr/local/bin/govuk_env_sync.sh -f /etc/govuk_env_sync/"
+    )
+    assert [line for line in lines if "govuk-backup" in line] == [
+        f"0 4 * * * {run}assets.cfg",
+        f"18 0 * * * {run}push_content_data_admin_production_daily.cfg",
+    ]
+
+
+def test_libraries_come_into_a_virtual_environment_where_that_is_asked_for(site: Site) -> None:
+    host = site.network["staging"]
+    wheels = site.folder / "wheels"
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "download", "--dest", str(wheels)]
+    only = ["--only-binary=:all:", "--python-version=3.11", "psycopg2-binary"]
+    subprocess.run([*pip, *only], stdin=subprocess.DEVNULL, check=True, timeout=300)
+    host.put(wheels, "/srv")
+    host.ssh("printf '[global]\\nno-index = true\\nfind-links = /srv/wheels\\n' > /etc/pip.conf")
+    site.deploy(hosts="staging")
+    assert "exec /opt/env_sync/bin/python -m _engine" in host.ssh("cat /usr/local/bin/govuk_env_sync").stdout
+    assert host.ssh("/opt/env_sync/bin/python -c 'import psycopg2; print(psycopg2.__file__)'").stdout.startswith(
+        "/opt/"
+    )
+    host.ssh("su govuk-backup -c 'govuk_env_sync --version'")
 
 
 def test_what_is_deployed_is_the_same_the_second_time(site: Site) -> None:
-    assert min(changed(site.play("playbooks/deploy.yml")).values()) > 0
-    assert changed(site.play("playbooks/deploy.yml")) == {"production": 0, "staging": 0}
-    modes = (
-        site.network["production"]
-        .ssh("cd /etc/govuk_env_sync && stat -c '%a %U %G' push_shop_daily.cfg env.d/AWS_SECRET_ACCESS_KEY")
-        .stdout
-    )
-    assert modes.splitlines() == ["644 root root", "640 root govuk-backup"]
-    assert site.network["staging"].ssh("cat /etc/govuk_env_sync/transformation_sql/shop.sql").stdout == SANITISE
-
-
-def test_uninstalling_leaves_nothing_but_logs(site: Site) -> None:
-    site.more["env_sync_state"] = "absent"
-    site.play("playbooks/deploy.yml")
-    for name in ("production", "staging"):
-        left = site.network[name].ssh(
-            "find / -xdev -name '*env_sync*' -not -path '/proc/*' -not -path '/tmp/*' -not -path '/var/log/*'"
+    assert changed(site.deploy()) == {"production": 0, "staging": 0}
+    for host in site.network.hosts.values():
+        modes = host.ssh(
+            f"cd {CFG} && stat -c '%a %U %G' *.cfg env.d/AWS_SECRET_ACCESS_KEY /var/log/govuk_env_sync/*.log"
         )
-        assert left.stdout.split() == []
-    assert changed(site.play("playbooks/deploy.yml")) == {"production": 0, "staging": 0}
+        assert set(modes.stdout.splitlines()) == {
+            "644 root root",
+            "640 root govuk-backup",
+            "660 govuk-backup govuk-backup",
+        }
+    staging = site.network["staging"]
+    assert staging.ssh(f"cat {CFG}/transformation_sql/shop.sql").stdout == SANITISE
+    assert staging.ssh("stat -c '%a %U' /var/tmp").stdout == "1777 root\n", "it was there before"
+
+
+def test_logrotate_takes_its_file_and_turns_over_a_log_that_is_too_large(site: Site) -> None:
+    host = site.network["production"]
+    rotate = "logrotate --state /srv/logrotate /etc/logrotate.d/govuk_env_sync && ls /var/log/govuk_env_sync"
+    log = "/var/log/govuk_env_sync/govuk_env_sync.log"
+    assert host.ssh(f"truncate -s 1M {log} && {rotate}").stdout.split() == ["govuk_env_sync.log"]
+    assert host.ssh(f"truncate -s 101M {log} && {rotate}").stdout.split() == [
+        "govuk_env_sync.log",
+        "govuk_env_sync.log.1",
+    ]
+    assert host.ssh(f"stat -c '%a %U %G %s' {log}").stdout == "660 govuk-backup govuk-backup 0\n"
+
+
+def test_uninstalling_leaves_nothing_but_logs_and_what_others_made(site: Site) -> None:
+    # What a run leaves, which nobody deployed.
+    site.network["staging"].ssh("su govuk-backup -c 'touch /var/lib/govuk_env_sync/status/pull_shop_daily.json'")
+    site.deploy(env_sync_state="absent")
+    left = {
+        name: host.ssh(
+            "find / -xdev -name '*env_sync*' -not -path '/proc/*' -not -path '/var/log/*' -not -path '/opt/*'"
+        ).stdout.split()
+        for name, host in site.network.hosts.items()
+    }
+    assert left == {"production": [CFG], "staging": []}
+    assert site.network["production"].ssh(f"find {CFG} -type f").stdout.split() == [f"{CFG}/env.d/THEIRS"]
+    assert changed(site.deploy(env_sync_state="absent")) == {"production": 0, "staging": 0}

@@ -6,7 +6,7 @@
 
 No container engine is needed: a root filesystem of Debian packages (made once, by mmdebstrap), an overlay over it for
 each host, a network namespace with an address of its own, namespaces for processes and mounts. Needs root on Linux. The
-addresses are on a bridge of this machine only; nothing of it is routed.
+addresses are on a bridge of this machine only; nothing of it is routed. By choice, a host's first process is systemd.
 
 ``python -m tests.servers.hosts up FILE NAME...`` starts hosts that stay, and writes an inventory of them into FILE;
 ``down FILE`` takes them away. ``packages`` prints what is installed on them.
@@ -22,13 +22,16 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from tests.servers import Unavailable, cache_dir
 
@@ -37,6 +40,7 @@ PACKAGES = (
     "ca-certificates",
     "cron",
     "daemontools",
+    "dbus",
     "icinga2",
     "iproute2",
     "logrotate",
@@ -44,21 +48,40 @@ PACKAGES = (
     "nsca",
     "nsca-client",
     "openssh-server",
+    "polkitd",
     "postgresql",
     "procps",
     "python3",
     "python3-apt",
     "python3-boto3",
     "python3-psycopg2",
+    "python3-venv",
     "sudo",
     "swift-account",
     "swift-container",
     "swift-object",
     "swift-proxy",
+    "systemd",
+    "unattended-upgrades",
     "util-linux",
     "zstd",
 )
 SUITE = "bookworm"
+
+#: what a host of another Debian has: what the role needs for a task on PostgreSQL, and a server
+FEW_PACKAGES = (
+    "cron",
+    "iproute2",
+    "logrotate",
+    "openssh-server",
+    "postgresql",
+    "procps",
+    "python3",
+    "python3-apt",
+    "python3-psycopg2",
+    "util-linux",
+    "zstd",
+)
 
 #: runs as the first process of a host: mounts, network, sshd and cron; ends everything by ending
 _INIT = """
@@ -85,8 +108,27 @@ echo "$NAME" > "$FOLDER/root/etc/hostname"
 mkdir -p "$FOLDER/root/root/.ssh"
 cp "$FOLDER/key.pub" "$FOLDER/root/root/.ssh/authorized_keys"
 chmod -R go= "$FOLDER/root/root/.ssh"
-exec chroot "$FOLDER/root" /bin/sh -c '/usr/sbin/cron; exec /usr/sbin/sshd -D -e -o UseDNS=no -o UsePAM=no'
+if [ -z "$CGROUP" ]; then
+  exec chroot "$FOLDER/root" /bin/sh -c '/usr/sbin/cron; exec /usr/sbin/sshd -D -e -o UseDNS=no -o UsePAM=no'
+fi
+mount -t sysfs sysfs "$FOLDER/root/sys"
+mount -t cgroup2 cgroup2 "$FOLDER/root/sys/fs/cgroup"
+cat > "$FOLDER/root/etc/systemd/system/throwaway.target" <<END
+[Unit]
+Description=What a throwaway host runs, rather than all that is installed on it
+Requires=basic.target
+After=basic.target
+Wants=ssh.service cron.service dbus.service systemd-logind.service
+END
+exec chroot "$FOLDER/root" /usr/bin/env -i container=throwaway PATH=/usr/sbin:/usr/bin:/sbin:/bin \
+  /lib/systemd/systemd --unit=throwaway.target
 """
+
+#: what starts the rest in a cgroup, which a new namespace then has for its root
+_ENTER = 'if [ "$CGROUP" ]; then mkdir "$CGROUP" && echo $$ > "$CGROUP/cgroup.procs"; fi && exec "$@"'
+
+#: where cgroups of version 2 are, which a systemd needs a part of for itself
+_CGROUPS = re.compile(r"^\S+ (\S+) cgroup2 ", re.M)
 
 
 class Host:
@@ -106,15 +148,17 @@ class Host:
             (self.folder / name).mkdir(parents=True)
         shutil.copy(self._network.key.with_suffix(".pub"), self.folder / "key.pub")
         (self.folder / "hosts").write_text(self._network.hosts_file(), encoding="ascii")
+        cgroup = str(self._network.cgroup(self.name)) if self.name in self._network.with_systemd else ""
         self._process = subprocess.Popen(
-            ["ip", "netns", "exec", self._network.namespace(self.name), "unshare", "--pid", "--fork", "--kill-child",
-             "--mount", "--uts", "--ipc", "/bin/sh", "-c", _INIT],
-            env={"PATH": os.environ["PATH"], "BASE": str(self._network.base), "FOLDER": str(self.folder),
-                 "NAME": self.name},
+            ["/bin/sh", "-c", _ENTER, "sh", "ip", "netns", "exec", self._network.namespace(self.name),
+             "unshare", "--pid", "--fork", "--kill-child", "--mount", "--uts", "--ipc",
+             *(["--cgroup"] if cgroup else []), "/bin/sh", "-c", _INIT],
+            env={"PATH": os.environ["PATH"], "BASE": str(self._network.bases[self.name]), "FOLDER": str(self.folder),
+                 "NAME": self.name, "CGROUP": cgroup},
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=(self.folder / "log").open("wb"),
             start_new_session=True,
         )  # fmt: skip
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while self.ssh("true", check=False).returncode != 0:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 said = (self.folder / "log").read_text(errors="replace")[-500:]
@@ -137,15 +181,27 @@ class Host:
             raise AssertionError(f"{self.name}: {command}: {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done
 
+    def put(self, source: Path, folder: str) -> None:
+        """Copy a file, or a directory with all that is in it, into a folder of the host."""
+        run("scp", "-q", "-r", *self._network.ssh_options, str(source), f"root@{self.address}:{folder}")
+
 
 class Network:
     """Hosts on a network of their own; a context manager that leaves nothing behind.
 
-    Links and namespaces take their names from the network's folder, by which :func:`remove` finds them.
+    Links, namespaces and cgroups take their names from the network's folder, by which :func:`remove` finds them.
+
+    :param with_systemd: the names of those hosts whose first process is systemd.
+    :param suites: what Debian a host has, where that is not ``SUITE``; there it has ``FEW_PACKAGES``.
     """
 
-    def __init__(self, *names: str) -> None:
-        self.base = base_filesystem()
+    def __init__(
+        self, *names: str, with_systemd: Collection[str] = (), suites: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        self.with_systemd = with_systemd
+        self.bases = {
+            name: base_filesystem(suites[name], FEW_PACKAGES) if name in suites else base_filesystem() for name in names
+        }
         self.folder = Path(tempfile.mkdtemp(prefix="env_sync-hosts-"))
         self.key = self.folder / "key"
         self._name = _name(self.folder)
@@ -153,7 +209,7 @@ class Network:
         self.hosts = {name: Host(self, name, f"{self._subnet}.{10 + n}") for n, name in enumerate(names)}
         self.ssh_options = [
             "-i", str(self.key), "-o", "UserKnownHostsFile=/dev/null", "-o", "StrictHostKeyChecking=no",
-            "-o", "LogLevel=ERROR", "-o", "BatchMode=yes", "-o", "ConnectTimeout=2",
+            "-o", "LogLevel=ERROR", "-o", "BatchMode=yes", "-o", "ConnectTimeout=30",
         ]  # fmt: skip
 
     def __enter__(self) -> Network:
@@ -168,6 +224,9 @@ class Network:
 
     def namespace(self, name: str) -> str:
         return f"{self._name}-{name}"
+
+    def cgroup(self, name: str) -> Path:
+        return _cgroups() / self.namespace(name)
 
     def hosts_file(self) -> str:
         """Return what every host's /etc/hosts says."""
@@ -238,6 +297,10 @@ def remove(folder: Path) -> None:
                 time.sleep(0.02)
             subprocess.run(["ip", "netns", "del", namespace], stderr=subprocess.DEVNULL, check=False)
     subprocess.run(["ip", "link", "del", name], stderr=subprocess.DEVNULL, check=False)
+    for cgroup in _cgroups_of(name):
+        # From the innermost; a process that was killed may take a moment to be gone.
+        for inner in sorted([cgroup, *cgroup.glob("**/")], key=lambda path: len(path.parts), reverse=True):
+            _remove_cgroup(inner)
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -247,11 +310,37 @@ def left_of(folder: Path) -> list[str]:
     left = [str(folder)] if folder.exists() else []
     left += [line for line in _said("ip", "-oneline", "link").splitlines() if name in line]
     left += [line for line in _said("ip", "netns", "list").splitlines() if name in line]
+    left += map(str, _cgroups_of(name))
     for process in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             command = process.read_bytes().replace(b"\0", b" ").decode(errors="replace")
             left += [f"{process.parent.name} {command}"] if str(folder) in command else []
     return left
+
+
+def _cgroups() -> Path:
+    """Return where cgroups of version 2 are."""
+    found = _CGROUPS.search(Path("/proc/mounts").read_text(encoding="utf-8"))
+    if found is None:
+        raise Unavailable("there are no cgroups of version 2, which systemd needs")
+    return Path(found[1])
+
+
+def _cgroups_of(name: str) -> list[Path]:
+    with contextlib.suppress(Unavailable):
+        return list(_cgroups().glob(f"{name}-*"))
+    return []
+
+
+def _remove_cgroup(path: Path) -> None:
+    deadline = time.monotonic() + 10
+    while path.exists():
+        try:
+            path.rmdir()
+        except OSError:
+            if time.monotonic() > deadline:
+                return
+            time.sleep(0.05)
 
 
 def _name(folder: Path) -> str:
@@ -275,33 +364,42 @@ def run(*command: str) -> None:
         raise Unavailable(f"{' '.join(command)}: {(done.stderr or done.stdout).strip()[-500:]}")
 
 
-def base_filesystem() -> Path:
-    """Return the root filesystem that all hosts share; made when it is first needed (a minute)."""
+def base_filesystem(suite: str = SUITE, packages: Sequence[str] = PACKAGES) -> Path:
+    """Return the root filesystem that all hosts of a Debian share; made when it is first needed (a minute)."""
     if os.geteuid() != 0:
         raise Unavailable("hosts of one's own need root")
     if shutil.which("mmdebstrap") is None:
         raise Unavailable("there is no mmdebstrap (Debian: mmdebstrap)")
     cache = cache_dir()
     cache.mkdir(parents=True, exist_ok=True)
-    base = cache / f"host-{SUITE}-{hashlib.sha256(' '.join(PACKAGES).encode()).hexdigest()[:8]}"
+    base = cache / f"host-{suite}-{hashlib.sha256(' '.join(packages).encode()).hexdigest()[:8]}"
     with open(cache / f"{base.name}.lock", "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not base.is_dir():
             building = Path(tempfile.mkdtemp(prefix="building-", dir=cache))
             try:
-                sources = "/etc/apt/sources.list.d/debian.sources"
-                mirror = [sources] if os.path.exists(sources) else []
                 run(
-                    "mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(PACKAGES)}",
+                    "mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(packages)}",
                     # The packages start nothing, and make no cluster: a host's own tests do.
                     "--essential-hook=mkdir -p $1/etc/postgresql-common",
                     "--essential-hook=echo create_main_cluster=false > $1/etc/postgresql-common/createcluster.conf",
-                    SUITE, str(building / "root"), *mirror,
+                    suite, str(building / "root"), *_mirror(suite),
                 )  # fmt: skip
                 (building / "root").rename(base)
             finally:
                 shutil.rmtree(building, ignore_errors=True)
     return base
+
+
+def _mirror(suite: str) -> list[str]:
+    """Return where packages come from: from where this machine has its own, if it says so in the usual place."""
+    sources = Path("/etc/apt/sources.list.d/debian.sources")
+    if not sources.exists():
+        return []
+    if suite == SUITE:
+        return [str(sources)]
+    found = re.search(r"^URIs: *(\S+)", sources.read_text(encoding="utf-8"), re.M)
+    return [found[1]] if found else []
 
 
 def main() -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,7 +12,9 @@ from typing import Any
 
 import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._deployment import Deployment
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.config import read_envdir
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.inventory import Faults
 from ansible_collections.govuk.env_sync.plugins.module_utils._host import Entry
 from ansible_collections.govuk.env_sync.plugins.module_utils._systemd import UNITS
 
@@ -29,7 +32,7 @@ FILES = {
 DEFAULTS = {
     "name": "govuk_env_sync",
     "state": "present",
-    "parts": ["install", "configure", "schedule"],
+    "parts": ["install", "configure", "monitor", "schedule"],
     "user": "govuk-backup",
     "group": "govuk-backup",
     "tasks": {},
@@ -50,7 +53,7 @@ DEFAULTS = {
 def entries(tasks: dict[str, Any], **more: Any) -> dict[str, Entry]:
     """Return what would be deployed, by path."""
     parts = Deployment({**DEFAULTS, "tasks": tasks, **more}).parts()
-    return {entry.path: entry for found, _record in parts for entry in found}
+    return {entry.path: entry for part in parts for entry in part.entries}
 
 
 def text(entry: Entry) -> str:
@@ -167,12 +170,13 @@ def test_reboot_checks_are_deployed_where_something_looks_at_them(
     assert drop_in not in entries({}, lock_directory=locks, lock="none")
 
 
-def test_a_python_that_is_too_old_is_refused_before_anything_is_changed(tmp_path: Path) -> None:
-    python = tmp_path / "python3.8"
-    python.write_text("#!/bin/sh\necho 3 8\n", encoding="ascii")
-    python.chmod(0o755)
-    with pytest.raises(EnvSyncError, match=r"it is Python 3\.8, and the command needs 3\.9 or later"):
-        entries({}, python=str(python))
+@pytest.mark.parametrize("folder", ["/etc/polkit-1/rules.d", "/etc/polkit-1/localauthority/50-local.d"])
+def test_the_tasks_user_may_inhibit_a_shutdown_where_polkit_asks(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.path.isdir", lambda path: path == folder)
+    (rule,) = [text(entry) for path, entry in entries({}).items() if path.startswith(folder)]
+    assert "org.freedesktop.login1.inhibit-block-shutdown" in rule and "govuk-backup" in rule
+    for more in ({"user": "root"}, {"lock": "setlock"}):
+        assert not [path for path in entries({}, **more) if path.startswith(folder)]
 
 
 def test_what_has_to_be_there_before_is_named(tmp_path: Path) -> None:
@@ -185,10 +189,51 @@ def test_what_has_to_be_there_before_is_named(tmp_path: Path) -> None:
         deployment.ready()
 
 
-def test_variables_need_names_that_a_shell_takes() -> None:
-    with pytest.raises(EnvSyncError, match="A/B, c-d can't be the name of a variable") as raised:
-        entries({}, environment_variables={"c-d": "1", "GOOD": "2"}, secret_environment_variables={"A/B": "hidden"})
-    assert "hidden" not in str(raised.value)
+def test_all_that_is_wrong_is_told_at_once_and_no_secret_with_it(tmp_path: Path) -> None:
+    python = tmp_path / "python3.8"
+    python.write_text("#!/bin/sh\necho 3 8\n", encoding="ascii")
+    python.chmod(0o755)
+    with pytest.raises(Faults) as raised:
+        entries(
+            {"late": {**PUSH, "hour": 25}},
+            environment_variables={"c-d": "1", "GOOD": "2"},
+            secret_environment_variables={"A/B": "hidden"},
+            transformation_sql={".profile": ""},
+            monitoring={"colour": "red"},
+            python=str(python),
+        )
+    assert raised.value.faults == [
+        "late: hour '25' is not within 0 to 23",
+        "monitoring: unknown key colour",
+        "env_sync_environment: 'c-d' can't be the name of a variable",
+        "env_sync_secret_environment: 'A/B' can't be the name of a variable",
+        "env_sync_transformation_sql_files: '.profile' can't be the name of a file there",
+        f"env_sync_python: {python}: it is Python 3.8, and the command needs 3.9 or later: name another one, "
+        "or set env_sync_virtualenv",
+    ]
+
+
+def test_the_environment_is_as_envdir_reads_it(tmp_path: Path) -> None:
+    deployed = entries({}, environment_variables={"CERTIFICATE": "one\ntwo", "AWS_EC2_METADATA_DISABLED": True})
+    for name in ("CERTIFICATE", "AWS_EC2_METADATA_DISABLED"):
+        (tmp_path / name).write_bytes(deployed[f"/etc/govuk_env_sync/env.d/{name}"].content or b"")
+    assert read_envdir(str(tmp_path)) == {"CERTIFICATE": "one\ntwo", "AWS_EC2_METADATA_DISABLED": "true"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="owners can be set by root only")
+def test_a_temppath_that_is_there_has_to_be_one_that_the_task_can_write_to(tmp_path: Path) -> None:
+    for parent in (tmp_path, *tmp_path.parents):
+        if parent != Path("/tmp") and parent.is_relative_to("/tmp"):
+            parent.chmod(0o755)
+    folder = tmp_path / "folder"
+    folder.mkdir(mode=0o755)
+    task = {"push": {**PUSH, "temppath": str(folder)}}
+    with pytest.raises(Faults, match=r"push: temppath: .*/folder is there, and nobody can't write to it"):
+        entries(task, user="nobody")
+    assert str(folder) in entries(task, user="root")
+    assert str(folder) in entries(task, user="no-such-user"), "one that is made later may be in any group"
+    folder.chmod(0o1777)
+    assert str(folder) in entries(task, user="nobody")
 
 
 @pytest.mark.parametrize("name", ["", "two words", "../up"])

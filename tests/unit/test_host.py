@@ -63,3 +63,53 @@ def test_a_difference_shows_content_but_no_secret(tmp_path: Path) -> None:
     assert "shown" in shown
     assert "hidden" not in shown
     assert not (tmp_path / "plain").exists()
+
+
+def test_a_directory_of_somebody_elses_is_left_as_it_is_and_stays(tmp_path: Path) -> None:
+    theirs, ours = tmp_path / "theirs", tmp_path / "ours"
+    theirs.mkdir(mode=0o700)
+    wanted = [Entry(str(path), 0o775, if_missing=True) for path in (theirs, ours)]
+    change(tmp_path, *wanted).apply()
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (theirs, ours)] == [0o700, 0o775]
+    ours.chmod(0o700)
+    assert summary(change(tmp_path, *wanted))["deployed"] == [str(ours)]
+    change(tmp_path).apply()
+    assert theirs.is_dir() and not ours.exists()
+
+
+def test_files_that_others_left_go_where_that_is_asked_for(tmp_path: Path) -> None:
+    kept, left, folder = tmp_path / "kept.cfg", tmp_path / "left.cfg", tmp_path / "folder.cfg"
+    left.touch()
+    folder.mkdir()
+    purging = Change(
+        [Entry(str(kept), 0o644, b"")], str(tmp_path / "record" / "deployed.json"), [str(left), str(folder)]
+    )
+    assert purging.changed and summary(purging)["removed"] == [str(left)]
+    purging.apply()
+    assert kept.exists() and folder.exists() and not left.exists()
+
+
+def test_a_difference_names_owners_and_only_counts_what_nobody_reads(tmp_path: Path) -> None:
+    release = [Entry(str(tmp_path / "1"), 0o755, bulk=True)]
+    release += [Entry(str(tmp_path / "1" / name), 0o644, b"import this\n", bulk=True) for name in ("a.py", "b.py")]
+    (tmp_path / "there").write_text("old\n", encoding="ascii")
+    first = change(tmp_path, *release, Entry(str(tmp_path / "there"), 0o640, b"new\n", owner="nobody"))
+    assert first.diff() == [
+        {
+            "before_header": str(tmp_path / "1"),
+            "after_header": str(tmp_path / "1"),
+            "before": "",
+            "after": "3 files made or changed\n",
+        },
+        {
+            "before_header": str(tmp_path / "there"),
+            "after_header": str(tmp_path / "there"),
+            "before": "root:root 0644\nold\n",
+            "after": "nobody:root 0640\nnew\n",
+        },
+    ]
+    first.apply()
+    gone = change(tmp_path, Entry(str(tmp_path / "there"), 0o640, b"new\n", owner="nobody")).diff()
+    assert [(item["before_header"], item["before"], item["after"]) for item in gone] == [
+        (str(tmp_path / "1"), "present, with 2 files\n", "absent\n")
+    ]

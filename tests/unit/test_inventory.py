@@ -52,6 +52,7 @@ def test_all_faults_are_told_with_task_and_key() -> None:
             },
             "puppet": {**PULL, "database": "f", "url": "%{hiera('bucket')}"},
             "whom": {**PULL, "database": "g", "become_user": "nobody-of-that-name"},
+            "lines": {**PULL, "database": "h", "excluded_tables": ["one", "two\nthree"]},
             "no mapping": "push",
         }
     )
@@ -60,7 +61,8 @@ def test_all_faults_are_told_with_task_and_key() -> None:
         "odd: unknown key colour",
         "no/name: its title",
         "leak: secret_key",
-        "script: there is no",
+        "script: transformation_sql_filename: there is no nowhere.sql on this host",
+        "lines: excluded_tables has a line break",
         "many: ensure must be one of present, disabled, absent, not 'maybe'",
         "freshness must be a whole number, not 'soon'",
         "hour '1,25' is not within 0 to 23",
@@ -83,7 +85,7 @@ def test_two_tasks_may_not_do_the_same_or_share_a_temporary_directory() -> None:
 
 
 def test_a_protected_environment_has_no_pulls() -> None:
-    assert "pull: no pull may be declared" in faults({"pull": PULL}, protected=True)
+    assert "pull: action: no pull may be declared" in faults({"pull": PULL}, protected=True)
     assert declared({"push": {**PULL, "action": "push"}}, {}, "/etc/nowhere", protected=True)
 
 

@@ -36,6 +36,7 @@ def test_a_host_that_systemd_does_not_run_is_left_alone(tmp_path: Path) -> None:
     systemd.stop(["a.timer"])
     systemd.restart(["a.timer"])
     systemd.reload()
+    systemd.forget(["a.service"])
     assert run.asked == []
 
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 import os
 import pwd
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import EnvSyncError
+from .errors import EnvSyncError, one_line
 from .schedule import Schedule
 from .task import KEYS, SECRETS, Task
 
@@ -31,6 +31,14 @@ TITLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}\Z", re.ASCII)
 
 #: what Puppet's hiera replaces in a value when it reads it, and nothing else does
 _INTERPOLATION = re.compile(r"%\{[^}]*\}")
+
+
+class Faults(EnvSyncError):
+    """What was declared can't be deployed. ``faults`` has all of what is wrong, one line for each."""
+
+    def __init__(self, doing: str, faults: Sequence[str], hint: str) -> None:
+        super().__init__(doing, "; ".join(faults), hint)
+        self.faults = [one_line(fault) for fault in faults]
 
 
 @dataclass(frozen=True)
@@ -105,7 +113,7 @@ def declared(
     :param conf_dir: where the host's config files will be.
     :param scripts: names of the transformation files that are deployed with them.
     :param protected: no pull may be declared here.
-    :raises EnvSyncError: names every fault of every task at once.
+    :raises Faults: names every fault of every task at once.
     """
     found: list[Declared] = []
     faults: list[str] = []
@@ -116,12 +124,12 @@ def declared(
         everything.append((str(title), {**values, "action": "s3_sync"} if isinstance(values, Mapping) else values))
     for title, values in everything:
         item, wrong = _declared(title, values, conf_dir, scripts, protected)
-        faults += [f"{title}: {fault}" for several in wrong for fault in several.split("; ")]
+        faults += [f"{title}: {fault}" for fault in wrong]
         if item is not None and item.timing.ensure != "absent":
             found.append(item)
     faults += _clashes(found)
     if faults:
-        raise EnvSyncError("checking the declared tasks", "; ".join(faults), "Nothing was changed. Correct these.")
+        raise Faults("checking the declared tasks", faults, "Nothing was changed. Correct these.")
     return sorted(found, key=lambda item: item.title)
 
 
@@ -143,26 +151,45 @@ def _declared(
     try:
         timing = Timing.parse(given)
     except ValueError as error:
-        faults.append(str(error))
+        faults += str(error).split("; ")
         timing = Timing("present", Schedule("0", "0"), 0)  # so that the rest of it is checked too
     secrets = sorted(set(given) & SECRETS)
     faults += [f"{key} is a secret: put it into env_sync_secret_environment" for key in secrets]
     for key, value in given.items():
-        interpolation = _INTERPOLATION.search(str(value))
-        if interpolation and key not in SECRETS:
-            faults.append(f"{key} has {interpolation[0]} in it, which only Puppet replaces: write the value itself")
+        if key not in SECRETS:
+            faults += [f"{key} has {fault}" for fault in _unwritable(value)]
     try:
         task = Task.from_mapping({key: value for key, value in given.items() if key not in TIMING}, title, conf_dir)
     except EnvSyncError as error:
-        return None, [*faults, error.why]
+        return None, [*faults, *error.why.split("; ")]
     become_user = str(given.get("become_user", ""))
     if become_user and not _is_user(become_user):
         faults.append(f"become_user: there is no user {become_user} on this host")
     faults += _missing_scripts(task, conf_dir, scripts)
     if protected and task.action == "pull":
-        faults.append("no pull may be declared in this environment (env_sync_protected)")
+        faults.append("action: no pull may be declared in this environment (env_sync_protected)")
     kept = {key: value for key, value in given.items() if key not in DEPLOYMENT and key != "name"}
     return Declared(title, timing, become_user, kept, task), faults
+
+
+def _unwritable(value: Any) -> Iterator[str]:
+    """Yield what a value has in it that a config file can't have."""
+    for text in _texts(value):
+        interpolation = _INTERPOLATION.search(text)
+        if interpolation:
+            yield f"{interpolation[0]} in it, which only Puppet replaces: write the value itself"
+        if "\n" in text or "\0" in text:
+            yield "a line break or a NUL in it"
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        value = [part for item in value.items() for part in item]
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _texts(item)
+    else:
+        yield str(value)
 
 
 def _is_user(name: str) -> bool:
@@ -176,10 +203,15 @@ def _is_user(name: str) -> bool:
 def _missing_scripts(task: Task, conf_dir: str, scripts: Collection[str]) -> list[str]:
     folder = os.path.join(conf_dir, "transformation_sql")
     faults = []
-    for script in (*task.transformation_sql, *task.pre_dump_transformation_sql):
-        deployed = os.path.dirname(script) == folder and os.path.basename(script) in scripts
-        if not deployed and not os.path.isfile(script):
-            faults.append(f"there is no transformation file {os.path.basename(script)}")
+    for key, paths in (
+        ("transformation_sql_filename", task.transformation_sql),
+        ("pre_dump_transformation_sql_filename", task.pre_dump_transformation_sql),
+    ):
+        for script in paths:
+            name = os.path.basename(script)
+            deployed = os.path.dirname(script) == folder and name in scripts
+            if not deployed and not os.path.isfile(script):
+                faults.append(f"{key}: there is no {name} on this host, nor in env_sync_transformation_sql_files")
     return faults
 
 

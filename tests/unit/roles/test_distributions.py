@@ -10,6 +10,8 @@ from typing import Any
 import jinja2
 import pytest
 import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import task
 
 VARS = Path(__file__).resolve().parents[3] / "roles" / "env_sync" / "vars"
@@ -68,3 +70,38 @@ def test_where_the_distributions_python_is_too_old_libraries_come_from_a_virtual
     found = distribution("AlmaLinux", "RedHat", "8")
     assert set(found["_env_sync_only_in_virtualenv"]) == set(read("main.yml")["_env_sync_libraries"])
     assert found["_env_sync_package_command"] == ["dnf", "--assumeyes", "install"]
+
+
+def needs(tasks: dict[str, Any], s3_sync_tasks: dict[str, Any]) -> set[str]:
+    """Return what the role finds that these tasks need, in the words of the lists of packages."""
+    loader = DataLoader()
+    files = (VARS.parent / "defaults" / "main.yml", VARS / "main.yml", VARS / "Debian.yml")
+    variables = {
+        key: value
+        for file in files
+        for key, value in loader.load_from_file(str(file), trusted_as_template=True).items()
+    } | {
+        "_env_sync_tasks": tasks,
+        "_env_sync_s3_sync_tasks": s3_sync_tasks,
+    }
+    return set(Templar(loader, variables=variables).template(variables["_env_sync_needs"]))
+
+
+@pytest.mark.parametrize(
+    ("tasks", "s3_sync_tasks", "expected"),
+    [
+        ({}, {}, set()),
+        ({"a": {"dbms": "mysql", "storagebackend": "directory"}}, {}, {"mysql", "directory"}),
+        ({"a": {"dbms": "mysql", "storagebackend": "s3", "ensure": "absent"}}, {}, set()),
+        ({"a": {"dbms": "files", "storagebackend": "s3", "become_user": "root"}}, {}, {"files", "s3", "sudo"}),
+        ({"a": {"action": "s3_sync"}}, {}, {"s3"}),
+        ({}, {"a": {"source_bucket": "b"}, "c": "no mapping"}, {"s3"}),
+        ({}, {"a": {"ensure": "absent"}}, set()),
+        ({"a": {"dbms": "elasticsearch5", "aws_sigv4": "true"}}, {}, {"elasticsearch5", "s3"}),
+        ({"a": {"dbms": "elasticsearch5", "aws_sigv4": "no"}}, {}, {"elasticsearch5"}),
+    ],
+)
+def test_a_host_gets_what_its_tasks_need(
+    tasks: dict[str, Any], s3_sync_tasks: dict[str, Any], expected: set[str]
+) -> None:
+    assert needs(tasks, s3_sync_tasks) - {""} == expected | {"cron"}
