@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from typing import Any, Callable
 
 import pytest
@@ -51,3 +53,24 @@ def test_push_and_pull(
     ):
         assert staging.psql(database, query) == production.psql(database, query)
     assert [name for name in staging.databases() if name.startswith("env_sync")] == []
+
+
+def test_a_point_that_is_not_the_newest_is_said(production: PostgresServer, database: str, task_values: Values) -> None:
+    production.create_database(database)
+    later = push.push(Task.from_mapping(task_values("push", database, timestamp="2099-01-01T00:00:00")), Host())
+    assert later["warnings"] == []
+    of = Task.from_mapping(task_values("push", database))
+    said = r".*2099-01-01T00:00:00-.* is of a later time than now: a pull takes that one"
+    for verb in (push.plan, push.push):
+        assert [bool(re.match(said, text)) for text in verb(of, Host())["warnings"]] == [True]
+    assert upkeep.verify(Task.from_mapping(task_values("pull", database)), Host())["point"] == later["point"]
+
+
+def test_a_clock_that_is_set_back_meanwhile_costs_nothing(
+    production: PostgresServer, database: str, task_values: Values, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    production.create_database(database, SAMPLE)
+    began = time.time()
+    monkeypatch.setattr(time, "time", lambda: began)
+    done = push.push(Task.from_mapping(task_values("push", database)), Host())
+    assert done["rate"] > 0 and done["durations"]["total"] > 0

@@ -152,6 +152,31 @@ def test_one_large_object_that_is_larger_than_what_may_wait_on_disk(
     assert staging.contents(database) == production.contents(database)
 
 
+LONG = "CREATE TABLE long AS SELECT g, repeat(md5(g::text), 6) AS t FROM generate_series(1, 300000) g"
+
+
+def test_a_temppath_that_is_reached_by_a_link(
+    production: PostgresServer, staging: PostgresServer, database: str, task_values: Values, tmp_path: Path
+) -> None:
+    """The kernel shows open files without links: a table must not pass for finished while it is written."""
+    production.create_database(database, LONG)
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to("disk")
+    sync(task_values, database, temppath=f"{tmp_path}/link//below")
+    assert staging.contents(database) == production.contents(database)
+
+
+def test_a_table_whose_end_was_not_seen_fails_the_push(
+    production: PostgresServer, database: str, task_values: Values, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    production.create_database(database, LONG)
+    monkeypatch.setattr(pg_follow.Follower, "_open_files", lambda self: set())
+    with pytest.raises(EnvSyncError, match=r"storing .*\.dat: its end was not there when \d+ bytes"):
+        push.push(Task.from_mapping(task_values("push", database)), Host())
+    assert [path for path in (tmp_path / "store").rglob("*") if path.is_file()] == []
+    assert list((tmp_path / "temp").iterdir()) == []
+
+
 TABLES = """
 CREATE SCHEMA s;
 CREATE TABLE kept (id int PRIMARY KEY);

@@ -46,8 +46,13 @@ def pushed(task_values: Values, database: str, **how: Any) -> dict[str, Any]:
     return push.push(Task.from_mapping(task_values("push", database, **how)), Host())
 
 
-def pulled(task_values: Values, database: str, **how: Any) -> dict[str, Any]:
-    return pull.pull(Task.from_mapping(task_values("pull", database, **how)), Host())
+def pulled(task_values: Values, database: str, host: Host | None = None, **how: Any) -> dict[str, Any]:
+    return pull.pull(Task.from_mapping(task_values("pull", database, **how)), host or Host())
+
+
+def at(phase: str, act: Callable[[], Any]) -> Host:
+    """Return a host that does something when a run enters a phase."""
+    return Host(log=lambda level, text: act() if text == phase else None)
 
 
 def script(tmp_path: Path, sql: str) -> str:
@@ -124,8 +129,11 @@ def test_what_the_database_is_apart_from_its_contents_is_carried_over(
     assert [name for name in staging.databases() if "env_sync" in name] == []
 
 
+PREPARED = "BEGIN; CREATE TABLE never (n int); PREPARE TRANSACTION 'held'"
+
+
 def test_the_old_database_is_kept_until_the_next_pull(
-    production: PostgresServer, staging: PostgresServer, database: str, task_values: Values, monkeypatch: Any
+    production: PostgresServer, staging: PostgresServer, database: str, task_values: Values
 ) -> None:
     production.create_database(database, NEW)
     staging.create_database(database, OLD)
@@ -133,12 +141,12 @@ def test_the_old_database_is_kept_until_the_next_pull(
 
     kept = pulled(task_values, database, old_database="keep")["kept"]
     staging.psql("postgres", f"ALTER DATABASE {kept} ALLOW_CONNECTIONS true")
-    staging.psql(database, "CREATE TABLE of_first_pull (); BEGIN; CREATE TABLE never (); PREPARE TRANSACTION 'held'")
-    monkeypatch.setattr(pg_swap, "SWAP_TRIES", 1)
+    staging.psql(database, "CREATE TABLE of_first_pull ()")
+    held = at("restoring", lambda: staging.psql(database, PREPARED))
     looking = psycopg2.connect(host=staging.host, port=staging.port, user=staging.superuser, dbname=kept)
     with contextlib.closing(looking):
-        with pytest.raises(EnvSyncError, match="prepared transaction"):
-            pulled(task_values, database, old_database="keep")
+        with pytest.raises(EnvSyncError, match=r"prepared transaction.*ROLLBACK PREPARED held"):
+            pulled(task_values, database, held, old_database="keep")
         assert staging.psql(kept, "SELECT n FROM old_table") == "1", "a swap that fails does not cost it"
         staging.psql(database, "ROLLBACK PREPARED 'held'")
 
@@ -213,7 +221,7 @@ def test_clients_that_reconnect_all_the_time_lose_the_database_for_less_than_a_s
 
 
 def test_a_swap_that_fails_leaves_the_live_database_as_it_was(
-    production: PostgresServer, staging: PostgresServer, database: str, task_values: Values, monkeypatch: Any
+    production: PostgresServer, staging: PostgresServer, database: str, task_values: Values
 ) -> None:
     production.create_database(database, NEW)
     staging.create_database(database, OLD)
@@ -221,11 +229,10 @@ def test_a_swap_that_fails_leaves_the_live_database_as_it_was(
     before = staging.psql("postgres", PROPERTIES.format(database))
     pushed(task_values, database)
     # A prepared transaction can't be ended from outside.
-    staging.psql(database, "BEGIN; CREATE TABLE never (n int); PREPARE TRANSACTION 'held'")
-    monkeypatch.setattr(pg_swap, "SWAP_TRIES", 1)
+    held = at("checking", lambda: staging.psql(database, PREPARED))
 
     with pytest.raises(EnvSyncError, match=r"swapping .*prepared transaction.* The old database still serves"):
-        pulled(task_values, database)
+        pulled(task_values, database, held)
 
     staging.psql(database, "ROLLBACK PREPARED 'held'")
     assert staging.psql("postgres", PROPERTIES.format(database)) == before
@@ -239,23 +246,88 @@ SUBSCRIPTION = (
 )
 
 
-def test_a_replaced_database_that_cannot_be_dropped_is_a_warning(
+def unsubscribe(server: PostgresServer, database: str) -> None:
+    server.psql("postgres", f"ALTER DATABASE {database} ALLOW_CONNECTIONS true")
+    server.psql(database, "DROP SUBSCRIPTION held")
+
+
+def test_replaced_databases_that_cannot_be_dropped_are_a_warning_as_long_as_there_is_room(
     production: PostgresServer, staging: PostgresServer, database: str, task_values: Values
 ) -> None:
     production.create_database(database, NEW)
     staging.create_database(database, OLD)
-    staging.psql(database, SUBSCRIPTION)
     pushed(task_values, database)
-    result = pulled(task_values, database)
+    # A database with a subscription can't be dropped; one that has it from the start is refused.
+    subscribes = at("restoring", lambda: staging.psql(database, SUBSCRIPTION))
+    left = []
     try:
-        assert result["kept"] in staging.databases()
-        assert "is being used by logical replication subscription" in " ".join(result["warnings"])
-        assert staging.psql(database, "SELECT email FROM people") == "ann@new"
+        for _unused in range(2):
+            result = pulled(task_values, database, subscribes)
+            left.append(result["kept"])
+            assert "is being used by logical replication subscription" in " ".join(result["warnings"])
+            assert staging.psql(database, "SELECT email FROM people") == "ann@new"
+        assert any("what an earlier pull replaced is still there" in text for text in result["warnings"])
+        older = left[0].replace("_old_", "_older_")
+        with pytest.raises(EnvSyncError, match=f"{left[0]} and {older}, .* are still there.* Drop {older}"):
+            pulled(task_values, database)
     finally:
-        staging.psql("postgres", f"ALTER DATABASE {result['kept']} ALLOW_CONNECTIONS true")
-        staging.psql(result["kept"], "DROP SUBSCRIPTION held")
+        for name in [name for name in staging.databases() if name.startswith("env_sync_old")]:
+            unsubscribe(staging, name)
     pulled(task_values, database)
     assert [name for name in staging.databases() if "env_sync" in name] == []
+
+
+@pytest.mark.parametrize(
+    ("sql", "why"),
+    [
+        (PREPARED, r"has prepared transactions \(held\).*COMMIT PREPARED or ROLLBACK PREPARED"),
+        (SUBSCRIPTION, r"has subscriptions \(held\).*DROP SUBSCRIPTION first"),
+    ],
+    ids=["prepared", "subscription"],
+)
+def test_a_database_that_cannot_make_room_is_refused_before_anything_happens(
+    production: PostgresServer, staging: PostgresServer, database: str, task_values: Values, sql: str, why: str
+) -> None:
+    production.create_database(database, NEW)
+    staging.create_database(database, OLD + ";" + sql)
+    pushed(task_values, database)
+    task = Task.from_mapping(task_values("pull", database))
+    said: list[str] = []
+    try:
+        for verb in (pull.plan, pull.pull):
+            with pytest.raises(EnvSyncError, match=why):
+                verb(task, Host(log=lambda level, text: said.append(text)))
+    finally:
+        staging.psql(database, "DROP SUBSCRIPTION held" if sql == SUBSCRIPTION else "ROLLBACK PREPARED 'held'")
+    assert said == []
+    assert staging.psql(database, "SELECT n FROM old_table") == "1"
+
+
+def test_replication_slots_that_go_with_the_old_database_are_said(
+    production: PostgresServer, staging: PostgresServer, database: str, task_values: Values
+) -> None:
+    production.create_database(database, NEW)
+    staging.create_database(database, OLD)
+    staging.psql(database, "SELECT pg_create_logical_replication_slot('a_slot', 'pgoutput')")
+    pushed(task_values, database)
+    said = "its logical replication slots (a_slot) go with the replaced database"
+    assert pull.plan(Task.from_mapping(task_values("pull", database)), Host())["warnings"] == [said]
+    assert pulled(task_values, database)["warnings"] == [said]
+    assert staging.psql("postgres", "SELECT count(*) FROM pg_replication_slots") == "0"
+
+
+def test_the_database_that_everybody_connects_to_can_be_pulled_too(task_values: Values) -> None:
+    # On servers of their own: it is not for other tests to find it replaced.
+    with PostgresServer("source") as source, PostgresServer("target") as target:
+        source.psql("postgres", NEW)
+        target.psql("postgres", OLD)
+        of_source, of_target = (
+            {"database_hostname": server.host, "database_port": server.port} for server in (source, target)
+        )
+        pushed(task_values, "postgres", **of_source)
+        pulled(task_values, "postgres", **of_target)
+        assert target.psql("postgres", "SELECT email FROM people") == "ann@new"
+        assert target.databases() == []
 
 
 FAILING = {
@@ -513,7 +585,39 @@ def test_rights_that_are_missing_are_said_before_anything_happens(
     production.create_database(database, NEW)
     staging.create_database(database, OLD)
     pushed(task_values, database)
-    with pytest.raises(EnvSyncError, match=r"belongs to postgres, and this role is no member of that role\. GRANT"):
+    with pytest.raises(EnvSyncError, match=r"belongs to postgres, whose rights this role does not have\. GRANT"):
         pulled(task_values, database, **restorer)
     with pytest.raises(EnvSyncError, match="the role app may not create databases"):
         pulled(task_values, database, login_user="app")
+    staging.psql("postgres", f"ALTER DATABASE {database} OWNER TO app; ALTER ROLE restorer NOINHERIT")
+    try:
+        with pytest.raises(EnvSyncError, match=r"belongs to app, whose rights .* \(one that inherits\)"):
+            pulled(task_values, database, **restorer)
+    finally:
+        staging.psql("postgres", "ALTER ROLE restorer INHERIT")
+
+
+def test_sessions_that_the_role_may_not_end_stop_the_swap(
+    production: PostgresServer,
+    staging: PostgresServer,
+    database: str,
+    task_values: Values,
+    restorer: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pg_swap, "SWAP_TRIES", 1)
+    production.create_database(database, NEW)
+    staging.create_database(database, OLD)
+    staging.psql("postgres", f"ALTER DATABASE {database} OWNER TO app")
+    pushed(task_values, database)
+    session = psycopg2.connect(host=staging.host, port=staging.port, user="outsider", dbname=database)
+    with contextlib.closing(session):
+        with pytest.raises(EnvSyncError, match=r"could not be ended \(1 of outsider\).*GRANT pg_signal_backend"):
+            pulled(task_values, database, **restorer)
+        assert staging.psql(database, "SELECT n FROM old_table") == "1"
+        staging.psql("postgres", "GRANT pg_signal_backend TO restorer")
+        try:
+            pulled(task_values, database, **restorer)
+        finally:
+            staging.psql("postgres", "REVOKE pg_signal_backend FROM restorer")
+    assert staging.psql(database, "SELECT email FROM people") == "ann@new"

@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any, Callable
 
 import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import pull, push, upkeep
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases import pg_feed
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Task
@@ -156,6 +158,24 @@ def test_a_newer_servers_point_is_verified_by_what_is_installed(
             upkeep.verify(task, Host())
     else:
         upkeep.verify(task, Host())
+
+
+def test_many_large_objects_of_a_newer_server_take_room_which_is_looked_at_first(
+    version_17: PostgresServer, database: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are in several lists, which are read at once, in any order: so they have to be files."""
+    install(version_17, monkeypatch)
+    version_17.create_database(
+        database, "SELECT lo_from_bytea(g, convert_to('object ' || g, 'UTF8')) FROM generate_series(1, 2500) g"
+    )
+    before = version_17.contents(database)
+    run(version_17, "push", database)
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(pg_feed.shutil, "disk_usage", lambda path: SimpleNamespace(free=10))
+        with pytest.raises(EnvSyncError, match=r"unpacking the large objects in .*they take \d+ bytes, and 10 are"):
+            run(version_17, "pull", database, allow_restore_to_source=True)
+    run(version_17, "pull", database, allow_restore_to_source=True)
+    assert version_17.contents(database) == before
 
 
 def test_between_two_newer_servers_the_targets_own_client_is_enough(

@@ -326,6 +326,55 @@ def test_a_table_that_the_dumping_role_may_not_read_fails_the_push(
     assert [path for path in (tmp_path / "store").rglob("*") if path.is_file()] == []
 
 
+def test_a_database_that_lets_nobody_in_is_said(production: PostgresServer, database: str, task_values: Values) -> None:
+    production.create_database(database)
+    production.psql("postgres", f"ALTER DATABASE {database} ALLOW_CONNECTIONS false")
+    with pytest.raises(EnvSyncError, match=f'not currently accepting.* ALTER DATABASE "{database}" ALLOW_CONNECTIONS'):
+        pushed(task_values, database)
+
+
+def test_a_point_is_not_verified_as_another_dbms(
+    production: PostgresServer, database: str, task_values: Values
+) -> None:
+    production.create_database(database)
+    pushed(task_values, database)
+    with pytest.raises(EnvSyncError, match=r"verifying .*: it is a point of postgresql, not of mysql\. Check dbms"):
+        upkeep.verify(Task.from_mapping(task_values("pull", database, dbms="mysql")), Host())
+
+
+def test_a_service_of_the_environment_does_not_lead_elsewhere(
+    production: PostgresServer,
+    staging: PostgresServer,
+    database: str,
+    task_values: Values,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """For libpq a service counts more than PGHOST: the data would come from there, and its identity from here."""
+    production.create_database(database, "CREATE TABLE t AS SELECT 'right' AS n")
+    staging.create_database(database, "CREATE TABLE t AS SELECT 'wrong' AS n")
+    service = tmp_path / "services"
+    service.write_text(f"[elsewhere]\nhost={staging.host}\nport={staging.port}\nuser={staging.superuser}\n")
+    monkeypatch.setenv("PGSERVICEFILE", str(service))
+    monkeypatch.setenv("PGSERVICE", "elsewhere")
+    for form in ("directory", "custom"):
+        pushed(task_values, database, format=form)
+        monkeypatch.delenv("PGSERVICE")
+        pulled(task_values, database)
+        assert staging.psql(database, "SELECT n FROM t") == "right"
+        staging.psql(database, "UPDATE t SET n = 'wrong'")
+        monkeypatch.setenv("PGSERVICE", "elsewhere")
+        time.sleep(1.1)  # the next point's name
+
+
+def test_a_directory_that_is_no_place_for_files_is_said(
+    production: PostgresServer, database: str, task_values: Values
+) -> None:
+    production.create_database(database)
+    with pytest.raises(EnvSyncError, match=r"writing /proc/postgresql/.*Check the file system, or correct url"):
+        pushed(task_values, database, url="/proc")
+
+
 # -- full disks --------------------------------------------------------------------------------------------------------
 
 
@@ -341,6 +390,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if subprocess.run(["umount", str(folder)], check=False).returncode != 0:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
         pytest.fail("something still has a file open in temppath")
+
+
+def test_a_store_that_is_mounted_read_only_is_said(live: str, task_values: Values, small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with pytest.raises(EnvSyncError, match=r"on a file system that is read-only\. Mount it for writing"):
+        pushed(task_values, live, url=str(small_disk))
 
 
 @pytest.mark.parametrize("form", ["directory", "custom"])

@@ -281,11 +281,17 @@ def test_a_sweep_also_ends_unfinished_uploads(
     key = f"postgresql/2026-01-01T00:00:00-{database}"
     s3_server.client().put_object(Bucket=bucket, Key=f"{key}/1.dat", Body=b"half")
     s3_server.client().create_multipart_upload(Bucket=bucket, Key=f"{key}/2.dat")
+    first = f"postgresql/2026-01-02T00:00:00-{database}"
+    for of_another in ("", "_2"):
+        s3_server.client().create_multipart_upload(Bucket=bucket, Key=f"{first}{of_another}.dump.zst")
     monkeypatch.setattr(upkeep, "ABANDONED_HOURS", -1)
     gate.allow("sweep", example_database_backups=bucket)
 
-    assert len(upkeep.sweep(task("pull"), Host())["removed"]) == 1
+    removed = upkeep.sweep(task("pull"), Host())["removed"]
 
+    assert [f"postgresql/{name}" for name in removed] == [key, first]
+    left = s3_server.client().list_multipart_uploads(Bucket=bucket)["Uploads"]
+    assert [upload["Key"] for upload in left] == [f"{first}_2.dump.zst"]
     assert (gate.unused, gate.denied) == (set(), set())
 
 

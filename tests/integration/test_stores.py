@@ -175,6 +175,22 @@ def test_several_members_at_once(store: Store) -> None:
     assert read == [item.sha256 for item in stored] == [source.hash.hexdigest() for source in sources.values()]
 
 
+def test_what_was_begun_shows_while_it_is_not_finished(store: Store) -> None:
+    store.put_bytes("point/1.dat", b"whole")
+    seen: list[str] = []
+
+    class Looking(Stream):
+        def read(self, size: int) -> bytes:
+            if self._left < 1_000_000:
+                seen.extend(os.path.dirname(found.name) for found in store.begun())
+            return super().read(size)
+
+    store.put("point/2.dat", Looking(20_000_000))
+    # rsync sends a file when it is whole, and then it is there at once.
+    assert set(seen) == (set() if isinstance(store, RsyncStore) else {"point"})
+    assert list(store.begun()) == []
+
+
 def test_a_sweep_removes_what_an_interrupted_writer_left_and_nothing_finished(tmp_path: Path) -> None:
     store = DirectoryStore(str(tmp_path), "path")
     store.put_bytes("point/1.dat", b"whole")
@@ -235,6 +251,12 @@ def test_options_reach_the_server_which_says_no(s3_server: SwiftS3, bucket: str,
     with pytest.raises(EnvSyncError, match=r"not (supported|valid)") as caught:
         store.put("object", Stream(100))
     assert next(iter(option)) in caught.value.hint
+
+
+def test_an_acl_that_is_none_is_named(s3_server: SwiftS3, bucket: str) -> None:
+    store = S3Store(bucket, "", s3_options(s3_server, acl="nonsense"))
+    with pytest.raises(EnvSyncError, match=r"InvalidArgument.*\(x-amz-acl: nonsense\)\. Correct acl\."):
+        store.put_bytes("object", b"")
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,6 @@ def test_where_sanitising_is_required_something_has_to_have_done_it(make_manifes
 
 
 def test_a_point_of_another_dbms_is_refused(make_manifest: Maker) -> None:
-    guards.same_dbms(make_manifest(), "postgresql")
+    guards.same_dbms("pulling", make_manifest(), "postgresql")
     with pytest.raises(EnvSyncError, match="it is a point of postgresql, not of mysql"):
-        guards.same_dbms(make_manifest(), "mysql")
+        guards.same_dbms("pulling", make_manifest(), "mysql")

@@ -192,6 +192,62 @@ def test_a_group_that_was_told_to_stop_stops(monkeypatch: pytest.MonkeyPatch) ->
         pytest.fail("it was started")
 
 
+class Archive:
+    """Blocks of 100,000 bytes, the last of them empty or a failure."""
+
+    def __init__(self, blocks: int, failure: Exception | None = None) -> None:
+        self.blocks = blocks
+        self._failure = failure
+        self.closed = False
+
+    def read(self, size: int) -> bytes:
+        self.blocks -= 1
+        if not self.blocks and self._failure:
+            raise self._failure
+        return b"r" * 100_000 if self.blocks else b""
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize("head", [b"", b"head"])
+def test_an_archive_is_sent_with_the_head_that_was_read_before(tmp_path: Path, head: bytes) -> None:
+    archive = Archive(4)
+    with Group() as group:
+        stage = group.run(shell(f"cat >{tmp_path}/got"), "x", stdin=PIPE)
+        group.start(pipeline.send_archive, group, head, archive, stage)
+    assert (tmp_path / "got").read_bytes() == head + b"r" * 300_000
+    assert archive.closed
+
+
+def test_an_archive_is_read_to_its_end_when_the_tool_has_all_that_it_wants() -> None:
+    archive = Archive(50)
+    with Group() as group:
+        stage = group.run(shell("head -c 10 >/dev/null"), "x", stdin=PIPE)
+        group.start(pipeline.send_archive, group, b"head", archive, stage)
+    assert archive.blocks == 0
+    with pytest.raises(EnvSyncError, match="its SHA-256 is another"), Group() as group:
+        damaged = Archive(50, EnvSyncError("reading", "its SHA-256 is another"))
+        stage = group.run(shell("head -c 10 >/dev/null"), "x", stdin=PIPE)
+        group.start(pipeline.send_archive, group, b"head", damaged, stage)
+
+
+def test_a_tool_that_fails_on_an_archive_is_what_is_told() -> None:
+    archive = Archive(50)
+    with pytest.raises(EnvSyncError, match="exit status 3: no such table"), Group() as group:
+        stage = group.run(shell("head -c 10 >/dev/null; echo no such table >&2; exit 3"), "x", stdin=PIPE)
+        group.start(pipeline.send_archive, group, b"head", archive, stage)
+    assert archive.closed
+
+
+def test_an_archive_that_ends_badly_is_known_before_its_end_is_seen() -> None:
+    archive = Archive(4, EnvSyncError("reading", "it is damaged"))
+    with pytest.raises(EnvSyncError, match="it is damaged"), Group() as group:
+        # What it does with an end of its input comes too late to be taken for success.
+        stage = group.run(shell("cat >/dev/null; exit 0"), "x", stdin=PIPE)
+        group.start(pipeline.send_archive, group, b"", archive, stage)
+
+
 def test_an_unchecked_status_is_the_callers_to_judge() -> None:
     with Group() as group:
         stage = group.run(shell("exit 3"), "x", checked=False)
@@ -258,10 +314,3 @@ def test_a_guarded_process_that_ends_takes_its_watchdog_along() -> None:
         stage.wait()
         assert stage._watchdog is not None
         assert stage._watchdog.process.returncode == -signal.SIGKILL
-
-
-def test_pump_copies_all_and_counts() -> None:
-    blocks = [b"12", b"345", b""]
-    written: list[bytes] = []
-    assert pipeline.pump(lambda size: blocks.pop(0), written.append) == 5
-    assert written == [b"12", b"345"]

@@ -23,6 +23,13 @@ def test_a_working_directory_is_empty_private_and_gone_afterwards(tmp_path: Path
     assert not Path(name).exists()
 
 
+def test_a_working_directory_is_called_as_the_kernel_calls_it(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to("disk")
+    with run.work_dir(f"{tmp_path}/link/", "key") as name:
+        assert Path(name).parent == tmp_path / "disk"
+
+
 def test_it_is_gone_when_the_run_fails_too(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), run.work_dir(str(tmp_path), "key"):
         raise ZeroDivisionError

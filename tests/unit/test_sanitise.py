@@ -69,14 +69,29 @@ def test_psql_gets_the_password_in_its_environment_and_stops_at_the_first_error(
     connection = Connection("db-1", 5433, "me", "hunter2")
     with Group() as group:
         sanitise.run_sql_file(
-            group, str(psql), str(script), pg_client.conninfo("a'b"), pg_client.environment(connection), "app"
+            group,
+            str(psql),
+            str(script),
+            pg_client.conninfo(connection, "a'b"),
+            pg_client.environment(connection),
+            "app",
         )
     argv = (tmp_path / "argv").read_text().splitlines()
-    assert {"-X", "-1", "ON_ERROR_STOP=1", "dbname='a\\'b'", str(script)} <= set(argv)
+    assert {"-X", "-1", "ON_ERROR_STOP=1", pg_client.conninfo(connection, "a'b"), str(script)} <= set(argv)
     assert not [word for word in argv if "hunter2" in word]
     environment = (tmp_path / "env").read_text().splitlines()
     assert {"PGPASSWORD=hunter2", "PGHOST=db-1", "PGPORT=5433", "PGUSER=me"} <= set(environment)
     assert "PGPASSWORD" not in os.environ
+
+
+def test_a_psql_that_was_killed_is_not_the_scripts_fault(tmp_path: Path) -> None:
+    script, psql = tmp_path / "mask.sql", tmp_path / "psql"
+    script.write_text("select 1;")
+    psql.write_text("#!/bin/sh\nkill -9 $$\n")
+    psql.chmod(0o755)
+    why = r"psql: ended by signal 9\. Nothing of it was done\. Run again"
+    with pytest.raises(EnvSyncError, match=why), Group() as group:
+        sanitise.run_sql_file(group, str(psql), str(script), "dbname=app", {}, "app")
 
 
 def test_a_failure_is_told_without_the_data(tmp_path: Path) -> None:

@@ -177,6 +177,17 @@ def test_a_copy_that_is_there_is_not_made_again(
     assert "is there already" in again["skipped"]
 
 
+def test_a_copy_never_passes_for_another_point_of_its_name(
+    store: DirectoryStore, task: Callable[..., Task], target: tuple[Task, DirectoryStore], put_point: Putter
+) -> None:
+    put_point(store, DAYS[0], a=b"this")
+    put_point(target[1], DAYS[0], a=b"that")
+    before = contents(target[1])
+    with pytest.raises(EnvSyncError, match=r"copying .*there is another point of that name.* Remove that one"):
+        upkeep.copy(task(), target[0], Host())
+    assert contents(target[1]) == before
+
+
 def test_a_damaged_point_is_not_copied_and_nothing_of_it_is_left(
     store: DirectoryStore, task: Callable[..., Task], target: tuple[Task, DirectoryStore], put_point: Putter
 ) -> None:
@@ -217,3 +228,31 @@ def test_sweep_takes_old_interrupted_pushes_and_nothing_else(
     assert names(store) == [f"{good}.manifest.json", f"{good}/toc", f"{DAYS[1]}-app_old/toc.dat", young]
     assert not partial.parent.exists()
     assert upkeep.sweep(task(), Host())["changed"] is False
+
+
+def test_sweep_leaves_what_the_original_may_have_stored(
+    store: DirectoryStore, task: Callable[..., Task], put_point: Putter, tmp_path: Path
+) -> None:
+    for day in DAYS[:2]:
+        store.put_bytes(f"{day}-app.gz", b"a dump of the original's")
+    store.put_bytes(f"{DAYS[2]}-app.dump.zst", b"ours, interrupted")
+    put_point(store, DAYS[3])
+    for path in (tmp_path / "store").rglob("*"):
+        os.utime(path, (time.time() - 49 * 3600,) * 2)
+    assert upkeep.sweep(task(), Host())["removed"] == [f"{DAYS[2]}-app"]
+    assert [name for name in names(store) if name.endswith(".gz")] == [f"{day}-app.gz" for day in DAYS[:2]]
+
+
+def test_sweep_finds_a_push_that_was_killed_in_its_first_member(
+    store: DirectoryStore, task: Callable[..., Task], put_point: Putter, tmp_path: Path
+) -> None:
+    good = put_point(store, DAYS[0])
+    for name, hours in ((f"{DAYS[1]}-app", 49), (f"{DAYS[2]}-app", 47), (f"{DAYS[1]}-app_old", 49), (good, 49)):
+        partial = tmp_path / "store" / "pg" / name / ".00ff.partial"
+        partial.parent.mkdir(exist_ok=True)
+        partial.write_bytes(b"half")
+        os.utime(partial, (time.time() - hours * 3600,) * 2)
+    assert upkeep.sweep(task(), Host(), dry_run=True)["removed"] == [f"{DAYS[1]}-app"]
+    assert upkeep.sweep(task(), Host())["removed"] == [f"{DAYS[1]}-app"]
+    left = sorted(path.parent.name for path in (tmp_path / "store").rglob("*.partial"))
+    assert left == [good, f"{DAYS[1]}-app_old", f"{DAYS[2]}-app"]

@@ -36,11 +36,14 @@ def sanitised(required: bool, scripts: Sequence[str], manifest: Manifest) -> Non
         )
 
 
-def same_dbms(manifest: Manifest, dbms: str) -> None:
-    """Refuse a point of another DBMS."""
+def same_dbms(doing: str, manifest: Manifest, dbms: str) -> None:
+    """Refuse a point of another DBMS.
+
+    :param doing: what is done to points (``pulling``).
+    """
     if manifest.dbms != dbms:
         raise EnvSyncError(
-            f"pulling {manifest.timestamp}-{manifest.database}",
+            f"{doing} {manifest.timestamp}-{manifest.database}",
             f"it is a point of {manifest.dbms}, not of {dbms}",
             "Check dbms and path.",
         )

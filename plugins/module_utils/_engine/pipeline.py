@@ -24,7 +24,7 @@ from typing import IO, Any, Callable
 
 from .errors import Cancelled, EnvSyncError, one_line
 from .linux import Watchdog
-from .stores.base import BLOCK
+from .stores.base import BLOCK, Reader
 
 #: how much of a tool's standard error is kept for its error message, in bytes
 STDERR_KEPT = 64 * 1024
@@ -370,12 +370,30 @@ def _hint(error: OSError) -> str:
     return ""
 
 
-def pump(read: Callable[[int], bytes], write: Callable[[bytes], Any], block: int = BLOCK) -> int:
-    """Copy until ``read`` gives nothing; return the number of bytes."""
-    total = 0
-    while True:
-        data = read(block)
-        if not data:
-            return total
-        write(data)
-        total += len(data)
+def send_archive(group: Group, head: bytes, rest: Reader, stage: Stage) -> None:
+    """Write an archive to a tool that may stop reading after the last part that it wants; close both ends.
+
+    The archive is read to its end all the same, as it is verified there, and the group knows of a failure before the
+    tool can see an end of its input.
+
+    :param head: the archive's beginning, which has been read from ``rest`` already.
+    """
+    wanted = True
+    try:
+        block = head or rest.read(BLOCK)
+        while block:
+            if wanted:
+                try:
+                    stage.stdin.write(block)
+                    stage.stdin.flush()
+                except BrokenPipeError:
+                    stage.wait()  # raises, unless it has all that it wanted
+                    wanted = False
+            block = rest.read(BLOCK)
+    except BaseException as error:
+        group.fail(error)
+        raise
+    finally:
+        rest.close()
+        with contextlib.suppress(OSError):
+            stage.stdin.close()

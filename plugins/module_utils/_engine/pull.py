@@ -148,7 +148,7 @@ def manifest_of(store: Store, point: Point, dbms: str) -> Manifest:
 def _preflight(task: Task, manifest: Manifest, database: Database) -> Plan:
     legacy = not manifest.dbms
     if not legacy:
-        guards.same_dbms(manifest, task.dbms)
+        guards.same_dbms("pulling", manifest, task.dbms)
         guards.not_the_source(manifest, database.identity(), task.database, task.allow_restore_to_source)
     guards.sanitised(task.require_sanitised, task.transformation_sql, manifest)
     return database.preflight_restore(None if legacy else manifest)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import catalogue, locks
+from .catalogue import COMPLETE, Point
 from .databases import Database, open_database, server_key
 from .databases.base import DumpFacts, Identity
 from .errors import EnvSyncError, NothingToDo
@@ -38,6 +39,8 @@ def plan(task: Task, host: Host) -> dict[str, Any]:
     if facts.get("skip"):
         return {"changed": False, "skipped": str(facts["skip"]), "point": "", "store": store.url(), "steps": []}
     point = _new_point(task)
+    points = catalogue.list_points(store, task.database)
+    before = [found.name for found in points]
     steps = [f"run {script} on {task.database} itself" for script in task.pre_dump_transformation_sql]
     steps.append(f"dump {task.database} from {identity.host} ({identity.dbms} {identity.version})")
     steps.append(f"store it as {store.url(point)}")
@@ -47,10 +50,10 @@ def plan(task: Task, host: Host) -> dict[str, Any]:
         "point": point,
         "store": store.url(),
         "steps": steps,
-        "warnings": [],
+        "warnings": _warnings(task, store, points, point),
         "facts": dict(facts),
-        "before": {"points": [p.name for p in catalogue.list_points(store, task.database)]},
-        "after": {"points": [p.name for p in catalogue.list_points(store, task.database)] + [point]},
+        "before": {"points": before},
+        "after": {"points": [*before, point]},
     }
 
 
@@ -76,7 +79,8 @@ def push(task: Task, host: Host) -> dict[str, Any]:
             identity = database.identity()
             journal = Journal(run.state_dir, store.url(), key)
             sweep(store, task.database, journal, run)
-            before = [point.name for point in catalogue.list_points(store, task.database)]
+            points = catalogue.list_points(store, task.database)
+            before = [found.name for found in points]
             # After the listing: a point that another host begins in between is a reason to skip, and no clash.
             facts = database.preflight_dump()
             if facts.get("skip"):
@@ -84,6 +88,8 @@ def push(task: Task, host: Host) -> dict[str, Any]:
             point = _new_point(task)
             if point in before:
                 raise EnvSyncError(f"pushing {store.url(point)}", "there is such a point already", "Wait a second.")
+            for warning in _warnings(task, store, points, point):
+                run.warn(warning)
             run.progress.point(point)
             with journal.entry(point, lambda: remove(store, point, run)):
                 try:
@@ -106,6 +112,17 @@ def push(task: Task, host: Host) -> dict[str, Any]:
                 before={"points": before},
                 after={"points": [*before, point]},
             )
+
+
+def _warnings(task: Task, store: Store, points: Sequence[Point], point: str) -> list[str]:
+    """Return what is odd about making this point now: a clock that was set back, or that of another host."""
+    later = [found.name for found in points if found.state == COMPLETE and found.name > point]
+    if task.timestamp or not later:
+        return []
+    return [
+        f"{store.url(later[-1])} is of a later time than now: a pull takes that one, unless it is given a timestamp. "
+        "Check the clocks of the hosts that push"
+    ]
 
 
 def _new_point(task: Task) -> str:

@@ -35,6 +35,7 @@ class Run:
         self.durations: dict[str, float] = {}
         self.warnings: list[str] = []
         self.started = time.time()
+        self._began = time.monotonic()
 
     @contextlib.contextmanager
     def phase(self, name: str, bytes_total: int = 0, members_total: int = 0) -> Iterator[None]:
@@ -53,7 +54,8 @@ class Run:
 
     @property
     def seconds(self) -> float:
-        return time.time() - self.started
+        """How long it has been running, whatever the host's clock was set to meanwhile; more than 0."""
+        return max(time.monotonic() - self._began, 0.001)
 
 
 @contextlib.contextmanager
@@ -73,7 +75,8 @@ def work_dir(temppath: str, key: str) -> Iterator[str]:
 
     Its name comes from ``key``, whose lock the caller holds: what is found there was left by a killed run, and goes.
     """
-    parent = temppath or tempfile.gettempdir()
+    # Without links: programs tell where their files are in the kernel's words.
+    parent = os.path.realpath(temppath or tempfile.gettempdir())
     path = os.path.join(parent, f"env_sync-{hashlib.sha256(key.encode()).hexdigest()[:16]}")
     doing = f"making the working directory {path}"
     try:

@@ -78,6 +78,10 @@ def run_sql_file(
         while not stage.ended() and time.monotonic() < deadline:
             time.sleep(0.02)
         raise
+    if stage.popen.returncode < 0:
+        raise EnvSyncError(
+            doing, f"psql: ended by signal {-stage.popen.returncode}", "Nothing of it was done. Run again."
+        )
     if stage.popen.returncode != 0:
         raise EnvSyncError(doing, describe(stage.stderr_text), "Nothing of it was done. Correct the script.")
 

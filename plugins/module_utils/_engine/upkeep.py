@@ -10,15 +10,15 @@ import contextlib
 from dataclasses import replace
 from typing import Any
 
-from . import catalogue, locks, push
-from .catalogue import COMPLETE, INCOMPLETE, Point
+from . import catalogue, guards, locks, push
+from .catalogue import COMPLETE, INCOMPLETE, LEGACY, Point
 from .databases import database_class
 from .errors import EnvSyncError
 from .journal import Journal
 from .manifest import Manifest, Member
 from .members import PointSource, VerifyingReader
 from .pipeline import Group, Worker
-from .point import iso_utc, manifest_name
+from .point import iso_utc, manifest_name, parse
 from .progress import Host
 from .pull import manifest_of
 from .run import Run, result, running, work_dir
@@ -43,6 +43,8 @@ def verify(task: Task, host: Host) -> dict[str, Any]:
         point = catalogue.choose(store, task.database, task.timestamp)
         run.progress.point(point.name)
         manifest = manifest_of(store, point, task.dbms)
+        if point.state != LEGACY:
+            guards.same_dbms("verifying", manifest, task.dbms)
         key = f"verify {store.url()} {task.database}"
         with (
             locks.hold(key, f"the verification of {task.database}", task.lock_wait, host.cancelled),
@@ -51,7 +53,7 @@ def verify(task: Task, host: Host) -> dict[str, Any]:
             Group(host.cancelled) as group,
         ):
             source = PointSource(group, store, point.name, manifest, run.progress.add)
-            database_class(manifest.dbms or task.dbms).verify(group, source, directory)
+            database_class(task.dbms).verify(group, source, directory)
         run.progress.finish("done", f"{store.url(point.name)} is good")
         return result(
             run,
@@ -124,7 +126,14 @@ def copy(task: Task, target: Task, host: Host, dry_run: bool = False) -> dict[st
             "before": {"points": sorted(there)},
             "after": {"points": sorted(there | {point.name})},
         }
+        last = manifest_name(point.name)
         if point.name in there:
+            if destination.get_bytes(last) != source.get_bytes(last):
+                raise EnvSyncError(
+                    f"copying {source.url(point.name)} to {destination.url()}",
+                    "there is another point of that name, or its manifest is damaged",
+                    "Remove that one, or copy to another path.",
+                )
             run.progress.finish("done", "nothing to do")
             return result(run, changed=False, skipped=f"{destination.url(point.name)} is there already", **values)
         if not dry_run:
@@ -137,7 +146,6 @@ def copy(task: Task, target: Task, host: Host, dry_run: bool = False) -> dict[st
                 push.sweep(destination, task.database, journal, run)
                 with journal.entry(point.name, lambda: push.remove(destination, point.name, run)):
                     _copy_members(source, destination, manifest, task.worker_count + 2, run)
-                    last = manifest_name(point.name)
                     destination.put_bytes(last, source.get_bytes(last))
         run.progress.finish("done", f"copied to {destination.url(point.name)}")
         return result(run, changed=True, skipped="", stored_bytes=point.stored_bytes, **values)
@@ -167,26 +175,49 @@ def _copy_members(source: Store, destination: Store, manifest: Manifest, at_once
 def sweep(task: Task, host: Host, dry_run: bool = False) -> dict[str, Any]:
     """Remove interrupted pushes of the task's database that are older than two days.
 
-    A younger one may be running on another host; those begun on this host go with the next push anyway.
+    A younger one may be running on another host; those begun on this host go with the next push anyway. What the
+    original may have stored is left alone: it is no point of ours, but nothing else has that data.
     """
     with running(_as(task, "sweep"), host, dry_run) as run:
         store = open_store(task)
         store.preflight(write=not dry_run)
-        limit = iso_utc(run.started - ABANDONED_HOURS * 3600)
-        doomed = [
-            point
-            for point in catalogue.list_points(store, task.database)
-            if point.state == INCOMPLETE and point.finished < limit
-        ]
+        doomed = _abandoned(store, task.database, iso_utc(run.started - ABANDONED_HOURS * 3600))
         if not dry_run:
-            for point in doomed:
-                store.delete(point.objects)
-                store.sweep(point.name)
+            for point, objects in doomed.items():
+                store.delete(objects)
+                store.sweep(point)
         run.progress.finish("done", f"{len(doomed)} interrupted pushes removed")
         return result(
             run,
             changed=bool(doomed),
             skipped="" if doomed else "there are no old interrupted pushes",
             store=store.url(),
-            removed=[point.name for point in doomed],
+            removed=sorted(doomed),
         )
+
+
+def _abandoned(store: Store, database: str, limit: str) -> dict[str, tuple[str, ...]]:
+    """Return the points whose push ended before ``limit`` (ISO 8601) with no manifest, each with its objects.
+
+    One that was killed in its first member has none, but an upload that was begun.
+    """
+    points = catalogue.list_points(store, database)
+    there = {point.name for point in points}
+    found = {
+        point.name: point.objects
+        for point in points
+        if point.state == INCOMPLETE and point.finished < limit and not _may_be_the_originals(point)
+    }
+    for begun in store.begun():
+        name = parse(begun.name)
+        if name is None or name.database != database or name.point in there:
+            continue
+        if iso_utc(begun.modified) < limit:
+            found[name.point] = ()
+    return found
+
+
+def _may_be_the_originals(point: Point) -> bool:
+    """Say whether a point is one object of the name that the original's dumps have."""
+    found = [parse(name) for name in point.objects]
+    return all(name is not None and name.role == "legacy" for name in found)

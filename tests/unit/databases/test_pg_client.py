@@ -31,7 +31,12 @@ AWKWARD = [
 @pytest.mark.parametrize("name", AWKWARD)
 def test_a_databases_name_is_nothing_but_its_name(name: str) -> None:
     """libpq's own parser says so."""
-    assert extensions.parse_dsn(pg_client.conninfo(name)) == {"dbname": name}
+    assert extensions.parse_dsn(pg_client.conninfo(Connection(), name)) == {"dbname": name}
+
+
+def test_a_connection_string_says_where_the_server_is_and_no_secret() -> None:
+    made = pg_client.conninfo(Connection("db-1", 5433, "o'neil", "hunter2"), "app")
+    assert extensions.parse_dsn(made) == {"host": "db-1", "port": "5433", "user": "o'neil", "dbname": "app"}
 
 
 @pytest.mark.parametrize("name", AWKWARD)

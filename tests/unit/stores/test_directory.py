@@ -206,6 +206,13 @@ def test_preflight_wants_the_right_to_write_only_where_something_is_written(
         store.preflight(write=True)
 
 
+@pytest.mark.parametrize("path", ["file", "file/below"])
+def test_preflight_wants_folders(tmp_path: Path, path: str) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(EnvSyncError, match=r"/file is no directory\. Correct path"):
+        DirectoryStore(str(tmp_path), path).preflight(write=True)
+
+
 def test_an_empty_path_is_the_base_itself(tmp_path: Path) -> None:
     store = DirectoryStore(str(tmp_path), "")
     store.put_bytes("x", b"1")

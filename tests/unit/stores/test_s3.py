@@ -130,6 +130,21 @@ def test_what_aws_answers_comes_with_advice(code: str, operation: str, hint: str
     assert hint in error.hint
 
 
+@pytest.mark.parametrize(
+    ("header", "hint"),
+    [
+        ("x-amz-acl", "Correct acl."),
+        ("x-amz-server-side-encryption", "Correct encryption_mode."),
+        ("", "Correct acl, encryption_mode, encryption_kms_key_id, storage_class."),
+    ],
+)
+def test_an_argument_that_aws_refuses_is_called_by_its_option(header: str, hint: str) -> None:
+    answer: Any = {"Error": {"Code": "InvalidArgument", "ArgumentName": header, "ArgumentValue": "odd"}}
+    error = Bucket("bucket", S3Options(**OPTIONS), 1, 1).error("storing x", ClientError(answer, "PutObject"))
+    assert error.hint == hint
+    assert (f"({header}: odd)" in error.why) == bool(header)
+
+
 def test_no_secret_gets_into_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
     bucket = Bucket("bucket", S3Options(**OPTIONS), 1, 1)
     for error in (

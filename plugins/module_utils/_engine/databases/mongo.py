@@ -21,7 +21,7 @@ from typing import Any
 from ..errors import EnvSyncError
 from ..manifest import Manifest
 from ..members import PointSource, StoreSink
-from ..pipeline import Group, Stage, StageReader
+from ..pipeline import Group, StageReader, send_archive
 from ..point import SINGLE_SUFFIX
 from ..stores.base import BLOCK
 from ..task import Task
@@ -306,7 +306,7 @@ class Mongo(Database):
             argv += self._fitting(manifest, collections, doing)
             argv += ["--archive"]
             stage = group.run(argv, doing, stdin=subprocess.PIPE, guarded=True, repeatable=complaint)
-            group.start(_send, group, head, archive, stage)
+            group.start(send_archive, group, head, archive, stage)
             group.wait()
             _compare_counts(manifest, collections, doing)
         self._views = {name: collection for name, collection in collections.items() if collection.kind == VIEW}
@@ -431,29 +431,6 @@ def _check_database_name(name: str, doing: str) -> None:
     """Raise unless MongoDB allows the name: the programs would read other characters as a pattern."""
     if not name or len(name.encode()) > 63 or any(character in '/\\. "$*<>:|?\0' for character in name):
         raise EnvSyncError(doing, f"{name!r} is no name for a MongoDB database", "Correct database.")
-
-
-def _send(group: Group, head: bytes, archive: Archive, stage: Stage) -> None:
-    """Write an archive to mongorestore; the group knows of a failure before mongorestore sees an end of its input."""
-    reading = True
-    try:
-        block = head
-        while block:
-            if reading:
-                try:
-                    stage.stdin.write(block)
-                    stage.stdin.flush()
-                except BrokenPipeError:
-                    stage.wait()  # raises, unless it has all that it wanted; the rest is still read to be verified
-                    reading = False
-            block = archive.read(BLOCK)
-    except BaseException as error:
-        group.fail(error)
-        raise
-    finally:
-        archive.close()
-        with contextlib.suppress(OSError):
-            stage.stdin.close()
 
 
 def _compare_counts(manifest: Manifest, collections: Mapping[str, Collection], doing: str) -> None:

@@ -64,10 +64,16 @@ def environment(connection: Connection) -> dict[str, str]:
     return {key: value for key, value in values.items() if value}
 
 
-def conninfo(database: str) -> str:
-    """Return a connection string for the database; its name can't be taken for a parameter, whatever it holds."""
-    escaped = database.replace("\\", "\\\\").replace("'", "\\'")
-    return f"dbname='{escaped}'"
+def conninfo(connection: Connection, database: str) -> str:
+    """Return a connection string for the database; its name can't be taken for a parameter, whatever it holds.
+
+    It says where the server is too: a service (PGSERVICE) would count more than the environment says (libpq,
+    conninfo_add_defaults), and the programs be sent elsewhere than the control connection.
+    """
+    where = {"host": connection.host, "port": str(connection.port or ""), "user": connection.user}
+    values = {**{key: value for key, value in where.items() if value}, "dbname": database}
+    escaped = {key: value.replace("\\", "\\\\").replace("'", "\\'") for key, value in values.items()}
+    return " ".join(f"{key}='{value}'" for key, value in escaped.items())
 
 
 def quote(name: str) -> str:
@@ -132,13 +138,17 @@ class Server:
     """Control connections to one PostgreSQL server; opened when first needed.
 
     :param cancelled: asked while the server keeps us waiting; when it says True, what is under way is cancelled.
+    :param replaced: a database that the control connection must not be to: while it is, it can't be renamed.
     """
 
-    def __init__(self, connection: Connection, cancelled: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self, connection: Connection, cancelled: Callable[[], bool] = lambda: False, replaced: str = ""
+    ) -> None:
         if not HAS_PSYCOPG2:
             raise MissingLibrary("psycopg2", "psycopg2-binary", "a task with dbms postgresql")
         self._connection = connection
         self._cancelled = cancelled
+        self._maintenance = [name for name in _MAINTENANCE if name != replaced]
         self._control: Any = None
 
     @property
@@ -161,7 +171,7 @@ class Server:
             return psycopg2.connect(
                 dbname=database,
                 application_name="env_sync",
-                connect_timeout=int(os.environ.get("PGCONNECT_TIMEOUT", "10")),
+                connect_timeout=os.environ.get("PGCONNECT_TIMEOUT", "10"),
                 # A control connection says nothing for as long as a restore takes; firewalls forget such ones.
                 keepalives_idle=60,
                 **{key: value for key, value in values.items() if value is not None},
@@ -192,11 +202,11 @@ class Server:
     def another_control(self, doing: str) -> Any:
         """Return a new connection to a maintenance database, for the caller to close."""
         try:
-            return self.connect(_MAINTENANCE[0], doing)
+            return self.connect(self._maintenance[0], doing)
         except EnvSyncError as error:
-            if "does not exist" not in error.why:
+            if "does not exist" not in error.why or self._maintenance[1:] == []:
                 raise
-            return self.connect(_MAINTENANCE[1], doing)
+            return self.connect(self._maintenance[1], doing)
 
     def query(
         self, statement: str, parameters: Sequence[Any] = (), doing: str = "", connection: Any = None
@@ -309,6 +319,10 @@ def _hint(why: str, database: str) -> str:
         return "Check login_user, and the password in ~/.pgpass or login_password."
     if "Connection refused" in why or "No such file or directory" in why or "could not translate" in why:
         return "Check database_hostname and database_port, and that the server is running."
+    if "not currently accepting connections" in why:
+        return f"ALTER DATABASE {quote(database)} ALLOW_CONNECTIONS true, or leave it out."
+    if "too many connections" in why or "remaining connection slots" in why:
+        return "Raise the CONNECTION LIMIT of the database and the role, or the server's max_connections."
     if "permission denied" in why or "must be owner" in why or "must be superuser" in why:
         return "Give the role of login_user the right that is missing."
     return ""

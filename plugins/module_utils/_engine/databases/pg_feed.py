@@ -15,6 +15,7 @@ import errno
 import fcntl
 import itertools
 import os
+import shutil
 import tarfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -68,6 +69,9 @@ class Feeder:
         self._directory = directory
         self._pipes: dict[str, int] = {}
         self._restored = False
+        strange = [name for name in files if os.path.basename(name) != name]
+        if strange:
+            raise EnvSyncError("restoring", f"{strange[0]!r} is no name of a data file", "Choose another point.")
         self._large_objects: list[str] = [name for name in files if name.endswith(".toc")]
         self._small: list[str] = []
         room = SMALL_TOTAL
@@ -204,6 +208,14 @@ class Feeder:
             pause = min(pause * 1.5, _TICK)
 
     def _unpack_large_objects(self) -> None:
+        size = self._source.member("/blobs.tar").raw_size
+        room = shutil.disk_usage(self._directory).free
+        if size > room:
+            raise EnvSyncError(
+                f"unpacking the large objects in {self._directory}",
+                f"they take {size} bytes, and {room} are free",
+                "Make room, or set temppath to a folder with more.",
+            )
         for info, data in self._packed_objects():
             self._write(info.name, data)
 

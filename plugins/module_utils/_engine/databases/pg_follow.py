@@ -36,6 +36,9 @@ BACKLOG = 48 * 1024 * 1024
 
 _TICK = 0.01
 
+#: how pg_dump ends a table's data (dumpTableData_copy in pg_dump.c): without it, rows are missing
+_END_OF_TABLE = b"\\.\n\n\n"
+
 
 class Follower:
     """Turns the files of one running ``pg_dump`` into members.
@@ -50,7 +53,8 @@ class Follower:
     ) -> None:
         self._group = group
         self._dump = dump
-        self._directory = directory
+        # As the kernel shows it: a folder that is reached by a link would hide that its files are open.
+        self._directory = os.path.realpath(directory)
         self._sink = sink
         self._hint = raw_size_hint
         self._files: dict[str, _GrowingFile] = {}
@@ -186,6 +190,7 @@ class _GrowingFile:
         self._removing = False
         self._offset = 0
         self._punched = 0
+        self._last = b""
 
     def size(self) -> int:
         return self._status().st_size
@@ -205,6 +210,7 @@ class _GrowingFile:
             self._group.check()
         block = os.read(self._descriptor, size)
         self._offset += len(block)
+        self._last = (block if len(block) >= len(_END_OF_TABLE) else self._last + block)[-len(_END_OF_TABLE) :]
         if self._offset - self._punched >= PUNCH_STEP:
             self._punch()
         return block
@@ -240,8 +246,18 @@ class _GrowingFile:
             return 0
 
     def remove(self) -> None:
+        """Remove the file, as it is stored; raise when that was not all of it."""
         self._removing = True
         self.close()
+        whole = self._offset == self.size()
+        if self.name.endswith(".dat") and not self.name.startswith("blob"):
+            whole = whole and self._last == _END_OF_TABLE
+        if not whole:
+            raise EnvSyncError(
+                f"storing {self._path}",
+                f"its end was not there when {self._offset} bytes of it had been read",
+                "Report this as a bug: a file that is still written to was taken for a finished one.",
+            )
         os.unlink(self._path)
         self.gone.set()
 

@@ -276,13 +276,18 @@ def swap(
             if error.sqlstate != _OBJECT_IN_USE:
                 raise
             why = error.why
+            prepared = prepared_transactions(server, properties.oid)
+            if prepared:
+                hint = f"COMMIT PREPARED or ROLLBACK PREPARED {prepared}. The old database still serves."
+                raise EnvSyncError(doing, why, hint) from error
         finally:
             stop.set()
             ending.join(10)
     raise EnvSyncError(
         doing,
         why,
-        f"Sessions on it could not be ended ({_sessions(server, properties.oid)}). The old database still serves.",
+        f"Sessions on it could not be ended ({_sessions(server, properties.oid)}). The old database still serves. "
+        "End them, or GRANT pg_signal_backend TO the role of login_user; those of superusers only a superuser can end.",
     )
 
 
@@ -357,6 +362,27 @@ def terminate(server: Server, oids: Sequence[int], connection: Any = None) -> No
         "ending sessions",
         connection,
     )
+
+
+def prepared_transactions(server: Server, oid: int) -> str:
+    """Return the prepared transactions of a database: while it has any, it can't be renamed."""
+    return _listed(
+        server, "SELECT gid FROM pg_prepared_xacts JOIN pg_database d ON d.datname = database WHERE d.oid = %s", oid
+    )
+
+
+def subscriptions(server: Server, oid: int) -> str:
+    """Return the subscriptions of a database: while it has any, it can't be dropped."""
+    return _listed(server, "SELECT subname FROM pg_subscription WHERE subdbid = %s", oid)
+
+
+def replication_slots(server: Server, oid: int) -> str:
+    """Return the logical replication slots of a database."""
+    return _listed(server, "SELECT slot_name FROM pg_replication_slots WHERE datoid = %s", oid)
+
+
+def _listed(server: Server, statement: str, oid: int) -> str:
+    return ", ".join(sorted(str(name) for (name,) in server.query(statement, (oid,))))
 
 
 def _sessions(server: Server, oid: int) -> str:

@@ -18,16 +18,17 @@ from typing import Any
 from ..errors import Cancelled, EnvSyncError
 from ..manifest import Manifest
 from ..members import PointSource, StoreSink
-from ..pipeline import Group, Stage, StageReader
+from ..pipeline import Group, StageReader, send_archive
 from ..point import LEGACY_SUFFIX, SINGLE_SUFFIX
 from ..sanitise import run_sql_file
-from ..stores.base import BLOCK, Reader
+from ..stores.base import BLOCK
 from ..task import Connection, Task
 from . import pg_archive, pg_swap
 from .base import Database, DumpFacts, Identity, Plan
 from .pg_client import (
     Programs,
     Server,
+    ServerError,
     conninfo,
     environment,
     find_newest_programs,
@@ -80,7 +81,8 @@ class PostgreSQL(Database):
         excluded_tables: Sequence[str],
         analyze: bool,
     ) -> None:
-        self._server = Server(connection, self._is_to_stop)
+        self._server = Server(connection, self._is_to_stop, database)
+        self._conninfo = functools.partial(conninfo, connection)
         self._environment = environment(connection)
         self._database = database
         self._work_dir = work_dir
@@ -99,6 +101,7 @@ class PostgreSQL(Database):
         self.old = f"{OLD_PREFIX}{stem}{tail}"
         self.older = f"{OLDER_PREFIX}{stem}{tail}"
         self._live: pg_swap.Properties | None = None
+        self._stuck: list[str] = []
         self._restored = 0
 
     @classmethod
@@ -174,7 +177,7 @@ class PostgreSQL(Database):
             reader = source.open(_only_member(source, doing))
             toc = read_by(pg_archive.Toc.read(reader), programs.version[0], doing, hint)
             stage = group.run(argv, doing, stdin=subprocess.PIPE)
-            group.start(_send_archive, group, toc.to_bytes(), reader, stage)
+            group.start(send_archive, group, toc.to_bytes(), reader, stage)
             group.wait()
 
     # -- push --------------------------------------------------------------------------------------------------------
@@ -218,7 +221,7 @@ class PostgreSQL(Database):
         directory = os.path.join(self._work_dir, "dump")
         os.mkdir(directory, 0o700)
         # -Z0 and --no-sync: compressing and syncing happen where the data is going, not on its way.
-        argv += ["-Fd", f"-j{self._jobs}", "-Z0", "--no-sync", "-f", directory, "-d", conninfo(self._database)]
+        argv += ["-Fd", f"-j{self._jobs}", "-Z0", "--no-sync", "-f", directory, "-d", self._conninfo(self._database)]
         stage = group.run(argv, doing, env=self._dump_environment(facts), guarded=True, repeatable=without_values)
         follower = Follower(group, stage, directory, sink, self._jobs + 2, facts.details["largest_table_bytes"] or None)
         follower.run()
@@ -230,9 +233,15 @@ class PostgreSQL(Database):
         # With gzip the archive compresses by itself: that is the one form that the original can read.
         packed = self._compression == "gzip"
         level = f"-Z{self._compression_level or 6}" if packed else "-Z0"
-        argv += ["-Fc", level, "-d", conninfo(self._database)]
+        argv += ["-Fc", level, "-d", self._conninfo(self._database)]
+        # Guarded, as one that waits for a lock would notice only after it that nobody reads.
         stage = group.run(
-            argv, doing, stdout=subprocess.PIPE, env=self._dump_environment(facts), repeatable=without_values
+            argv,
+            doing,
+            stdout=subprocess.PIPE,
+            env=self._dump_environment(facts),
+            guarded=True,
+            repeatable=without_values,
         )
         name = LEGACY_SUFFIX if packed else SINGLE_SUFFIX
         group.start(sink.member, name, StageReader(stage), facts.details["size_bytes"], packed, self._jobs)
@@ -373,8 +382,8 @@ class PostgreSQL(Database):
         if self._live is not None and not self._may_rename(self._live.owner):
             raise EnvSyncError(
                 doing,
-                f"the database belongs to {self._live.owner}, and this role is no member of that role",
-                f"GRANT {quote(self._live.owner)} TO the role of login_user, as a superuser.",
+                f"the database belongs to {self._live.owner}, whose rights this role does not have",
+                f"GRANT {quote(self._live.owner)} TO the role of login_user (one that inherits), as a superuser.",
             )
         for name in (self.scratch, self.old, self.older):
             if self._exists(name) and not self._is_ours(name):
@@ -397,15 +406,45 @@ class PostgreSQL(Database):
                     f"give what roles own that do not exist on {self._server.name} ({', '.join(absent)}) to the "
                     "database's owner, and leave out what they were granted"
                 )
-        return Plan(self.scratch, pg_swap.describe(self._live) if self._live else None, tuple(steps))
+        warnings = [f"what an earlier pull replaced is still there: {text}" for text in self._stuck]
+        if self._live is not None:
+            warnings += self._check_replaceable(self._live, doing)
+        return Plan(self.scratch, pg_swap.describe(self._live) if self._live else None, tuple(steps), tuple(warnings))
+
+    def _check_replaceable(self, live: pg_swap.Properties, doing: str) -> list[str]:
+        """Raise when the live database can't make room for another; return what will be lost with it."""
+        if self._exists(self.old) and self._exists(self.older):
+            raise EnvSyncError(
+                doing,
+                f"{self.old} and {self.older}, which earlier pulls replaced, are still there",
+                f"Drop {self.older}; the pull's warning told why that was not possible.",
+            )
+        prepared = pg_swap.prepared_transactions(self._server, live.oid)
+        if prepared:
+            raise EnvSyncError(
+                doing,
+                f"the database has prepared transactions ({prepared}), with which it can't be renamed",
+                "COMMIT PREPARED or ROLLBACK PREPARED them.",
+            )
+        subscriptions = pg_swap.subscriptions(self._server, live.oid)
+        if subscriptions:
+            raise EnvSyncError(
+                doing,
+                f"the database has subscriptions ({subscriptions}): they would not go on with the new one, and their "
+                "publisher would keep its log for them",
+                "DROP SUBSCRIPTION first.",
+            )
+        slots = pg_swap.replication_slots(self._server, live.oid)
+        return [f"its logical replication slots ({slots}) go with the replaced database"] if slots else []
 
     def _exists(self, name: str) -> bool:
         return bool(self._server.query("SELECT 1 FROM pg_database WHERE datname = %s", (name,)))
 
     def _may_rename(self, owner: str) -> bool:
         rows = self._server.query(
-            """SELECT rolsuper OR pg_has_role(current_user, %s, %s) FROM pg_roles WHERE rolname = current_user""",
-            (owner, self._assume()),
+            """SELECT rolsuper OR (pg_has_role(current_user, %s, %s) AND pg_has_role(current_user, %s, 'USAGE'))
+                 FROM pg_roles WHERE rolname = current_user""",
+            (owner, self._assume(), owner),
         )
         return bool(rows[0][0])
 
@@ -414,9 +453,17 @@ class PostgreSQL(Database):
         left = [name for name in (self.scratch, self.old, self.older) if self._is_ours(name)]
         if self.old in left and not self._comment(self.old).endswith(pg_swap.DOOMED):
             left.remove(self.old)
+        removed = []
         for name in left:
-            self._drop(name)
-        return [f"database {name}" for name in left]
+            try:
+                self._drop(name)
+            except ServerError as error:
+                if name == self.scratch:
+                    raise
+                self._stuck.append(str(error))  # it is in nobody's way, as long as there is but one
+            else:
+                removed.append(f"database {name}")
+        return removed
 
     def _is_ours(self, name: str) -> bool:
         """Say whether there is such a database, and it carries our comment or was about to get it."""
@@ -514,7 +561,7 @@ class PostgreSQL(Database):
             guarded=True,
             repeatable=without_values,
         )
-        group.start(_send_archive, group, adapted.toc.to_bytes(), reader, restore)
+        group.start(send_archive, group, adapted.toc.to_bytes(), reader, restore)
         group.wait()
         self._give_away(adapted.owners, doing)
         self._verify_restored(adapted, doing)
@@ -531,7 +578,7 @@ class PostgreSQL(Database):
             "-L",
             listing,
             "-d",
-            conninfo(self.scratch),
+            self._conninfo(self.scratch),
         ]
 
     def _restore_environment(self) -> dict[str, str]:
@@ -631,7 +678,9 @@ class PostgreSQL(Database):
 
     def _run_script(self, script: str, database: str, group: Group) -> None:
         psql = self._programs(f"running {script}").path("psql")
-        run_sql_file(group, psql, script, conninfo(database), self._environment, f"{database} on {self._server.name}")
+        run_sql_file(
+            group, psql, script, self._conninfo(database), self._environment, f"{database} on {self._server.name}"
+        )
 
     def check(self, group: Group) -> Mapping[str, Any]:
         doing = f"checking the restored {self._database} on {self._server.name}"
@@ -652,7 +701,7 @@ class PostgreSQL(Database):
         if self._analyze:
             programs = self._programs(doing)
             argv = [programs.path("vacuumdb"), "--no-password", "--analyze-only", "--quiet", f"--jobs={self._jobs}"]
-            argv += ["-d", conninfo(self.scratch)]
+            argv += ["-d", self._conninfo(self.scratch)]
             group.run(argv, f"analysing {self.scratch}", env=self._restore_environment(), guarded=True).wait()
         size = self._server.query("SELECT pg_database_size(%s::name)", (self.scratch,), doing)[0][0]
         return {"tables": len(tables), "size_bytes": int(size)}
@@ -736,29 +785,6 @@ def _read_toc_member(source: PointSource) -> pg_archive.Toc:
         return toc
     finally:
         reader.close()
-
-
-def _send_archive(group: Group, head: bytes, rest: Reader, stage: Stage) -> None:
-    """Write an archive to a ``pg_restore``, which may stop reading after the last entry that it wants."""
-    reading = True
-    try:
-        block = head or rest.read(BLOCK)
-        while block:
-            if reading:
-                try:
-                    stage.stdin.write(block)
-                    stage.stdin.flush()
-                except BrokenPipeError:
-                    stage.wait()  # raises, unless it has all that it wanted; the rest is still read to be verified
-                    reading = False
-            block = rest.read(BLOCK)
-    except BaseException as error:
-        group.fail(error)
-        raise
-    finally:
-        rest.close()
-        with contextlib.suppress(OSError):
-            stage.stdin.close()
 
 
 def _only_member(source: PointSource, doing: str) -> str:

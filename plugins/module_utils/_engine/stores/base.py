@@ -110,6 +110,13 @@ class Store(abc.ABC):
         Finished objects are never touched.  Returns what was removed, as a person would call it.
         """
 
+    def begun(self) -> Iterator[StoredObject]:
+        """Yield what writers have begun and not finished, as far as that shows: its name or the like, and since when.
+
+        It may be of a writer that is at work.
+        """
+        return iter(())
+
     def prepare(self, write: bool) -> None:
         """What a run, and no plan, begins with: as :meth:`preflight`, and what the task has set up here is set up."""
         self.preflight(write)

@@ -51,6 +51,10 @@ class DirectoryStore(Store):
         place = self._root
         while not os.path.exists(place):
             place = os.path.dirname(place)
+        if not os.path.isdir(place):
+            raise EnvSyncError(doing, f"{place} is no directory", "Correct path.")
+        if write and os.statvfs(place).f_flag & os.ST_RDONLY:
+            raise EnvSyncError(doing, f"{place} is on a file system that is read-only", "Mount it for writing.")
         if not os.access(place, os.R_OK | os.X_OK | (os.W_OK if write else 0)):
             wanted = "written to" if write else "read"
             raise EnvSyncError(doing, f"{place} may not be {wanted} by this user", "Correct its owner or its mode.")
@@ -140,7 +144,7 @@ class DirectoryStore(Store):
         folders = set()
         for path in self._files():
             name = os.path.relpath(path, self._root)
-            if not _is_partial(name) or not (name.startswith(prefix) or prefix.startswith(os.path.dirname(name))):
+            if not _is_partial(name) or not _may_be_of(os.path.dirname(name), prefix.rstrip("/")):
                 continue
             with contextlib.suppress(OSError):
                 if _nobody_writes(path):
@@ -150,6 +154,13 @@ class DirectoryStore(Store):
         for folder in sorted(folders, key=len, reverse=True):
             self._remove_empty(folder)
         return removed
+
+    def begun(self) -> Iterator[StoredObject]:
+        for path in self._files():
+            if _is_partial(path):
+                with contextlib.suppress(FileNotFoundError):
+                    status = os.stat(path)
+                    yield StoredObject(os.path.relpath(path, self._root), status.st_size, status.st_mtime)
 
     def _files(self) -> Iterator[str]:
         for folder, _folders, names in os.walk(self._root, onerror=self._walk_error):
@@ -186,9 +197,13 @@ class DirectoryStore(Store):
             errno.ENOSPC: "Make room, or prune old points.",
             errno.EDQUOT: "Make room, or prune old points.",
             errno.EACCES: "Correct its owner or its mode.",
-            errno.ENOENT: "Choose another point (--list shows them).",
+            errno.EROFS: "Mount it for writing.",
         }
-        return EnvSyncError(f"{what} {self.url(name)}", str(error.strerror), hints.get(error.errno or 0, ""))
+        if what == "reading":
+            hints[errno.ENOENT] = "Choose another point (--list shows them)."
+        # What else a file system refuses, it refuses for any name: one of the kernel's, one that has gone away.
+        hint = hints.get(error.errno or 0, "Check the file system, or correct url and path.")
+        return EnvSyncError(f"{what} {self.url(name)}", str(error.strerror), hint)
 
 
 class _FileReader:
@@ -212,6 +227,14 @@ class _FileReader:
 def _is_partial(name: str) -> bool:
     base_name = os.path.basename(name)
     return base_name.startswith(".") and base_name.endswith(_PARTIAL)
+
+
+def _may_be_of(folder: str, prefix: str) -> bool:
+    """Say whether a temporary name in ``folder`` may stand for an object below ``prefix``.
+
+    The name of another database's point, which may be running at this moment, can begin like this one's.
+    """
+    return not prefix or not folder or f"{folder}/".startswith(f"{prefix}/") or prefix.startswith(f"{folder}/")
 
 
 def _nobody_writes(path: str) -> bool:

@@ -157,6 +157,12 @@ class RsyncStore(Store):
             self._remove(left)
         return [self.url(name) for name in left]
 
+    def begun(self) -> Iterator[StoredObject]:
+        for entry in self._entries("", f"listing {self.url()}") or []:
+            finished = _unfinished(entry.name)
+            if finished is not None:
+                yield StoredObject(finished, entry.size, entry.modified)
+
     # -- what rsync is asked for -------------------------------------------------------------------------------------
 
     def _entries(self, folder: str, doing: str, recurse: bool = True) -> builtins.list[StoredObject] | None:

@@ -129,6 +129,10 @@ class S3Store(Store):
             removed.append(f"an unfinished upload of s3://{self._bucket.name}/{upload['Key']}")
         return removed
 
+    def begun(self) -> Iterator[StoredObject]:
+        for upload in self._unfinished(""):
+            yield StoredObject(upload["Key"][len(self._prefix) :], 0, upload["Initiated"].timestamp())
+
     def _unfinished(self, prefix: str) -> builtins.list[dict[str, Any]]:
         try:
             uploads = list(self._pages("list_multipart_uploads", "Uploads", prefix))

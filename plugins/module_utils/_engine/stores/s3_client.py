@@ -82,12 +82,21 @@ _ADVICE = {
     "InvalidObjectState": "It is archived: restore it to a class that can be read, then run again.",
     "PreconditionFailed": "Somebody replaced the object while it was read: run again.",
     "BadDigest": "It was damaged on its way: run again.",
+    "InvalidBucketName": "Correct url.",
     "InvalidStorageClass": "Correct storage_class.",
     "NotImplemented": "This server lacks it: leave out acl and storage_class, set encryption_mode to none.",
     "SlowDown": _LATER,
     "ServiceUnavailable": _LATER,
     "InternalError": _LATER,
     "503": _LATER,
+}
+
+#: the option that sets a header of a request
+_OPTIONS = {
+    "x-amz-acl": "acl",
+    "x-amz-server-side-encryption": "encryption_mode",
+    "x-amz-server-side-encryption-aws-kms-key-id": "encryption_kms_key_id",
+    "x-amz-storage-class": "storage_class",
 }
 
 _WRONG_REGION = ("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "301")
@@ -173,8 +182,14 @@ class Bucket:
             why = f"there is no bucket {self.name}"
         elif code in ("NoSuchKey", "404"):
             why = "there is no such object"
-        hint = _ADVICE.get(code, "")
-        if code in _WRONG_REGION:
+        hint = _ADVICE.get(code, "Check url and the options of the store, then run again.")
+        if code == "InvalidArgument":
+            answer = error.response["Error"]
+            header = str(answer.get("ArgumentName", "")).lower()
+            if header:
+                why += f" ({header}: {answer.get('ArgumentValue', '')})"
+            hint = f"Correct {_OPTIONS.get(header, ', '.join(_OPTIONS.values()))}."
+        elif code in _WRONG_REGION:
             headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
             region = error.response["Error"].get("Region") or headers.get("x-amz-bucket-region")
             hint = f"Set region to {region}." if region else "Set region to the bucket's own."
