@@ -11,6 +11,7 @@ import gzip
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -23,10 +24,10 @@ from typing import Any, Callable
 import pymysql
 import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import pull, push, upkeep
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases import my_snapshot, my_swap
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases import my_client, my_snapshot, my_swap
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import Cancelled, EnvSyncError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Task
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Connection, Task
 
 from tests.servers.mariadb import MariaServer, program
 
@@ -119,6 +120,12 @@ def contents(server: MariaServer, database: str) -> list[bytes]:
     return dump.splitlines()
 
 
+def default_collation(server: MariaServer, database: str) -> str:
+    return server.sql(
+        f"SELECT default_collation_name FROM information_schema.schemata WHERE schema_name = '{database}'"
+    )
+
+
 def checksums(server: MariaServer, database: str) -> str:
     names = server.sql(
         f"""SELECT concat('`', replace(table_name, '`', '``'), '`') FROM information_schema.tables
@@ -158,6 +165,7 @@ def test_everything_survives(
     assert pulled["warnings"] == []
     assert contents(staging, database) == contents(production, database)
     assert checksums(staging, database) == checksums(production, database)
+    assert default_collation(staging, database) == "latin1_german1_ci"
     assert staging.sql("SELECT count(*) FROM `View on a view`", database) == "2"
     assert staging.sql("INSERT INTO kids (parent) VALUES (2); SELECT count(*) FROM audit", database) == "2"
     with pytest.raises(AssertionError, match="foreign key"):
@@ -179,6 +187,22 @@ def test_names_with_everything_in_them(
     assert contents(staging, name) == contents(production, name)
     for server in (production, staging):
         server.drop_database(name)
+
+
+def test_a_name_that_another_begins_with(
+    production: MariaServer, staging: MariaServer, database: str, task_values: Values
+) -> None:
+    names = (database, f"{database}-2", f"{database}.gz")
+    for name in names:
+        production.create_database(name, f"CREATE TABLE t AS SELECT '{name}' AS name")
+    for name in reversed(names):
+        do_push(task_values("push", name))
+    for name in names:
+        do_pull(task_values("pull", name))
+        assert staging.sql("SELECT name FROM t", name) == name
+    for server in (production, staging):
+        for name in names[1:]:
+            server.drop_database(name)
 
 
 def test_an_empty_database(production: MariaServer, staging: MariaServer, database: str, task_values: Values) -> None:
@@ -281,6 +305,25 @@ def test_a_user_with_rights_on_one_database_only(
         do_push(task_values("push", database, **plain))
 
 
+def test_triggers_hidden_on_a_server_that_only_reads(
+    production: MariaServer, database: str, task_values: Values
+) -> None:
+    """A replica refuses to make a trigger, whoever asks: that is not how to learn of a right there."""
+    production.create_database(database, SAMPLE + "CREATE TRIGGER tr BEFORE INSERT ON orders FOR EACH ROW SET @x = 1")
+    production.sql("CREATE OR REPLACE USER plain@'%' IDENTIFIED BY 'plain'")
+    production.sql(f"GRANT SELECT, SHOW VIEW, EVENT, EXECUTE ON {database}.* TO plain@'%'")
+    values = task_values("push", database, login_user="plain", login_password="plain")
+    production.sql("SET GLOBAL read_only = 1")
+    try:
+        with pytest.raises(EnvSyncError, match="TRIGGER command denied"):
+            do_push(values)
+        production.sql(f"GRANT TRIGGER ON {database}.* TO plain@'%'")
+        pushed = do_push(values)
+    finally:
+        production.sql("SET GLOBAL read_only = 0")
+    assert [item for item in pushed["manifest"]["members"] if "5-triggers" in item["name"]]
+
+
 def test_excluded_tables(production: MariaServer, staging: MariaServer, database: str, task_values: Values) -> None:
     production.create_database(database, SAMPLE + "CREATE TABLE log_1 (i int); CREATE TABLE log_2 (i int)")
     for form in ("directory", "custom"):
@@ -341,6 +384,37 @@ def test_a_script_that_fails(
         assert contents(staging, database) == before
 
 
+def test_a_script_whose_end_is_a_comment(
+    production: MariaServer, staging: MariaServer, database: str, task_values: Values, tmp_path: Path
+) -> None:
+    """The client leaves out all that follows, and ends with 0: nothing would be sanitised."""
+    production.create_database(database, SAMPLE)
+    staging.create_database(database, LIVE)
+    do_push(task_values("push", database))
+    script = tmp_path / "sanitise.sql"
+    script.write_text("SELECT 1;\n/* addresses\nUPDATE customers SET email = concat(id, '@invalid');\n")
+    with pytest.raises(EnvSyncError, match=r"sanitise\.sql, line 2: a comment begins that never ends"):
+        do_pull(task_values("pull", database, transformation_sql_filename=str(script)))
+    assert staging.sql("SELECT * FROM seen", database) == "1"
+
+
+def test_what_a_script_makes_of_rows_is_not_repeated(
+    production: MariaServer, staging: MariaServer, database: str, task_values: Values, tmp_path: Path
+) -> None:
+    production.create_database(
+        database,
+        SAMPLE + "DELIMITER //\nCREATE PROCEDURE strange(what varchar(200)) BEGIN\n"
+        "SELECT max(email) INTO @email FROM customers; EXECUTE IMMEDIATE concat('SELECT ', @email, what); END//\n",
+    )
+    do_push(task_values("push", database))
+    script = tmp_path / "strange.sql"
+    for what in ("", "'"):
+        script.write_text(f'CALL strange("{what}");\n')
+        with pytest.raises(EnvSyncError, match=r"strange\.sql, line 1: error 10.*withheld") as raised:
+            do_pull(task_values("pull", database, transformation_sql_filename=str(script)))
+        assert "user" not in raised.value.why
+
+
 def test_scripts_before_the_dump(production: MariaServer, database: str, task_values: Values, tmp_path: Path) -> None:
     production.create_database(database, SAMPLE)
     script = tmp_path / "before.sql"
@@ -387,6 +461,30 @@ def test_a_damaged_dump_of_the_original_s(
         with pytest.raises(EnvSyncError, match="it is damaged"):
             do_pull(task_values("pull", database))
         assert contents(staging, database) == before, what
+
+
+def test_a_dump_of_the_original_s_that_can_t_be_loaded(
+    production: MariaServer, staging: MariaServer, database: str, task_values: Values, tmp_path: Path
+) -> None:
+    production.create_database(database, "CREATE TABLE customers (email mediumtext)")
+    production.create_database("other")
+    production.sql("INSERT INTO customers VALUES ('a@example.com')", database)
+    dump = production.dump(database)
+    two = production.dump("other", "--databases", database)
+    production.sql("UPDATE customers SET email = repeat('a@example.com', 100000)", database)
+    for data, said in (
+        (dump.replace(b"'a@", b"'a@' oops '"), "line [0-9]+ of the dump: error 1064 .*withheld"),
+        (dump.replace(b"('", b"(1, '"), "Column count"),
+        (two, "a second database"),
+        (production.dump(database), "max_allowed_packet.*Raise max_allowed_packet"),
+    ):
+        put_legacy(tmp_path, database, gzip.compress(data))
+        staging.sql("SET GLOBAL max_allowed_packet = 1048576")
+        with pytest.raises(EnvSyncError, match=said) as raised:
+            do_pull(task_values("pull", database))
+        staging.sql("SET GLOBAL max_allowed_packet = DEFAULT")
+        assert "example.com" not in str(raised.value)
+        assert staging.databases() == []
 
 
 def test_orphans_in_a_dump(
@@ -527,6 +625,36 @@ def test_a_transaction_that_is_never_finished(
     idle.close()
 
 
+def test_a_transaction_that_begins_right_after_the_tables_moved(
+    production: MariaServer, staging: MariaServer, database: str, task_values: Values, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Triggers and views are not there yet: who waits for it to end has everybody else wait behind himself."""
+    monkeypatch.setattr(my_swap, "_LOCK_WAIT", 1)
+    monkeypatch.setattr(my_swap, "_TRIES", 1)
+    view = "CREATE VIEW seen AS SELECT id AS n FROM {}"
+    production.create_database(
+        database, SAMPLE + view.format("orders") + "; CREATE TRIGGER tr BEFORE INSERT ON orders FOR EACH ROW SET @x = 1"
+    )
+    staging.create_database(database, "CREATE TABLE orders (id int);" + view.format("orders") + " WHERE id > 0")
+    do_push(task_values("push", database))
+    rename = my_swap.Swap._rename
+    idle = pymysql.connect(host=staging.host, port=staging.port, user=staging.user, password=staging.password)
+
+    def begin(self: Any, pairs: Any) -> float:
+        seconds = rename(self, pairs)
+        with idle.cursor() as cursor:
+            cursor.execute(f"USE {database}")
+            cursor.execute("SELECT n FROM seen")
+        return seconds
+
+    with monkeypatch.context() as patch:
+        patch.setattr(my_swap.Swap, "_rename", begin)
+        do_pull(task_values("pull", database))
+    assert "tr" in staging.sql("SHOW TRIGGERS", database)
+    assert "where" not in staging.sql("SHOW CREATE VIEW seen", database)
+    idle.close()
+
+
 @pytest.mark.parametrize(
     ("action", "in_the_way", "waiting"),
     [
@@ -606,7 +734,8 @@ def test_what_fails_after_the_tables_moved_is_undone(
     production: MariaServer, staging: MariaServer, database: str, task_values: Values, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     production.create_database(database, SAMPLE)
-    staging.create_database(database, OBJECTS.read_text().replace("DEFINER=app@'10.%'", "") + "DELETE FROM audit;")
+    objects = OBJECTS.read_text().replace("DEFINER=app@'10.%'", "") + "DELETE FROM audit;"
+    staging.create_database(database, objects, "CHARACTER SET latin1 COLLATE latin1_german1_ci")
     before = contents(staging, database)
     do_push(task_values("push", database))
     complete = my_swap.Swap._complete
@@ -618,7 +747,12 @@ def test_what_fails_after_the_tables_moved_is_undone(
     with pytest.raises(EnvSyncError, match="broken"):
         do_pull(task_values("pull", database))
     assert contents(staging, database) == before
+    assert default_collation(staging, database) == "latin1_german1_ci"
     assert staging.databases() == [database]
+    staging.drop_database(database)
+    with pytest.raises(EnvSyncError, match="broken"):
+        do_pull(task_values("pull", database))
+    assert staging.databases() == []
 
 
 def test_nothing_secret_on_a_command_line_or_left_in_a_file(
@@ -762,8 +896,8 @@ def test_a_pull_that_is_killed(
     triggers = (
         "; CREATE TRIGGER one BEFORE INSERT ON live FOR EACH ROW SET @x = 1; CREATE FUNCTION f() RETURNS int RETURN 1"
     )
-    production.create_database(database, SAMPLE)
-    staging.create_database(database, LIVE + triggers)
+    production.create_database(database, SAMPLE, "COLLATE utf8mb4_polish_ci")
+    staging.create_database(database, LIVE + triggers, "COLLATE utf8mb4_czech_ci")
     before = contents(staging, database)
     do_push(task_values("push", database))
 
@@ -774,9 +908,20 @@ def test_a_pull_that_is_killed(
         do_pull(task_values("pull", database))
 
     assert contents(staging, database) == (contents(production, database) if moved else before)
+    assert default_collation(staging, database) == ("utf8mb4_polish_ci" if moved else "utf8mb4_czech_ci")
     assert staging.databases() == [database]
     do_pull(task_values("pull", database))
     assert contents(staging, database) == contents(production, database)
+
+
+def test_a_connection_that_says_nothing_for_long(production: MariaServer) -> None:
+    """Firewalls forget it within minutes, and a restore takes hours."""
+    with contextlib.closing(
+        my_client.Server(Connection(production.host, production.port, production.user, production.password))
+    ) as server:
+        connected = server.control()._sock
+        assert connected.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
 
 
 def test_the_socket_and_the_user_s_own_option_file(

@@ -2,30 +2,34 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""MySQL 8.0 with its own programs and with MariaDB's, MariaDB 11.4, and from each to the others."""
+"""MySQL 5.7, 8.0 and 9 with their own programs and with MariaDB's, MariaDB 11.4, and from each to the others."""
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
+import threading
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
 
+import pymysql
 import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import pull, push, upkeep
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases import my_swap
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases import my_snapshot, my_swap
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Task
 
 from tests.servers.mariadb import MariaServer
-from tests.servers.mysql import MySQLServer, mariadb_base
+from tests.servers.mysql import MySQLServer, mariadb_base, mysql_9_base, mysql_57_base
 
 Values = Callable[..., dict[str, Any]]
 
-OBJECTS = Path(__file__).parent / "sql" / "mysql8_objects.sql"
+SQL = Path(__file__).parent / "sql"
 
 ACCOUNTS = "CREATE USER app@'10.%'; GRANT ALL ON *.* TO app@'10.%'"
 
@@ -51,6 +55,17 @@ def mysql(running: list[MariaServer]) -> Iterator[MySQLServer]:
 @pytest.fixture(scope="module")
 def other_mysql(running: list[MariaServer]) -> Iterator[MySQLServer]:
     yield from started(MySQLServer("other-mysql"), running)
+
+
+@pytest.fixture(scope="module")
+def mysql57(running: list[MariaServer]) -> Iterator[MySQLServer]:
+    """It has no programs of its own: MariaDB's are used, or MySQL 8.0's where a test says so."""
+    yield from started(MySQLServer("mysql57", mysql_57_base()), running)
+
+
+@pytest.fixture(scope="module")
+def mysql9(running: list[MariaServer]) -> Iterator[MySQLServer]:
+    yield from started(MySQLServer("mysql9", mysql_9_base()), running)
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +131,8 @@ def do_pull(values: dict[str, Any]) -> dict[str, Any]:
 
 def contents(server: MariaServer, database: str) -> list[bytes]:
     """Return all that a database is: its definitions and every row, as the server's own dump program has them."""
-    more = ["--set-gtid-purged=OFF"] if isinstance(server, MySQLServer) else []
+    own = isinstance(server, MySQLServer) and str(server.base) in server.program(server.dumper)
+    more = ["--set-gtid-purged=OFF"] if own else []
     options = ("--routines", "--events", "--triggers", "--hex-blob", "--order-by-primary", "--skip-comments", *more)
     return server.dump(database, *options).splitlines()
 
@@ -125,7 +141,7 @@ def contents(server: MariaServer, database: str) -> list[bytes]:
 def test_everything_survives_from_mysql_to_mysql(
     mysql: MySQLServer, other_mysql: MySQLServer, database: str, values: Values, form: str
 ) -> None:
-    mysql.create_database(database, OBJECTS.read_text(), "CHARACTER SET latin1")
+    mysql.create_database(database, (SQL / "mysql8_objects.sql").read_text(), "CHARACTER SET latin1")
     other_mysql.create_database(database, "CREATE TABLE live (id int); CREATE VIEW seen AS SELECT id FROM live")
 
     pushed = do_push(values("push", mysql, database, format=form))
@@ -135,6 +151,21 @@ def test_everything_survives_from_mysql_to_mysql(
     assert "8.0.33" in pushed["manifest"]["client_version"]
     assert pulled["warnings"] == []
     assert contents(other_mysql, database) == contents(mysql, database)
+
+
+@pytest.mark.parametrize(("name", "objects"), [("mysql57", "mysql57_objects.sql"), ("mysql9", "mysql8_objects.sql")])
+def test_everything_survives_on_one_server(
+    request: pytest.FixtureRequest, database: str, values: Values, name: str, objects: str
+) -> None:
+    server = request.getfixturevalue(name)
+    server.create_database(database, (SQL / objects).read_text(), "CHARACTER SET latin1")
+    before = contents(server, database)
+    do_push(values("push", server, database))
+    for sql in ("DROP TABLE kids; CREATE TABLE live (id int)", f"DROP DATABASE {database}"):
+        server.sql(sql, database)
+        pulled = do_pull(values("pull", server, database, allow_restore_to_source=True))
+        assert pulled["warnings"] == []
+        assert contents(server, database) == before
 
 
 SAMPLE = """
@@ -176,7 +207,11 @@ def fill(server: MariaServer, database: str, collation: str = "utf8mb4_0900_ai_c
 @pytest.mark.parametrize(
     ("source", "target", "collation", "becomes"),
     [
-        ("mysql", "other_mysql", "utf8mb4_0900_as_ci", "utf8mb4_0900_as_ci"),
+        ("mysql57", "mysql", "utf8mb4_unicode_520_ci", "utf8mb4_unicode_520_ci"),
+        ("mysql57", "maria10", "utf8mb4_unicode_520_ci", "utf8mb4_unicode_520_ci"),
+        ("mysql", "mysql9", "utf8mb4_0900_as_ci", "utf8mb4_0900_as_ci"),
+        ("mysql9", "maria11", "utf8mb4_0900_ai_ci", "utf8mb4_0900_ai_ci"),
+        ("maria10", "mysql9", "utf8mb4_uca1400_ai_ci", "utf8mb4_0900_ai_ci"),
         ("mysql", "maria10", "utf8mb4_0900_as_ci", "utf8mb4_uca1400_nopad_as_ci"),
         ("mysql", "maria11", "utf8mb4_de_pb_0900_as_cs", "utf8mb4_de_pb_0900_as_cs"),
         ("maria10", "mysql", "utf8mb4_uca1400_swedish_ai_ci", "utf8mb4_sv_0900_ai_ci"),
@@ -209,12 +244,13 @@ def test_from_each_to_the_others(
 def test_mysql_with_the_programs_of_mariadb(
     mysql: MySQLServer, other_mysql: MySQLServer, database: str, values: Values, form: str
 ) -> None:
-    fill(mysql, database)
-    other_mysql.sql(NOBODY)
+    """They write the values of generated columns, which MySQL does not take; and know nothing of invisible ones."""
+    mysql.create_database(database, (SQL / "mysql8_objects.sql").read_text(), "CHARACTER SET latin1")
     pushed = do_push(values("push", mysql, database, own=False, format=form))
     do_pull(values("pull", other_mysql, database, own=False))
     assert "MariaDB" in pushed["manifest"]["client_version"]
-    assert other_mysql.sql(ROWS, database) == mysql.sql(ROWS, database)
+    assert [item for item in pushed["warnings"] if "kids: mariadb-dump writes values of generated columns" in item]
+    assert contents(other_mysql, database) == contents(mysql, database)
 
 
 def test_the_original_s_dump_of_a_mysql_with_gtids(
@@ -236,6 +272,99 @@ def test_the_original_s_dump_of_a_mysql_with_gtids(
     assert "Write_rows" in events and "RENAME TABLE" in events
 
 
+@pytest.mark.parametrize("form", ["directory", "custom"])
+def test_mysql_57_with_the_programs_of_mysql_8(
+    mysql: MySQLServer, mysql57: MySQLServer, database: str, values: Values, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, form: str,
+) -> None:  # fmt: skip
+    """The server does not know the collation that they ask for, and would speak its default character set: latin1."""
+    mysql57.create_database(database, (SQL / "mysql57_objects.sql").read_text(), "CHARACTER SET latin1")
+    mysql57.sql("INSERT INTO Parents VALUES (9, '😀')", database)
+    before = contents(mysql57, database)
+    script = tmp_path / "script.sql"
+    script.write_text("UPDATE Parents SET code = '😎' WHERE code = '😀';\n")
+    values("push", mysql, database)  # its programs are first on the PATH
+    path = os.environ["PATH"]
+    pushing = values("push", mysql57, database, format=form)
+    pulling = values("pull", mysql57, database, allow_restore_to_source=True)
+    monkeypatch.setenv("PATH", path)
+    assert "8.0.33" in do_push(pushing)["manifest"]["client_version"]
+    assert do_pull(pulling)["warnings"] == []
+    assert contents(mysql57, database) == before
+    do_pull({**pulling, "transformation_sql_filename": str(script)})
+    assert mysql57.sql("SELECT code FROM Parents WHERE id = 9", database) == "😎"
+
+
+def test_a_long_statement_while_mysql_is_pushed(
+    mysql: MySQLServer, database: str, values: Values, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock would make all who read the same table wait for its end, even when it is not to be had."""
+    monkeypatch.setattr(my_snapshot, "_QUIET_WAIT", 1)
+    mysql.create_database(database, "CREATE TABLE t AS SELECT 1 AS a; CREATE TABLE u AS SELECT 2 AS a")
+    connections = [
+        pymysql.connect(unix_socket=mysql.socket, user="root", database=database, read_timeout=40)
+        for _unused in range(2)
+    ]
+
+    def run() -> None:
+        with contextlib.suppress(pymysql.err.OperationalError):  # it is killed
+            connections[0].query("SELECT a, sleep(60) FROM t")
+
+    slow = threading.Thread(target=run)
+    slow.start()
+    try:
+        time.sleep(2.5)
+        pushed = do_push(values("push", mysql, database))
+        began = time.monotonic()
+        connections[1].query("SELECT a FROM t")
+        assert time.monotonic() - began < 20
+    finally:
+        mysql.sql(f"KILL QUERY {connections[0].thread_id()}")
+        slow.join()
+        for connection in connections:
+            connection.close()
+    assert "one connection: a statement has been running for" in pushed["manifest"]["details"]["snapshot"]
+
+
+def test_rules_for_new_tables_that_the_source_has_not(
+    mysql: MySQLServer, mysql9: MySQLServer, database: str, values: Values
+) -> None:
+    mysql.create_database(
+        database,
+        "CREATE TABLE no_key (a int, b int, KEY (a)); INSERT INTO no_key VALUES (1, 2), (1, 3);"
+        "CREATE TABLE refers (a int PRIMARY KEY, CONSTRAINT to_many FOREIGN KEY (a) REFERENCES no_key (a));"
+        "INSERT INTO refers VALUES (1)",
+    )
+    do_push(values("push", mysql, database))
+    mysql9.sql("SET GLOBAL sql_require_primary_key = ON; SET GLOBAL restrict_fk_on_non_standard_key = ON")
+    try:
+        for _unused in range(2):
+            do_pull(values("pull", mysql9, database))
+    finally:
+        mysql9.sql("SET GLOBAL sql_require_primary_key = OFF")
+    assert "to_many" in mysql9.sql("SHOW CREATE TABLE refers", database)
+
+
+def test_definers_that_only_their_like_may_name(
+    mysql: MySQLServer, other_mysql: MySQLServer, mysql9: MySQLServer, database: str, values: Values
+) -> None:
+    mysql.create_database(
+        database,
+        "CREATE VIEW roots AS SELECT 1 AS a; CREATE DEFINER=app@'10.%' VIEW apps AS SELECT 1 AS a",
+    )
+    do_push(values("push", mysql, database))
+    other_mysql.sql("CREATE USER plain@'%' IDENTIFIED BY 'plain'; GRANT SET_USER_ID ON *.* TO plain@'%'")
+    mysql9.sql("CREATE USER plain@'%' IDENTIFIED BY 'plain'; GRANT SET_ANY_DEFINER ON *.* TO plain@'%'")
+    for server in (other_mysql, mysql9):
+        server.sql("GRANT SELECT ON mysql.* TO plain@'%'; REVOKE SYSTEM_USER ON *.* FROM app@'10.%'")
+        server.sql(f"GRANT ALL ON {database}.* TO plain@'%'; GRANT ALL ON `env\\_sync\\_%`.* TO plain@'%'")
+        pulled = do_pull(values("pull", server, database, login_user="plain", login_password="plain"))
+        server.sql("DROP USER plain@'%'; GRANT SYSTEM_USER ON *.* TO app@'10.%'")
+        assert [item for item in pulled["warnings"] if "root@localhost" in item and "app@10.%" not in item]
+        assert "DEFINER=`plain`@`%`" in server.sql("SHOW CREATE VIEW roots", database)
+        assert "DEFINER=`app`@`10.%`" in server.sql("SHOW CREATE VIEW apps", database)
+
+
 def test_a_user_of_mysql_with_rights_on_one_database_only(
     mysql: MySQLServer, other_mysql: MySQLServer, database: str, values: Values
 ) -> None:
@@ -251,7 +380,7 @@ def test_a_user_of_mysql_with_rights_on_one_database_only(
     pushed = do_push(values("push", mysql, database, **plain))
     pulled = do_pull(values("pull", other_mysql, database, **plain))
 
-    assert "one connection: Access denied" in pushed["manifest"]["details"]["snapshot"]
+    assert "one connection: without the right PROCESS" in pushed["manifest"]["details"]["snapshot"]
     assert [item for item in pulled["warnings"] if "nobody_here@%" in item]
     assert "DEFINER=`plain`@`%`" in other_mysql.sql("SHOW CREATE VIEW addresses", database)
     assert other_mysql.sql("SELECT count(*), twice(21) FROM addresses", database) == "3\t42"
@@ -266,6 +395,12 @@ def test_a_user_of_mysql_with_rights_on_one_database_only(
         "GRANT dumping TO plain@'%'; SET DEFAULT ROLE dumping TO plain@'%'"
     )
     pushed = do_push(values("push", mysql, database, timestamp="2026-01-02T03:04:05", **plain))
+    assert "one connection: without the right PROCESS" in pushed["manifest"]["details"]["snapshot"]
+    mysql.sql("GRANT PROCESS ON *.* TO dumping; REVOKE RELOAD ON *.* FROM dumping")
+    pushed = do_push(values("push", mysql, database, timestamp="2026-01-02T03:04:07", **plain))
+    assert "one connection: Access denied" in pushed["manifest"]["details"]["snapshot"]
+    mysql.sql(f"GRANT RELOAD ON *.* TO dumping; REVOKE EXECUTE ON {database}.* FROM plain@'%'")
+    pushed = do_push(values("push", mysql, database, timestamp="2026-01-02T03:04:06", **plain))
     mysql.sql("DROP ROLE dumping")
     assert "writers held for" in pushed["manifest"]["details"]["snapshot"]
 
@@ -279,7 +414,7 @@ def test_a_script_and_what_fails_after_the_tables_moved_on_mysql(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fill(mysql, database)
-    other_mysql.create_database(database, OBJECTS.read_text().replace("DEFINER=app@'10.%'", ""))
+    other_mysql.create_database(database, (SQL / "mysql8_objects.sql").read_text().replace("DEFINER=app@'10.%'", ""))
     before = contents(other_mysql, database)
     do_push(values("push", mysql, database))
     script = tmp_path / "sanitise.sql"

@@ -66,18 +66,21 @@ def test_the_programs_option_file_says_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "text", "repeated"),
+    ("code", "text", "repeated", "of_data"),
     [
-        (1146, "Table 'a.b' doesn't exist", True),
-        (1452, "a foreign key constraint fails", True),
-        (2006, "Server has gone away", True),
-        (1062, "Duplicate entry 'someone@example.com' for key 'email'", False),
-        (1644, "raised", False),
-        (99999, "new", False),
+        (1146, "Table 'a.b' doesn't exist", True, False),
+        (1064, "You have an error in your SQL syntax near 'someone@example.com'", True, False),
+        (1452, "a foreign key constraint fails", True, True),
+        (3819, "Check constraint 'c' is violated.", True, True),
+        (2006, "Server has gone away", True, True),
+        (1062, "Duplicate entry 'someone@example.com' for key 'email'", False, False),
+        (1644, "raised", False, False),
+        (99999, "new", False, False),
     ],
 )
-def test_what_is_repeated_of_an_error(code: int, text: str, repeated: bool) -> None:
+def test_what_is_repeated_of_an_error(code: int, text: str, repeated: bool, of_data: bool) -> None:
     assert (text in my_client.describe(code, text)) is repeated
+    assert (text in my_client.describe(code, text, data=True)) is of_data
 
 
 VERSIONS = {
@@ -157,4 +160,4 @@ def test_a_grant_s_pattern(pattern: str, schema: str, alike: bool) -> None:
 )
 def test_tls(tmp_path: Path, options: str, expected: dict[str, object]) -> None:
     (tmp_path / "my.cnf").write_text(f"[client]\n{options}\n")
-    assert my_client._tls(my_client.settings(Connection("db"), [str(tmp_path / "my.cnf")]).tls, "db") == expected
+    assert my_client._tls(my_client.settings(Connection("db"), [str(tmp_path / "my.cnf")]).tls) == expected

@@ -92,6 +92,7 @@ def test_a_dump_without_its_end(text: str) -> None:
         "INSERT INTO `live`.`t` VALUES (1);",
         "INSERT INTO `t` SELECT * FROM live.t;",
         "source /etc/passwd;",
+        "USE `shop`; USE `shop`; USE `other`;",
     ],
 )
 def test_what_is_not_of_a_dump_is_refused_or_harmless(text: str) -> None:
@@ -105,7 +106,8 @@ def test_what_is_for_the_source_or_its_place_is_left_out() -> None:
     assert not fit(
         "SET @MYSQLDUMP_TEMP_LOG_BIN = @@SESSION.SQL_LOG_BIN;\nSET @@SESSION.SQL_LOG_BIN= 0;\n"
         "SET @@GLOBAL.GTID_PURGED=/*!80000 '+'*/ '3e11fa47:1-23';\nCHANGE MASTER TO MASTER_LOG_POS=1;\n"
-        "SET GLOBAL gtid_slave_pos='0-1-2';\nUSE `shop`;\nCREATE DATABASE /*!32312 IF NOT EXISTS*/ `shop`;\n"
+        "SET GLOBAL gtid_slave_pos='0-1-2';\nSET PASSWORD = 'x';\nUSE `shop`;\n"
+        "CREATE DATABASE /*!32312 IF NOT EXISTS*/ `shop`;\n"
         "LOCK TABLES `t` WRITE;\nUNLOCK TABLES;\n/*!40000 DROP DATABASE IF EXISTS `shop`*/;\n"
     )
 
@@ -183,6 +185,48 @@ def test_the_nearest_collation(name: str, known: set[str], nearest: str) -> None
     assert my_dump.nearest_collation(name, frozenset(known)) == nearest
 
 
+COLUMNS = ["id", "a`b", "gen", "c"]
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        (
+            r"INSERT INTO `t` VALUES (1,NULL,'x',5)," "\n" r"(-2.5e-10,0x00ff,'it''s \'(,),(\\',_binary 'a\n,;)')",
+            r"INSERT INTO `t` (`id`,`a``b`,`c`) VALUES (1,NULL,5),(-2.5e-10,0x00ff,_binary 'a\n,;)')",
+        ),
+        (
+            "INSERT INTO `t` (`gen`, `c`) VALUES ('),(',''),('','y')",
+            "INSERT INTO `t` (`c`) VALUES (''),('y')",
+        ),
+        ("INSERT INTO `t` (`id`) VALUES (1)", "INSERT INTO `t` (`id`) VALUES (1)"),
+        ("INSERT INTO `t` VALUES (1,2,3,4),(5,6,7)", None),
+        ("INSERT INTO `t` VALUES (1,2,3,4),", None),
+        ("INSERT INTO `t` VALUES (1,2,'3,4)", None),
+        ("INSERT INTO `t` VALUES (1,2,f(3),4)", None),
+    ],
+)
+def test_rows_without_generated_values(statement: str, expected: str | None) -> None:
+    assert my_dump.inserted_table(statement.encode()) == "t"
+    found = my_dump.without_values(statement.encode(), COLUMNS, frozenset({"gen"}))
+    assert found == (None if expected is None else expected.encode())
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("UPDATE t SET a = 1;\n/* it goes on\nUPDATE t SET b = 1;\n", 2),
+        ("UPDATE t SET a = 1 /* it's; */;\n\n/*+ it's\n", 3),
+        ("-- it's /* fine\nSELECT '/* x', \"/*\", `/*` /* it's */; # /*\n", 0),
+        ("SELECT '\\'; /* ';\n", 0),
+        ("SELECT 'the client sees to this /* ;\n", 0),
+        ("/*!50000 SELECT 1 and the server to this;\n", 0),
+    ],
+)
+def test_a_comment_that_never_ends(text: str, line: int) -> None:
+    assert my_dump.open_comment(text.encode()) == line
+
+
 def test_sql_modes() -> None:
     text = "SET sql_mode = 'NO_AUTO_CREATE_USER,STRICT_TRANS_TABLES,TIME_TRUNCATE_FRACTIONAL' ;\n"
     assert fit(text) == ["SET sql_mode = 'NO_AUTO_CREATE_USER,STRICT_TRANS_TABLES'"]
@@ -210,13 +254,22 @@ ROWS = (
 )
 
 
+def with_structure(table: bytes) -> bytes:
+    return b"\n--\n-- Table structure for table `%s`\n--\n\nCREATE TABLE `%s` (\n `x` int\n);\n" % (table, table)
+
+
+@pytest.mark.parametrize("structure", [False, True])
 @pytest.mark.parametrize("size", [1, 10, 1 << 20])
-def test_a_dump_of_rows_is_cut_into_tables(size: int) -> None:
+def test_a_dump_of_rows_is_cut_into_tables(size: int, structure: bool) -> None:
     class Slow(io.BytesIO):
         def read(self, _size: int | None = None) -> bytes:
             return super().read(size)
 
-    sections = my_dump.Sections(Slow(ROWS), "testing")
+    dump = ROWS
+    for table in (b"a", b"b") if structure else ():
+        data = b"\n--\n-- Dumping data for table `%s`\n" % table
+        dump = dump.replace(data, with_structure(table) + data)
+    sections = my_dump.Sections(Slow(dump), "testing")
     sections.begin()
     found = []
     section = sections.next()

@@ -16,6 +16,7 @@ import glob
 import os
 import re
 import shutil
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ from typing import Any, Callable
 from ..errors import Cancelled, EnvSyncError, MissingLibrary
 from ..pipeline import Group
 from ..task import Connection
+from . import my_dump
 
 try:
     import pymysql
@@ -46,40 +48,50 @@ _SOCKETS = ("/run/mysqld/mysqld.sock", "/var/run/mysqld/mysqld.sock", "/var/lib/
 #: what the server escapes in an option file's values, but for the backslash itself
 _ESCAPES = {"b": "\b", "t": "\t", "n": "\n", "r": "\r", "s": " ", '"': '"', "'": "'", "\\": "\\"}
 
+#: what a connection does without: MariaDB's and MySQL's limits of time; figures of tables that are as old as a day; and
+#: MySQL's rules for new tables, which a table of the source's may not obey
+_OFF = (
+    "max_statement_time",
+    "max_execution_time",
+    "information_schema_stats_expiry",
+    "sql_require_primary_key",
+    "restrict_fk_on_non_standard_key",
+)
+
 #: a control connection says nothing for as long as a restore takes, and the store may be slow, in seconds
 _PATIENCE = 31536000
+
+#: the version of PyMySQL since which a connection has TLS where the server has it, without being told to
+_PREFERS_TLS = (1, 2)
+
+#: what PyMySQL wants to hear for TLS with whatever certificate the server has, as the clients' default is
+_ANY_TLS: Mapping[str, Any] = {"check_hostname": False, "verify_mode": False}
+
+#: the connection broke
+_GONE = (2006, 2013)
+
+#: after how long a silent connection shows that it lives, in seconds: firewalls forget it within minutes
+_KEEP_ALIVE = 60
 
 #: how often, while the server keeps us waiting, it is asked whether the run is to stop, in seconds
 _LOOK = 0.2
 
-# Errors (MySQL manual, "Server Error Message Reference") whose text can't hold a value of a row: it names objects, or
-# quotes the script. Others (1062 duplicate entry, 1292 incorrect value, 1644 raised by a routine...) may.
+# Errors (MySQL manual, "Server Error Message Reference") whose text can't hold a value of a row: it names columns,
+# keys, tables, rights. Others (1062 duplicate entry, 1292 incorrect value, 1644 raised by a routine...) may.
 _SAFE_ERRORS = frozenset(
-    {1044, 1046, 1048, 1049, 1050, 1051, 1054, 1060, 1061, 1064, 1068, 1071, 1072, 1091, 1109, 1114, 1115, 1118, 1136}
-    | {1142, 1143, 1146, 1153, 1205, 1213, 1215, 1216, 1217, 1227, 1235, 1264, 1273, 1286, 1290, 1304, 1305, 1347, 1351}
-    | {
-        1356,
-        1368,
-        1359,
-        1360,
-        1364,
-        1370,
-        1406,
-        1418,
-        1419,
-        1435,
-        1449,
-        1451,
-        1452,
-        1538,
-        1680,
-        1728,
-        1821,
-        1822,
-        3730,
-        3780,
-    }
+    {1044, 1046, 1048, 1114, 1115, 1118, 1136, 1142, 1143, 1153, 1205, 1213, 1215, 1216, 1217, 1227, 1235, 1264, 1290}
+    | {1347, 1351, 1356, 1364, 1368, 1370, 1406, 1418, 1419, 1435, 1451, 1452, 1538, 1680, 1728, 1821, 1822, 3105}
+    | {3730, 3750, 3780, 3819, 4025, 6125}
 )
+
+#: these quote the statement: harmless where that holds no data
+_QUOTING_ERRORS = frozenset(
+    {1049, 1050, 1051, 1054, 1060, 1061, 1064, 1068, 1071, 1072, 1091, 1109, 1146, 1273, 1286, 1304, 1305, 1359, 1360}
+    | {1449}
+)
+
+#: what makes a script's statements of anything, rows among it
+_DYNAMIC = re.compile(rb"\b(?:CALL|EXECUTE)\b", re.I)
 
 #: what SHOW GRANTS says of rights on whole databases; the name is a pattern of LIKE's
 _GRANT = re.compile(r"GRANT (?P<rights>.+?) ON (?:\*|`(?P<schema>(?:[^`]|``)*)`)\.\* TO ")
@@ -95,9 +107,12 @@ def quote(name: str) -> str:
     return "`" + name.replace("`", "``") + "`"
 
 
-def describe(code: int, text: str) -> str:
-    """Return what of the server's complaint may be repeated: its number, and its text if that is harmless."""
-    if code in _SAFE_ERRORS or 2000 <= code < 3000:
+def describe(code: int, text: str, data: bool = False) -> str:
+    """Return what of the server's complaint may be repeated: its number, and its text if that is harmless.
+
+    :param data: the statement may hold data.
+    """
+    if code in _SAFE_ERRORS or 2000 <= code < 3000 or (code in _QUOTING_ERRORS and not data):
         return f"error {code}: {text}"
     return f"error {code} (its text is withheld, as it may quote data)"
 
@@ -239,22 +254,26 @@ class Server:
         """Return a new autocommit connection."""
         chosen = self.settings
         values: dict[str, Any] = {"unix_socket": chosen.socket} if chosen.socket else {"host": chosen.host}
+        values.update(
+            user=chosen.user,
+            password=chosen.password.encode("utf-8", "surrogateescape"),
+            port=chosen.port,
+            database=database or None,
+            charset="utf8mb4",
+            use_unicode=not raw,
+            autocommit=True,
+            program_name="env_sync",
+        )
         # Over a socket nobody listens; elsewhere TLS is used where the server has it, as the clients do.
-        values.update({"ssl_disabled": True} if chosen.socket else _tls(chosen.tls, chosen.host))
+        tls = {"ssl_disabled": True} if chosen.socket else _tls(chosen.tls)
+        if not tls and pymysql.VERSION < _PREFERS_TLS:
+            with contextlib.suppress(pymysql.err.Error, RuntimeError, OSError):
+                return _kept_alive(pymysql.connect(**values, ssl=dict(_ANY_TLS)))
         try:
-            return pymysql.connect(
-                user=chosen.user,
-                password=chosen.password.encode("utf-8", "surrogateescape"),
-                port=chosen.port,
-                database=database or None,
-                charset="utf8mb4",
-                use_unicode=not raw,
-                autocommit=True,
-                program_name="env_sync",
-                **values,
-            )
+            connection = pymysql.connect(**values, **tls)
         except (pymysql.err.Error, RuntimeError, OSError) as error:
             raise self._error(doing, error) from error
+        return connection if chosen.socket else _kept_alive(connection)
 
     def connect(self, doing: str, database: str = "", raw: bool = False) -> Any:
         """Return a new autocommit connection with no limits of time and the server's plainest SQL mode.
@@ -268,9 +287,9 @@ class Server:
             doing=doing,
             connection=connection,
         )
-        for limit in ("max_statement_time", "max_execution_time"):  # MariaDB's and MySQL's
-            with contextlib.suppress(ServerError):
-                self.query(f"SET SESSION {limit} = 0", doing=doing, connection=connection)
+        for setting in _OFF:
+            with contextlib.suppress(pymysql.err.Error, OSError):  # not every server has it, nor may every user set it
+                connection.query(f"SET SESSION {setting} = 0")
         if raw:
             self.query("SET SESSION character_set_results = NULL", doing=doing, connection=connection)
         return connection
@@ -311,13 +330,25 @@ class Server:
         finally:
             self.cancelled = cancelled
 
-    def send(self, statement: bytes, connection: Any, doing: str) -> None:
-        """Run a statement that may hold data: of an error, no more is repeated than may be."""
+    def send(self, statement: bytes, connection: Any, doing: str, data: bool = False) -> None:
+        """Run a statement of a dump: of an error, no more is repeated than may be.
+
+        :param data: it holds rows.
+        """
         try:
             connection.query(statement)
         except (pymysql.err.Error, OSError) as error:
             code, text = _code_and_text(error)
-            raise ServerError(doing, code, text, describe(code, text)) from error
+            if code in _GONE and len(statement) > 1 << 20:
+                # Of a statement that is too long, the server hears no more; it closes the connection.
+                longest = self._longest_statement(doing)
+                if len(statement) >= longest:
+                    code, text = 1153, f"a statement has {len(statement)} bytes, max_allowed_packet is {longest}"
+            raise ServerError(doing, code, text, describe(code, text, data)) from error
+
+    def _longest_statement(self, doing: str) -> int:
+        with contextlib.closing(self._open(doing)) as connection:
+            return int(self.query("SELECT @@max_allowed_packet", (), doing, connection)[0][0])
 
     def kill(self, identifiers: Sequence[int], what: str = "CONNECTION") -> None:
         """End these connections (or the ``QUERY`` that each is at), those that this user may; never raises."""
@@ -344,19 +375,27 @@ class Server:
         match = re.match(r"(?:5\.5\.5-)?(\d+)\.(\d+)", self.version)
         return (int(match[1]), int(match[2])) if match else (0, 0)
 
-    def has_right(self, right: str, schema: str) -> bool:
-        """Say whether the grants of this user and its active roles give it a right on all of a schema."""
-        roles = ""
-        with contextlib.suppress(ServerError):  # MySQL 5.7 has none
-            found = str(self.query("SELECT CURRENT_ROLE()")[0][0])
-            roles = f" USING {found}" if found not in ("NONE", "None") else ""
-        rows = self.query(f"SHOW GRANTS FOR CURRENT_USER(){roles}", doing=f"asking {self.name} for this user's rights")
+    def rights(self, schema: str = "") -> frozenset[str]:
+        """Return the rights that this user and its active roles have on all of a schema, without one: on the server.
+
+        They are spelt as SHOW GRANTS does (``SHOW VIEW``, ``SET_ANY_DEFINER``; ``ALL PRIVILEGES`` for all there are).
+        """
+        whose = ""
+        if not self.mariadb:  # which shows the roles' by itself
+            with contextlib.suppress(ServerError):  # MySQL 5.7 has no roles
+                roles = str(self.query("SELECT CURRENT_ROLE()")[0][0])
+                whose = f" FOR CURRENT_USER() USING {roles}" if roles != "NONE" else ""
+        rows = self.query(f"SHOW GRANTS{whose}", doing=f"asking {self.name} for this user's rights")
+        found: set[str] = set()
         for match in filter(None, (_GRANT.match(str(line)) for (line,) in rows)):
-            given = match["rights"].split(", ")
             on = match["schema"]
-            if (right in given or "ALL PRIVILEGES" in given) and (on is None or _like(on.replace("``", "`"), schema)):
-                return True
-        return False
+            if on is None or (schema and _like(on.replace("``", "`"), schema)):
+                found.update(re.split(r",\s*", match["rights"]))
+        return frozenset(found)
+
+    def has_right(self, right: str, schema: str = "") -> bool:
+        """Say whether this user has a right on all of a schema, without one: on the server."""
+        return bool(self.rights(schema) & {right, "ALL PRIVILEGES"})
 
     def require_tls_for(self, program: Program, doing: str) -> None:
         """Raise when the program would not connect: since 11.4 MariaDB's want TLS, unless an option says otherwise."""
@@ -421,6 +460,12 @@ def _like(pattern: str, text: str) -> bool:
     return re.fullmatch("".join(wild.get(part) or re.escape(part[-1]) for part in parts), text, re.DOTALL) is not None
 
 
+def _kept_alive(connection: Any) -> Any:
+    """Return the connection; over TCP, it shows by itself that it lives."""
+    connection._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEP_ALIVE)
+    return connection
+
+
 def _code_and_text(error: Exception) -> tuple[int, str]:
     if len(error.args) > 1 and isinstance(error.args[0], int):
         return error.args[0], str(error.args[1]).strip()
@@ -434,7 +479,7 @@ def _switch(options: Mapping[str, str], name: str) -> bool | None:
     return options[name].lower() not in ("0", "off", "false") if name in options else None
 
 
-def _tls(options: Mapping[str, str], host: str) -> dict[str, Any]:
+def _tls(options: Mapping[str, str]) -> dict[str, Any]:
     """Return PyMySQL's TLS parameters for the clients' ``ssl-*`` options."""
     values: dict[str, Any] = {}
     for key in ("ca", "cert", "key"):
@@ -448,7 +493,7 @@ def _tls(options: Mapping[str, str], host: str) -> dict[str, Any]:
     elif mode == "VERIFY_CA":
         values.update(ssl_verify_cert=True)
     elif mode == "REQUIRED" or _switch(options, "ssl"):
-        values.setdefault("ssl", {"check_hostname": False, "verify_mode": False})
+        values.setdefault("ssl", dict(_ANY_TLS))
     return values
 
 
@@ -461,6 +506,8 @@ def _hint(code: int, text: str) -> str:
         return "Check the parameter database."
     if code in (2002, 2003, 2005):
         return "Check database_hostname and database_port, and that the server is running."
+    if code == 1205:
+        return "End the transaction that uses these tables, or give this user the right to (CONNECTION ADMIN)."
     if code == 1153:
         return "Raise max_allowed_packet on the server."
     if "cryptography" in text:
@@ -501,6 +548,14 @@ def find_program(names: Sequence[str], mariadb: bool, server_version: tuple[int,
     return best
 
 
+def mistakes_charset(program: Program, mariadb: bool, server_version: tuple[int, int]) -> bool:
+    """Say whether the server takes a program to speak its own default character set, whatever the program asks for.
+
+    Programs of MySQL 8 and newer ask for utf8mb4 by the number of a collation that only MySQL 8 and newer know.
+    """
+    return not program.mariadb and program.version >= (8, 0) and (mariadb or server_version < (8, 0))
+
+
 def _program(name: str) -> Program | None:
     path = shutil.which(name)
     if path is None:
@@ -519,12 +574,20 @@ def _program(name: str) -> Program | None:
 
 
 def run_script(
-    group: Group, program: Program, defaults: str, script: str, database: str, where: str, hint: str
+    group: Group,
+    program: Program,
+    mistaken: bool,
+    defaults: str,
+    script: str,
+    database: str,
+    where: str,
+    hint: str,
 ) -> None:
     """Run an operator's SQL script in ``database`` with the client program; the first error ends it.
 
     The client runs it as the original did: each statement for itself, as MySQL commits at every DDL statement anyway.
 
+    :param mistaken: the program and the server have different character sets in mind (:func:`mistakes_charset`).
     :param hint: what is to be known after a failure.
     :raises EnvSyncError: names file, line and error number, and no value of any row.
     """
@@ -533,17 +596,27 @@ def run_script(
         raise EnvSyncError(
             doing, "there is no such file, or it may not be read", "Check the transformation file's name."
         )
+    with open(script, "rb") as stream:
+        text = stream.read()
+    comment = my_dump.open_comment(text)
+    if comment:
+        # The client program leaves out all that follows, without a word.
+        raise EnvSyncError(doing, f"{script}, line {comment}: a comment begins that never ends", hint)
     argv = [program.path, f"--defaults-file={defaults}", "--batch", "--line-numbers", "--skip-force"]
-    argv += ["--default-character-set=utf8mb4", "--", database]
+    argv.append("--default-character-set=utf8mb4")
+    if mistaken:
+        argv.append("--init-command=SET NAMES utf8mb4")
+    argv += ["--", database]
     with open(script, "rb") as stream:
         stage = group.run(argv, doing, stdin=stream, guarded=True, checked=False)
         stage.join()
     if stage.popen.returncode != 0:
-        raise EnvSyncError(doing, _describe_script_error(script, stage.stderr_text), hint)
+        why = _describe_script_error(script, stage.stderr_text, _DYNAMIC.search(text) is not None)
+        raise EnvSyncError(doing, why, hint)
 
 
-def _describe_script_error(script: str, said: str) -> str:
+def _describe_script_error(script: str, said: str, data: bool) -> str:
     match = _SCRIPT_ERROR.search(said)
     if match is None:
         return "the client program failed"
-    return f"{script}, line {match['line']}: {describe(int(match['code']), match['text'])}"
+    return f"{script}, line {match['line']}: {describe(int(match['code']), match['text'], data)}"

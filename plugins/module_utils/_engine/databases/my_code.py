@@ -154,16 +154,19 @@ def drop(server: Server, schema: str, items: Iterable[Definition], doing: str) -
         server.query(f"DROP {item.kind} IF EXISTS {quote(schema)}.{quote(item.name)}", doing=doing)
 
 
-def install(server: Server, schema: str, wanted: Sequence[Definition], doing: str) -> None:
+def install(server: Server, schema: str, wanted: Sequence[Definition], doing: str, lock_wait: int = 0) -> None:
     """Make a schema have these objects and no others.
 
     What is there in the very same form stays, and with it what is granted on it. A view that is there changes in one
     step, so that who reads it never finds it missing.
+
+    :param lock_wait: how long a statement waits for transactions that use what it changes, in seconds; 0: for ever.
     """
     present = {item.key: item for item in read(server, schema, doing)}
     keys = {item.key for item in wanted}
     drop(server, schema, [item for key, item in present.items() if key not in keys], doing)
-    _make_all(server, schema, [item for item in wanted if present.get(item.key) != item], set(present), doing)
+    changed = [item for item in wanted if present.get(item.key) != item]
+    _make_all(server, schema, changed, set(present), doing, lock_wait)
 
 
 def add_missing(server: Server, schema: str, wanted: Sequence[Definition], doing: str) -> list[Definition]:
@@ -175,10 +178,17 @@ def add_missing(server: Server, schema: str, wanted: Sequence[Definition], doing
 
 
 def _make_all(
-    server: Server, schema: str, items: Sequence[Definition], present: set[tuple[str, str]], doing: str
+    server: Server,
+    schema: str,
+    items: Sequence[Definition],
+    present: set[tuple[str, str]],
+    doing: str,
+    lock_wait: int = 0,
 ) -> None:
     connection = server.connect(doing, schema)
     try:
+        if lock_wait:
+            server.query(f"SET SESSION lock_wait_timeout = {lock_wait}", (), doing, connection)
         for item in items:
             if item.kind in _ROUTINES:
                 _make(server, connection, item, item.key in present, doing)

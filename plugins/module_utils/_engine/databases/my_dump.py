@@ -24,11 +24,14 @@ TRAILER = b"-- Dump completed"
 #: before each table's rows, in a dump of data
 SECTION = b"\n--\n-- Dumping data for table "
 
+#: and before each table's structure
+_STRUCTURE = b"\n--\n-- Table structure for table "
+
 #: how much of a dump's end is looked at for the trailer, in bytes
 _TAIL = 4096
 
-#: a dump's head, before the first table, is no longer than this, in bytes
-_LONGEST_HEAD = 64 * 1024
+#: a dump's head, with the structure of the first table, is no longer than this, in bytes
+_LONGEST_HEAD = 1024 * 1024
 
 # In a string a doubled quote stands for itself, and a backslash escapes (unless the SQL mode says otherwise).
 _TOKEN = rb"""
@@ -48,8 +51,13 @@ _TOKENS_PLAIN = re.compile(_TOKEN % rb"""'(?:[^']|'')*'|"(?:[^"]|"")*\"""", re.X
 _UNFINISHED = (b"'", b'"', b"`", b"/*")
 
 _INSERT = re.compile(
-    rb"(?:INSERT|REPLACE)\s+(?:IGNORE\s+)?INTO\s+`(?:[^`]|``)*`\s*(?:\((?:[^`()]|`(?:[^`]|``)*`)*\)\s*)?VALUES\b", re.I
+    rb"(?P<into>(?:INSERT|REPLACE)\s+(?:IGNORE\s+)?INTO\s+(?P<table>`(?:[^`]|``)*`))\s*"
+    rb"(?P<columns>\((?:[^`()]|`(?:[^`]|``)*`)*\)\s*)?VALUES\b\s*",
+    re.I,
 )
+
+#: one value of a row, as the dump programs write it: a number, NULL, 0x..., a string, maybe after its character set
+_VALUE = rb"[^',()]*(?:'[^'\\]*(?:(?:\\.|'')[^'\\]*)*')?"
 _DELIMITER = re.compile(rb"DELIMITER\s+(\S+)\s*\Z", re.I)
 
 #: kinds of objects, as the second word of CREATE and DROP has them
@@ -88,7 +96,9 @@ _WANTED = (
 _UNWANTED = frozenset({"USE", "LOCK TABLES", "UNLOCK TABLES", "CREATE DATABASE", "DROP DATABASE", "CHANGE MASTER"})
 
 #: what a dump may set, and a restore must not: the server's own state, and whether replicas get the data
-_NOT_SET = frozenset({b"GLOBAL", b"PERSIST", b"GTID_PURGED", b"SQL_LOG_BIN", b"MYSQLDUMP_TEMP_LOG_BIN"})
+_NOT_SET = frozenset(
+    {b"GLOBAL", b"PERSIST", b"PERSIST_ONLY", b"GTID_PURGED", b"SQL_LOG_BIN", b"MYSQLDUMP_TEMP_LOG_BIN", b"PASSWORD"}
+)
 
 #: SQL modes that only one flavour knows, or no longer knows
 _MARIADB_MODES = frozenset(
@@ -136,6 +146,18 @@ def tokens(text: bytes, backslash: bool = True) -> list[Token]:
     return [Token(str(match.lastgroup), match.group()) for match in pattern.finditer(text)]
 
 
+def open_comment(text: bytes) -> int:
+    """Return the line of a script where a comment begins that never ends, however backslashes are read; 0: none."""
+    lines = []
+    for pattern in (_TOKENS, _TOKENS_PLAIN):
+        matches = (match for match in pattern.finditer(text) if match.lastgroup == "other")
+        opened = next((match for match in matches if text.startswith(_UNFINISHED, match.start())), None)
+        if opened is None or opened.group() != b"/":
+            return 0
+        lines.append(text.count(b"\n", 0, opened.start()) + 1)
+    return min(lines)
+
+
 def unquote(token: bytes) -> bytes:
     """Return the name or the account's part that a token stands for."""
     if token[:1] in (b"`", b"'", b'"') and len(token) > 1:
@@ -173,6 +195,7 @@ class Script:
         self._line = 0
         self._delimiter = b";"
         self._backslash = True
+        self._used = b""
         self.completed = False
 
     def __iter__(self) -> Iterator[Statement]:
@@ -272,6 +295,11 @@ class Script:
 
     def refuse_unknown(self, statement: Statement) -> None:
         """Raise when a statement is none that a dump of a database has: it could reach outside of the scratch one."""
+        if statement.kind == "USE":
+            used = next((unquote(token.text) for token in statement.tokens() if token.kind == "name"), b"")
+            if self._used not in (b"", used):
+                raise self._refused(statement.line, "a second database, and which of them is meant is not known")
+            self._used = used
         known = statement.kind in _WANTED or statement.kind in _UNWANTED
         # DROP takes several names; a dump's has one, and only that one's schema is looked at.
         if known and statement.kind.startswith("DROP") and any(token.text == b"," for token in statement.tokens()):
@@ -369,6 +397,39 @@ def fit(statement: Statement, target: Target, notes: Notes) -> bytes | None:
         found = without_schema(found, target.database, functions_only=True)
     found = _fit_collations(found, target, notes)
     return b"".join(token.text for token in found)
+
+
+def inserted_table(statement: bytes) -> str:
+    """Return the name of the table that an INSERT of a dump is for."""
+    match = _INSERT.match(statement)
+    return unquote(match["table"]).decode("utf-8", "replace") if match else ""
+
+
+def without_values(statement: bytes, columns: Sequence[str], unwanted: frozenset[str]) -> bytes | None:
+    """Return an INSERT without the values of some columns; None where its rows can't be read.
+
+    :param columns: all columns of the table, in their order: those that the INSERT is for when it names none.
+    """
+    head = _INSERT.match(statement)
+    if head is None:
+        return None
+    if head["columns"]:
+        named = [token for token in tokens(head["columns"]) if token.kind in ("name", "word")]
+        columns = [unquote(token.text).decode("utf-8", "replace") for token in named]
+    kept = [column not in unwanted for column in columns]
+    if all(kept):
+        return statement
+    values = (b"(%s)" % _VALUE if keep else _VALUE for keep in kept)
+    row = re.compile(rb"\(" + b",".join(values) + rb"\)(,\s*)?", re.S)
+    names = b",".join(b"`" + column.encode().replace(b"`", b"``") + b"`" for column, keep in zip(columns, kept) if keep)
+    parts, position = [head["into"], b" (", names, b") VALUES "], head.end()
+    while position < len(statement):
+        match = row.match(statement, position)
+        if match is None or (match.groups()[-1] is None) != (match.end() == len(statement)):
+            return None
+        parts += [b"(", b",".join(match.groups()[:-1]), b"),"]
+        position = match.end()
+    return b"".join(parts)[:-1]
 
 
 def _significant(found: Sequence[Token]) -> list[int]:
@@ -585,9 +646,10 @@ def require_trailer(tail: bytes, doing: str) -> None:
 
 
 class Sections:
-    """A dump of the rows of several tables, cut into one dump for each: all with the same head and a trailer.
+    """A dump of several tables, cut into one dump of rows for each: all with the same head and a trailer.
 
-    A line feed in a row is always escaped, so what divides the tables can't be data.
+    What it has of the tables' structure is left out. A line feed in a row is always escaped, so what divides the tables
+    can't be data.
     """
 
     def __init__(self, source: Reader, doing: str) -> None:
@@ -602,14 +664,19 @@ class Sections:
         """Read on to the first table: from then on the program has its snapshot."""
         while SECTION not in self._buffer and not self._eof and len(self._buffer) < _LONGEST_HEAD:
             self._fill()
-        at = self._buffer.find(SECTION)
+        at = self._divider()
         if at >= 0:
             self._head, self._buffer = self._buffer[:at], self._buffer[at:]
 
     def next(self) -> Section | None:
         """Return the next table's part, to be read to its end before the one after it; None when there is no more."""
-        if not self._buffer.startswith(SECTION):
-            return None
+        while not self._buffer.startswith(SECTION):
+            at = self._buffer.find(SECTION)
+            if at < 0 and self._eof:
+                return None
+            self._buffer = self._buffer[at if at >= 0 else 1 - len(SECTION) :]
+            if at < 0:
+                self._fill()
         self._buffer = self._buffer[len(SECTION) :]
         return Section(self, self._head + SECTION)
 
@@ -621,12 +688,17 @@ class Sections:
         if self._eof:
             require_trailer(self._tail, self._doing)
 
+    def _divider(self) -> int:
+        """Return where in the buffer the rows of another table begin, or its structure; -1: nowhere."""
+        found = [at for at in (self._buffer.find(SECTION), self._buffer.find(_STRUCTURE)) if at >= 0]
+        return min(found, default=-1)
+
     def take(self) -> tuple[bytes, bool]:
         """Return the next bytes of the table, and whether they are its last."""
-        kept = len(SECTION) - 1
+        kept = max(len(SECTION), len(_STRUCTURE)) - 1
         while len(self._buffer) <= kept and not self._eof:
             self._fill()
-        at = self._buffer.find(SECTION)
+        at = self._divider()
         if at >= 0:
             taken, self._buffer = self._buffer[:at], self._buffer[at:]
             return taken + b"\n" + TRAILER + b"\n", True

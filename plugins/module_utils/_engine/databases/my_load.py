@@ -58,6 +58,7 @@ class Loader:
         self._doing = doing
         self.notes = my_dump.Notes()
         self.left_out: list[str] = []
+        self._generated: dict[str, tuple[list[str], frozenset[str]]] = {}
         self._connections: list[int] = []
         group.on_stop(lambda: server.kill(self._connections))
 
@@ -106,8 +107,11 @@ class Loader:
                 if text is None:
                     continue
                 doing = f"{self._doing}: line {statement.line} of {label}"
+                rows = statement.kind == "INSERT"
+                if rows and not self._target.mariadb:
+                    text = self._without_generated(text, connection, doing)
                 try:
-                    self._server.send(text, connection, doing)
+                    self._server.send(text, connection, doing, data=rows)
                 except ServerError as error:
                     if statement.kind != "CREATE VIEW" or error.code not in _NOT_YET:
                         raise
@@ -119,6 +123,31 @@ class Loader:
             raise
         finally:
             member.close()
+
+    def _without_generated(self, text: bytes, connection: Any, doing: str) -> bytes:
+        """Return an INSERT without the values of generated columns: MariaDB's programs write them, MySQL takes none."""
+        table = my_dump.inserted_table(text)
+        if table not in self._generated:
+            rows = self._server.query(
+                """SELECT COLUMN_NAME, GENERATION_EXPRESSION <> '' FROM information_schema.COLUMNS
+                    WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s ORDER BY ORDINAL_POSITION""",
+                (self._target.schema, table),
+                doing,
+                connection,
+            )
+            self._generated[table] = (
+                [str(name) for name, _is in rows],
+                frozenset(str(name) for name, is_ in rows if is_),
+            )
+        columns, generated = self._generated[table]
+        fitted = my_dump.without_values(text, columns, generated) if generated else text
+        if fitted is None:
+            raise EnvSyncError(
+                doing,
+                f"the rows of {table} have values of generated columns, and can't be read",
+                "Push again with the programs of MySQL.",
+            )
+        return fitted
 
     def _make_postponed(self, postponed: Sequence[_Postponed], connection: Any) -> None:
         """Make the views that could not be made in the dump's order; those that need excluded tables are left out."""

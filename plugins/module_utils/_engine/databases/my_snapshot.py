@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Callable
 
-from ..errors import EnvSyncError
+from ..errors import Cancelled, EnvSyncError
 from ..members import StoreSink
 from ..pipeline import Group, StageReader
 from .gather import Gathering
@@ -30,8 +30,17 @@ from .my_dump import Sections
 #: how long the lock may be waited for, as writers wait behind it, in seconds
 _LOCK_WAIT = 5
 
-#: how long a dump program may take to begin its transaction, in seconds
-_BEGIN_WAIT = 60.0
+#: how long a dump program may take to begin its transaction, while nobody can write, in seconds
+_BEGIN_WAIT = 20.0
+
+#: after how long the server gives the lock up by itself, when it hears nothing of us, in seconds
+_LOST = 60
+
+#: a statement that has run for so long may run for long, in seconds
+_LONG = 2
+
+#: how long it is waited for a moment without any such statement, in seconds
+_QUIET_WAIT = 10
 
 
 def share_out(sizes: dict[str, int], workers: int) -> list[list[str]]:
@@ -56,15 +65,43 @@ def held_still(server: Server, doing: str) -> Iterator[str]:
     """
     connection = server.connect(doing)
     try:
-        server.query(f"SET SESSION lock_wait_timeout = {_LOCK_WAIT}", (), doing, connection)
-        try:
-            server.query("FLUSH TABLES WITH READ LOCK", (), doing, connection)
-            refusal = ""
-        except ServerError as error:
-            refusal = error.why
+        refusal = "" if server.mariadb else _why_not(server, doing)
+        if not refusal:
+            limits = f"lock_wait_timeout = {_LOCK_WAIT}, wait_timeout = {_LOST}"
+            server.query(f"SET SESSION {limits}", (), doing, connection)
+            try:
+                server.query("FLUSH TABLES WITH READ LOCK", (), doing, connection)
+            except ServerError as error:
+                refusal = error.why
         yield refusal
     finally:
         connection.close()
+
+
+def _why_not(server: Server, doing: str) -> str:
+    """Return why the lock is not to be asked for in MySQL; empty where it may be.
+
+    MySQL closes all tables for it, and waits for the statements that use them. Until the last of these has ended,
+    nobody else can even read such a table, also when the lock is no longer wanted. (MariaDB closes none since 10.4.) So
+    it is not asked for while somebody runs a long statement, nor where that can't be seen.
+    """
+    if not server.has_right("PROCESS"):
+        return "without the right PROCESS it is not known whether the lock would make others wait for long"
+    deadline = time.monotonic() + _QUIET_WAIT
+    while True:
+        rows = server.query(
+            """SELECT MAX(TIME) FROM information_schema.PROCESSLIST
+                WHERE COMMAND IN ('Query', 'Execute') AND USER <> 'system user' AND TIME >= %s""",
+            (_LONG,),
+            doing,
+        )
+        if rows[0][0] is None:
+            return ""
+        if time.monotonic() > deadline:
+            return f"a statement has been running for {rows[0][0]} s, behind which the lock would make others wait"
+        if server.cancelled():
+            raise Cancelled(doing, "it was told to stop")
+        time.sleep(0.5)
 
 
 class RowsDump:
@@ -105,7 +142,11 @@ class RowsDump:
         while not all(event.is_set() for event in self._begun):
             self._group.sleep(0.005)
             if time.monotonic() > deadline:
-                raise EnvSyncError(self._doing, f"mysqldump did not begin within {_BEGIN_WAIT:.0f} s")
+                raise EnvSyncError(
+                    self._doing,
+                    f"mysqldump did not begin within {_BEGIN_WAIT:.0f} s",
+                    "Push again when the server has less to do, or with format: custom, which needs no lock.",
+                )
 
     def _work(self, share: Sequence[str], begun: threading.Event) -> None:
         stage = self._group.run(self._command(share), self._doing, stdout=subprocess.PIPE)

@@ -12,6 +12,7 @@ says which half was done, and has what completes it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -75,9 +76,21 @@ def create(server: Server, schema: str, comment: str, options: str, doing: str) 
     """Create a schema of ours."""
     server.query(f"CREATE DATABASE {quote(schema)} {options}", doing=doing)
     server.query(
-        f"CREATE TABLE {quote(schema)}.{quote(MARK_TABLE)} (made timestamp) ENGINE=InnoDB COMMENT = '{MARK}{comment}'",
+        f"CREATE TABLE {quote(schema)}.{quote(MARK_TABLE)} (id int PRIMARY KEY) ENGINE=InnoDB"
+        f" COMMENT = '{MARK}{comment}'",
         doing=doing,
     )
+
+
+def default_options(server: Server, schema: str, doing: str) -> str:
+    """Return a schema's default character set and collation, as CREATE and ALTER DATABASE take them."""
+    charset, collation = server.query(
+        """SELECT DEFAULT_CHARACTER_SET_NAME, DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA
+            WHERE SCHEMA_NAME = %s""",
+        (schema,),
+        doing,
+    )[0]
+    return f"CHARACTER SET {charset} COLLATE {collation}"
 
 
 def drop(server: Server, schema: str) -> None:
@@ -140,14 +153,27 @@ class Swap:
         :param wanted: all that the live schema is to have beside tables.
         """
         server, doing = self._server, self._doing
-        if not exists(server, self._live):
+        created = not exists(server, self._live)
+        if created:
             server.query(f"CREATE DATABASE {quote(self._live)} {self._options}", doing=doing)
+        try:
+            return self._exchange(wanted, keep_old)
+        except BaseException:
+            # What failed is to be told, not that this fails too.
+            with contextlib.suppress(EnvSyncError), server.undisturbed():
+                if created and not tables(server, self._live, doing):
+                    drop(server, self._live)
+            raise
+
+    def _exchange(self, wanted: Sequence[Definition], keep_old: bool) -> tuple[float, list[str]]:
+        server, doing = self._server, self._doing
         before = my_code.read(server, self._live, doing)
+        former = default_options(server, self._live, doing)
         fate = "kept" if keep_old else DOOMED
         try:
-            create(server, self._old, f"what a pull replaced, {fate}", "", doing)
+            create(server, self._old, f"what a pull replaced, {fate}", former, doing)
             self._write_journal(before, wanted)
-            seconds = self._move(before, wanted)
+            seconds = self._move(before)
         except BaseException:
             with server.undisturbed():
                 my_code.add_missing(server, self._live, before, doing)
@@ -158,70 +184,54 @@ class Swap:
             try:
                 self._complete(wanted)
             except BaseException:
-                self._move_back(before)
+                self._move_back(before, former)
                 raise
             return seconds, self._furnish_old(before) if keep_old else []
 
     def _write_journal(self, before: Sequence[Definition], wanted: Sequence[Definition]) -> None:
         name = f"{quote(self._scratch)}.{quote(JOURNAL)}"
-        record = {"undo": [item.to_dict() for item in before], "redo": [item.to_dict() for item in wanted]}
+        record = {
+            "undo": [item.to_dict() for item in before],
+            "redo": [item.to_dict() for item in wanted],
+            "options": self._options,
+        }
         self._server.query(
-            f"CREATE TABLE {name} (record longtext CHARACTER SET utf8mb4) ENGINE=InnoDB", doing=self._doing
+            f"CREATE TABLE {name} (id int PRIMARY KEY, record longtext CHARACTER SET utf8mb4) ENGINE=InnoDB",
+            doing=self._doing,
         )
-        self._server.query(f"INSERT INTO {name} VALUES (%s)", (json.dumps(record),), self._doing)
+        self._server.query(f"INSERT INTO {name} VALUES (1, %s)", (json.dumps(record),), self._doing)
 
-    def _move(self, before: Sequence[Definition], wanted: Sequence[Definition]) -> float:
+    def _move(self, before: Sequence[Definition]) -> float:
         server, doing = self._server, self._doing
         leaving, coming = tables(server, self._live, doing), tables(server, self._scratch, doing)
         in_scratch = my_code.read(server, self._scratch, doing)
         my_code.drop(server, self._scratch, [item for item in in_scratch if item.kind == "TRIGGER"], doing)
         # A view can be in the way of a table that comes by its name.
         gone = [item for item in before if item.kind == "TRIGGER" or (item.kind == "VIEW" and item.name in coming)]
-        self._insist(lambda: my_code.drop(server, self._live, gone, doing))
+        _insist(server, self._live, lambda: my_code.drop(server, self._live, gone, doing), doing)
         pairs = [(self._live, name, self._old) for name in leaving]
         pairs += [(self._scratch, name, self._live) for name in coming]
         return self._rename([*pairs, (self._scratch, JOURNAL, self._old)])
 
-    def _move_back(self, before: Sequence[Definition]) -> None:
+    def _move_back(self, before: Sequence[Definition], former: str) -> None:
         server, doing = self._server, f"{self._doing}: going back"
-        made = my_code.read(server, self._live, doing)
-        my_code.drop(server, self._live, [item for item in made if item.kind in ("TRIGGER", "VIEW")], doing)
+        made = [item for item in my_code.read(server, self._live, doing) if item.kind in ("TRIGGER", "VIEW")]
+        _insist(server, self._live, lambda: my_code.drop(server, self._live, made, doing), doing)
         pairs = [(self._live, name, self._scratch) for name in tables(server, self._live, doing)]
         pairs += [(self._old, name, self._live) for name in tables(server, self._old, doing)]
         self._rename([*pairs, (self._old, JOURNAL, self._scratch)])
-        my_code.install(server, self._live, before, doing)
+        _furnish(server, self._live, self._scratch, before, former, doing)
         drop(server, self._old)
 
     def _rename(self, pairs: Sequence[tuple[str, str, str]]) -> float:
         """Move tables, all at once; return how long it took in the end, in seconds."""
-        moves = ", ".join(f"{quote(source)}.{quote(name)} TO {quote(to)}.{quote(name)}" for source, name, to in pairs)
-        return self._insist(lambda: self._server.query(f"RENAME TABLE {moves}", doing=self._doing))
-
-    def _insist(self, change: Callable[[], object]) -> float:
-        """Have tables changed that others may be using; return how long it took in the end, in seconds."""
         server, doing = self._server, self._doing
-        server.query(f"SET SESSION lock_wait_timeout = {_LOCK_WAIT}", doing=doing)
-        for attempt in range(2 * _TRIES):
-            began = time.monotonic()
-            try:
-                change()
-                return time.monotonic() - began
-            except ServerError as error:
-                if error.code not in (_LOCK_WAIT_TIMEOUT, _DEADLOCK) or attempt == 2 * _TRIES - 1:
-                    raise
-            # Whoever waited behind this gets a turn, before the tables are asked for again.
-            time.sleep(0.5)
-            if attempt >= _TRIES - 1:
-                # A transaction that is never finished holds its tables for ever.
-                end_sessions(server, self._live, doing)
-        raise AssertionError("the last attempt returns or raises")
+        moves = ", ".join(f"{quote(source)}.{quote(name)} TO {quote(to)}.{quote(name)}" for source, name, to in pairs)
+        return _insist(server, self._live, lambda: server.query(f"RENAME TABLE {moves}", doing=doing), doing)
 
     def _complete(self, wanted: Sequence[Definition]) -> None:
         server, doing = self._server, self._doing
-        if self._options:
-            server.query(f"ALTER DATABASE {quote(self._live)} {self._options}", doing=doing)
-        _retarget_sequences(server, self._live, self._scratch, doing)
-        my_code.install(server, self._live, wanted, doing)
+        _furnish(server, self._live, self._scratch, wanted, self._options, doing)
         server.query(f"DROP TABLE {quote(self._old)}.{quote(JOURNAL)}", doing=doing)
 
     def _furnish_old(self, before: Sequence[Definition]) -> list[str]:
@@ -235,14 +245,48 @@ class Swap:
         return []
 
 
+def _furnish(server: Server, live: str, former: str, wanted: Sequence[Definition], options: str, doing: str) -> None:
+    """Give the live schema these options, and make what its tables, which came from ``former``, need beside them."""
+    if options:
+        server.query(f"ALTER DATABASE {quote(live)} {options}", doing=doing)
+
+    def change() -> None:
+        _retarget_sequences(server, live, former, doing)
+        my_code.install(server, live, wanted, doing, _LOCK_WAIT)
+
+    # The tables are in use again, and whoever uses one, or a view, has to be waited for.
+    _insist(server, live, change, doing)
+
+
+def _insist(server: Server, live: str, change: Callable[[], object], doing: str) -> float:
+    """Have something changed that others may be using; return how long it took in the end, in seconds.
+
+    :param change: is safe to be called again.
+    """
+    server.query(f"SET SESSION lock_wait_timeout = {_LOCK_WAIT}", doing=doing)
+    for attempt in range(2 * _TRIES):
+        began = time.monotonic()
+        try:
+            change()
+            return time.monotonic() - began
+        except ServerError as error:
+            if error.code not in (_LOCK_WAIT_TIMEOUT, _DEADLOCK) or attempt == 2 * _TRIES - 1:
+                raise
+        # Whoever waited behind this gets a turn, before it is asked for again.
+        time.sleep(0.5)
+        if attempt >= _TRIES - 1:
+            # A transaction that is never finished holds what it used for ever.
+            end_sessions(server, live, doing)
+    raise AssertionError("the last attempt returns or raises")
+
+
 def recover(server: Server, live: str, scratch: str, old: str) -> list[str]:
     """Undo or complete a swap that was cut off; return what was done, as a person would call it."""
     doing = f"completing an interrupted swap of {live} on {server.name}"
     if mark(server, old, doing) is not None:
         record = _journal(server, old, doing)
         if record is not None:
-            _retarget_sequences(server, live, scratch, doing)
-            my_code.install(server, live, _definitions(record["redo"]), doing)
+            _furnish(server, live, scratch, _definitions(record["redo"]), record.get("options", ""), doing)
             server.query(f"DROP TABLE {quote(old)}.{quote(JOURNAL)}", doing=doing)
             return [f"views, routines, triggers and events of {live} that were not made yet"]
     if mark(server, scratch, doing) is not None:

@@ -25,7 +25,7 @@ from ..task import Connection, Task
 from . import my_code, my_dump, my_load, my_swap
 from .base import Database, DumpFacts, Identity, Plan
 from .gather import Gathering
-from .my_client import Program, Server, ServerError, find_program, quote, run_script, write_defaults
+from .my_client import Program, Server, ServerError, find_program, mistakes_charset, quote, run_script, write_defaults
 from .my_snapshot import RowsDump, held_still
 
 #: the first bytes of a name of ours; what stands under such a name and carries our mark may be dropped
@@ -43,6 +43,9 @@ _NO_ROWS = frozenset({"MRG_MYISAM", "MRG_ISAM", "FEDERATED", "BLACKHOLE", "CONNE
 
 #: engines that take part in a transaction, and so in a snapshot
 _TRANSACTIONAL = frozenset({"INNODB", "ROCKSDB", "TOKUDB", "NDBCLUSTER"})
+
+#: a trigger can't be made, whatever the right TRIGGER: of a user without another right; on a server that only reads
+_NOT_MADE = (1419, 1290, 1792, 1836)
 
 # The members, named so that loading them in the order of their names is right.
 _TABLES = "/1-tables.sql"
@@ -200,7 +203,8 @@ class MySQL(Database):
         """Raise when this user lacks the right TRIGGER: then there seem to be none, and none would be dumped.
 
         A trigger on a table that is not there is refused for the right that is missing, before anything else; but by a
-        MySQL with a binary log, for another right that making one would need.
+        MySQL with a binary log for another right that making one would need, and by a server that only reads because
+        it does.
         """
         name = f"{quote(self._database)}.`env_sync_no_such_table`"
         try:
@@ -208,7 +212,7 @@ class MySQL(Database):
         except ServerError as error:
             if error.code in (1044, 1142, 1227):
                 raise
-            if error.code == 1419 and not self._server.has_right("TRIGGER", self._database):
+            if error.code in _NOT_MADE and not self._server.has_right("TRIGGER", self._database):
                 raise ServerError(doing, 1142, f"TRIGGER command denied to this user on {self._database}") from error
 
     def _may_see_routines(self, doing: str) -> None:
@@ -225,13 +229,8 @@ class MySQL(Database):
             with contextlib.suppress(ServerError):  # where MariaDB and MySQL 5.7 have them all
                 ask("SELECT 1 FROM mysql.proc LIMIT 1")
                 return
-            if "SHOW_ROUTINE" not in self._rights():
+            if not self._server.has_right("SHOW_ROUTINE"):
                 raise
-
-    def _rights(self) -> set[str]:
-        """Return the names of the rights that this user has on the whole server."""
-        rows = self._server.query("SELECT PRIVILEGE_TYPE FROM information_schema.USER_PRIVILEGES")
-        return {str(right).upper() for (right,) in rows}
 
     def prepare(self, scripts: Sequence[str], group: Group) -> None:
         """Run the pre-dump scripts on the database itself, as the original does."""
@@ -242,7 +241,9 @@ class MySQL(Database):
 
     def _run_script(self, script: str, database: str, group: Group, hint: str) -> None:
         client = self._client(f"running {script}")
-        run_script(group, client, self._defaults(), script, database, f"{database} on {self._server.name}", hint)
+        mistaken = mistakes_charset(client, self._server.mariadb, self._server.version_number)
+        where = f"{database} on {self._server.name}"
+        run_script(group, client, mistaken, self._defaults(), script, database, where, hint)
 
     def dump(self, group: Group, sink: StoreSink) -> DumpFacts:
         doing = f"dumping {self._database} from {self._server.name}"
@@ -250,18 +251,36 @@ class MySQL(Database):
         excluded = self._excluded_tables(doing)
         facts = self._dump_facts(excluded, doing)
         facts.client_version = program.text
+        if program.mariadb and not self._server.mariadb:
+            facts.warnings += self._generated(excluded, doing)
         base = self._dump_command(program)
         if facts.details["versioned_tables"] and self._keeps_history(program, doing):
             base.append("--dump-history")
             facts.details["history"] = True
         if self._format == "directory":
-            self._dump_directory(group, sink, base, excluded, facts, doing)
+            self._dump_directory(group, sink, program, base, excluded, facts, doing)
         else:
             argv = [*base, "--routines", "--events", "--triggers", *self._ignoring(excluded), "--", self._database]
             # With gzip it is what the original writes, under the name that the original reads.
             name = "" if self._compression == "gzip" else SINGLE_SUFFIX
             self._dump_one(group, sink, argv, name, facts.details["size_bytes"], doing)
         return facts
+
+    def _generated(self, excluded: Sequence[str], doing: str) -> list[str]:
+        """Return a warning where MariaDB's program writes values that MySQL's client can't give back to MySQL."""
+        rows = self._server.query(
+            """SELECT DISTINCT TABLE_NAME FROM information_schema.COLUMNS
+                WHERE TABLE_SCHEMA = %s AND GENERATION_EXPRESSION <> '' ORDER BY 1""",
+            (self._database,),
+            doing,
+        )
+        tables = [str(name) for (name,) in rows if name not in excluded]
+        if not tables:
+            return []
+        return [
+            f"{', '.join(tables[:5])}: mariadb-dump writes values of generated columns too. A pull leaves them out, "
+            "but MySQL's client refuses them. With MySQL's own programs here, there would be none"
+        ]
 
     def _dump_command(self, program: Program) -> list[str]:
         argv = [program.path, f"--defaults-file={self._defaults()}", "--opt", "--single-transaction", "--quick"]
@@ -295,7 +314,14 @@ class MySQL(Database):
         sink.member(name, reader, size, threads=self._jobs if size else 1)
 
     def _dump_directory(
-        self, group: Group, sink: StoreSink, base: list[str], excluded: Sequence[str], facts: DumpFacts, doing: str
+        self,
+        group: Group,
+        sink: StoreSink,
+        program: Program,
+        base: list[str],
+        excluded: Sequence[str],
+        facts: DumpFacts,
+        doing: str,
     ) -> None:
         tables = {
             name: size for name, (engine, size) in self._base_tables(doing, excluded).items() if engine not in _NO_ROWS
@@ -304,7 +330,11 @@ class MySQL(Database):
             table: f"{_ROWS}{number:05d}-{re.sub('[^A-Za-z0-9_-]', '_', table)[:80]}.sql"
             for number, table in enumerate(sorted(tables), 1)
         }
-        rows = [*base, "--no-create-info", "--skip-triggers", "--", self._database]
+        rows = [*base, "--skip-triggers"]
+        if not mistakes_charset(program, self._server.mariadb, self._server.version_number):
+            # Otherwise it is only after a table's structure that it says in which character set it wants the rows.
+            rows.append("--no-create-info")
+        rows += ["--", self._database]
         dump = RowsDump(group, sink, lambda share: [*rows, *share], names, tables, doing)
         shape = self._shape(doing)
         workers = min(self._jobs, len(tables))
@@ -563,12 +593,18 @@ class MySQL(Database):
         itself = str(ask("SELECT CURRENT_USER()", (), doing)[0][0])
         user, _unused, host = itself.rpartition("@")
         accounts = {(user.encode(), host.encode())}
-        if self._rights() & {"SUPER", "SET USER", "SET_USER_ID", "SET_ANY_DEFINER"}:
+        rights = self._server.rights()
+        if rights & {"ALL PRIVILEGES", "SUPER", "SET USER", "SET_USER_ID", "SET_ANY_DEFINER"}:
             with contextlib.suppress(ServerError):  # nobody has to be allowed to read these
-                accounts |= {
-                    (str(user).encode(), str(host).encode()) for user, host in ask("SELECT User, Host FROM mysql.user")
-                }
+                accounts |= self._accounts("SELECT User, Host FROM mysql.user")
+            if not rights & {"ALL PRIVILEGES", "SYSTEM_USER"}:
+                with contextlib.suppress(ServerError):  # MySQL 8.0.16 and newer: such accounts are for their like
+                    system = "SELECT USER, HOST FROM mysql.global_grants WHERE PRIV = 'SYSTEM_USER'"
+                    accounts -= self._accounts(system)
         return frozenset(accounts)
+
+    def _accounts(self, query: str) -> set[my_dump.Account]:
+        return {(str(user).encode(), str(host).encode()) for user, host in self._server.query(query)}
 
     def _verify_restored(self, manifest: Manifest, doing: str) -> None:
         """Raise unless every table of the manifest is in the scratch schema."""
