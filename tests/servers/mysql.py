@@ -49,11 +49,12 @@ def mysql_57_base() -> Path:
 
 
 def mysql_9_base() -> Path:
-    """Return the folder of MySQL 9 (as Debian's unstable distribution has it); ``ENV_SYNC_TEST_MYSQL_9`` names another.
+    """Return the folder of MySQL 9 that ``ENV_SYNC_TEST_MYSQL_9`` names, or of what Debian's unstable distribution has.
 
     What is new in 8.4 is in it too.
     """
-    return _base("ENV_SYNC_TEST_MYSQL_9", "mysql-9", _bootstrap)
+    named = os.environ.get("ENV_SYNC_TEST_MYSQL_9", "debian")
+    return made("mysql-9", _bootstrap) if named == "debian" else Path(named)
 
 
 def mariadb_base() -> Path:
