@@ -12,6 +12,7 @@ from typing import Any, Callable
 
 import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import catalogue, pull, push, upkeep
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores import open_store
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Task
@@ -74,3 +75,17 @@ def test_a_clock_that_is_set_back_meanwhile_costs_nothing(
     monkeypatch.setattr(time, "time", lambda: began)
     done = push.push(Task.from_mapping(task_values("push", database)), Host())
     assert done["rate"] > 0 and done["durations"]["total"] > 0
+
+
+def test_a_push_that_comes_in_the_second_of_another_waits_for_the_next(
+    production: PostgresServer, database: str, task_values: Values, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    production.create_database(database, "CREATE TABLE small AS SELECT 1 AS n")
+    clock = iter(["2026-01-02T03:04:05", "2026-01-02T03:04:05", "2026-01-02T03:04:06"])
+    monkeypatch.setattr(push, "now", lambda timezone: next(clock))
+    for second in ("05", "06"):
+        pushed = push.push(Task.from_mapping(task_values("push", database)), Host())
+        assert pushed["point"] == f"2026-01-02T03:04:{second}-{database}"
+    again = task_values("push", database, timestamp="2026-01-02T03:04:06")
+    with pytest.raises(EnvSyncError, match=r"there is such a point already\. Choose another timestamp"):
+        push.push(Task.from_mapping(again), Host())

@@ -82,13 +82,12 @@ class MariaServer:
         )  # fmt: skip
         if done.returncode != 0:
             raise Unavailable(f"{install[0]} failed: {done.stdout.decode(errors='replace')[-500:]}")
-        options = {**self._defaults(), **self._settings}
+        settings = {**self._defaults(), **self._settings}
+        options = [f"--{key}={value}" if value else f"--{key}" for key, value in settings.items()]
         with open(os.path.join(self.folder, "log"), "wb") as log:
             self._server = subprocess.Popen(
                 [server, "--no-defaults", *common, f"--socket={self.socket}", f"--port={self.port}",
-                 "--bind-address=127.0.0.1",
-                 *(f"--{key}={value}" if value else f"--{key}"
-                                               for key, value in options.items())],
+                 "--bind-address=127.0.0.1", *options],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True,
             )  # fmt: skip
         deadline = time.monotonic() + 60

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -86,8 +87,13 @@ def push(task: Task, host: Host) -> dict[str, Any]:
             if facts.get("skip"):
                 return nothing_to_do(run, str(facts["skip"]), point="", store=store.url())
             point = _new_point(task)
+            if point in before and not task.timestamp:
+                time.sleep(1)  # the last push is of this very second
+                point = _new_point(task)
             if point in before:
-                raise EnvSyncError(f"pushing {store.url(point)}", "there is such a point already", "Wait a second.")
+                raise EnvSyncError(
+                    f"pushing {store.url(point)}", "there is such a point already", "Choose another timestamp."
+                )
             for warning in _warnings(task, store, points, point):
                 run.warn(warning)
             run.progress.point(point)

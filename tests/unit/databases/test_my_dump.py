@@ -192,7 +192,7 @@ COLUMNS = ["id", "a`b", "gen", "c"]
     ("statement", "expected"),
     [
         (
-            r"INSERT INTO `t` VALUES (1,NULL,'x',5)," "\n" r"(-2.5e-10,0x00ff,'it''s \'(,),(\\',_binary 'a\n,;)')",
+            "INSERT INTO `t` VALUES (1,NULL,'x',5),\n" + r"(-2.5e-10,0x00ff,'it''s \'(,),(\\',_binary 'a\n,;)')",
             r"INSERT INTO `t` (`id`,`a``b`,`c`) VALUES (1,NULL,5),(-2.5e-10,0x00ff,_binary 'a\n,;)')",
         ),
         (

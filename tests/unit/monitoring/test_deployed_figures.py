@@ -43,10 +43,10 @@ def deploy(folder: Path, **ensure: str) -> bool:
         "secret_environment_variables": {},
         "protected": False,
         "monitoring": {"prometheus_dir": str(folder / "figures")},
-        "parts": ["configure"],
+        "parts": ["monitor"],
     }
-    ((entries, _record),) = Deployment(parameters).parts()
-    ours = [entry for entry in entries if entry.path.startswith(str(folder))]
+    (part,) = Deployment(parameters).parts()
+    ours = [entry for entry in part.entries if entry.path.startswith(str(folder))]
     change = Change(ours, str(folder / "record.json"))
     if change.changed:
         change.apply()
