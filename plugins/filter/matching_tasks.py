@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: matching_tasks
 short_description: The titles of declared tasks that match
-version_added: 0.1.0
+version_added: 0.2.0
 author:
   - govuk.env_sync contributors (@alphagov)
 description:

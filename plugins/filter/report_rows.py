@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: report_rows
 short_description: How tasks stand, as rows of a table
-version_added: 0.1.0
+version_added: 0.2.0
 author:
   - govuk.env_sync contributors (@alphagov)
 description:

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: hieradata
 short_description: Read the tasks that Puppet's hieradata declares
-version_added: 0.1.0
+version_added: 0.2.0
 author:
   - govuk.env_sync contributors (@alphagov)
 description:
