@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import concurrent.futures
+import contextlib
 import functools
 import http.server
 import json
@@ -540,8 +541,11 @@ def test_a_snapshot_that_ends_with_less_than_every_shard_is_no_point(
         while not (shards := list((repositories / location).glob("indices/*/*"))):
             time.sleep(0.01)
         for folder in shards:
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.write_bytes(b"so that it can be written no more")
+            # The server goes on writing meanwhile.
+            while folder.is_dir():
+                with contextlib.suppress(OSError):
+                    shutil.rmtree(folder)
+                    folder.write_bytes(b"so that it can be written no more")
         finish(*arguments)
 
     monkeypatch.setattr(Elasticsearch, "_finish", finish_badly)
