@@ -57,6 +57,7 @@ class Icinga:
         self.password = ""
         self._folder = Path()
         self._process: subprocess.Popen[bytes] | None = None
+        self._serving = False
 
     def __enter__(self) -> Icinga:
         if shutil.which("icinga2", path=f"{os.environ['PATH']}:/usr/sbin") is None:
@@ -66,6 +67,7 @@ class Icinga:
         try:
             self._configure()
             self._start()
+            self._serving = True
         except BaseException:
             self.stop()
             raise
@@ -199,8 +201,18 @@ class Icinga:
         opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
         )
-        with opener.open(request, timeout=10) as response:
-            return json.load(response)
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                with opener.open(request, timeout=10) as response:
+                    return json.load(response)
+            except urllib.error.HTTPError:
+                raise
+            except urllib.error.URLError:
+                # While it reads its configuration anew, it closes connections that have just been made.
+                if not self._serving or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
 
 
 class Nsca:
