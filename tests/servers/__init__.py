@@ -9,6 +9,8 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Callable
@@ -40,3 +42,18 @@ def made(name: str, make: Callable[[Path], None]) -> Path:
     except OSError as error:
         raise Unavailable(f"{name} can't be made in {folder}: {error}") from error
     return folder
+
+
+def pip_install(target: Path, what: str, *arguments: str) -> None:
+    """Have pip install into a folder; raises :class:`Unavailable`, which calls the component ``what``."""
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    done = subprocess.run(
+        [*pip, "--target", str(target), *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=600,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise Unavailable(f"{what} can't be had: {done.stdout.decode(errors='replace').strip()[-500:]}")

@@ -6,11 +6,10 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
-from tests.servers import Unavailable, made
+from tests.servers import made, pip_install
 
 _AWSCLI = "awscli==1.45.11"
 
@@ -18,22 +17,10 @@ _AWSCLI = "awscli==1.45.11"
 def awscli(folder: Path) -> None:
     """Put a program ``aws`` into a folder. It is always PyPI's: that of Debian 12 knows no AWS_ENDPOINT_URL."""
 
-    def install(target: Path) -> None:
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        done = subprocess.run(
-            [*pip, "--target", str(target), _AWSCLI],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=600,
-            check=False,
-        )
-        if done.returncode != 0:
-            said = done.stdout.decode(errors="replace").strip()[-500:]
-            raise Unavailable(f"the AWS command line can't be had: {said}")
-
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
-    installed = made(f"{_AWSCLI.replace('==', '-')}-{version}", install)
+    installed = made(
+        f"{_AWSCLI.replace('==', '-')}-{version}", lambda target: pip_install(target, "the AWS command line", _AWSCLI)
+    )
     program = folder / "aws"
     program.write_text(
         f"#!/bin/sh\nPYTHONPATH='{installed}' exec '{sys.executable}' -m awscli \"$@\"\n", encoding="utf-8"

