@@ -95,7 +95,7 @@ options:
     description: The name of the environment, noted in the manifest.
     type: str
 requirements:
-  - C(zstd), where O(compression=zstd).
+  - The Python library zstandard or the program C(zstd), which is slower, where O(compression=zstd).
 seealso:
   - module: govuk.env_sync.env_sync_restore
   - module: govuk.env_sync.env_sync_store

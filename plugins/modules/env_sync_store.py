@@ -215,7 +215,7 @@ options:
         default: 10000
 requirements:
   - For O(operation=verify) of points of PostgreSQL, C(pg_restore) of at least the major version that they are from.
-  - C(zstd), for O(operation=verify) of points that are compressed with it.
+  - For O(operation=verify) of points with C(compression=zstd), the Python library zstandard or the program C(zstd).
   - For O(operation=s3_sync), the Python library boto3 on the host that the module runs on.
 seealso:
   - module: govuk.env_sync.env_sync_dump

@@ -81,6 +81,27 @@ def test_the_largest_tables_are_restored_first(
     assert sorted(taken[:2]) == [1600, 3200] and taken[3] == 400
 
 
+@pytest.mark.parametrize(("cores", "jobs", "helpers"), [(2, 2, 0), (4, 4, 1), (16, 16, 2), (4, 2, 2)])
+def test_a_small_host_makes_indexes_with_no_more_processes_than_it_has_cores(
+    production: PostgresServer,
+    staging: PostgresServer,
+    database: str,
+    task_values: Values,
+    monkeypatch: pytest.MonkeyPatch,
+    cores: int,
+    jobs: int,
+    helpers: int,
+) -> None:
+    setting = "current_setting('max_parallel_maintenance_workers')::int"
+    # Filled by the restoring session itself.
+    production.create_database(database, f"CREATE MATERIALIZED VIEW said AS SELECT {setting} AS helpers")
+    pushed(task_values, database)
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    pulled(task_values, database, jobs=jobs)
+    assert staging.psql(database, "SELECT helpers FROM said") == str(helpers)
+    assert staging.psql(database, f"SELECT {setting}") == "2", "what the server has, for all others"
+
+
 PROPERTIES = """
 SELECT pg_get_userbyid(datdba), datconnlimit, datallowconn, datistemplate, shobj_description(d.oid, 'pg_database'),
        (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(datacl) a),

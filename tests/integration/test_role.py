@@ -210,7 +210,7 @@ def test_libraries_come_into_a_virtual_environment_where_that_is_asked_for(site:
     host = site.network["staging"]
     wheels = site.folder / "wheels"
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "download", "--dest", str(wheels)]
-    only = ["--only-binary=:all:", "--python-version=3.11", "psycopg2-binary"]
+    only = ["--only-binary=:all:", "--python-version=3.11", "psycopg2-binary", "zstandard"]
     subprocess.run([*pip, *only], stdin=subprocess.DEVNULL, check=True, timeout=300)
     host.put(wheels, "/srv")
     host.ssh("printf '[global]\\nno-index = true\\nfind-links = /srv/wheels\\n' > /etc/pip.conf")

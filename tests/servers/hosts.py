@@ -56,6 +56,7 @@ PACKAGES = (
     "python3-boto3",
     "python3-psycopg2",
     "python3-venv",
+    "python3-zstandard",
     "sudo",
     "swift-account",
     "swift-container",
@@ -79,6 +80,7 @@ FEW_PACKAGES = (
     "python3",
     "python3-apt",
     "python3-psycopg2",
+    "python3-zstandard",
     "util-linux",
     "zstd",
 )

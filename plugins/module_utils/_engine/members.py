@@ -14,29 +14,16 @@ import subprocess
 import threading
 from typing import IO, Any, Callable
 
+from .compression import SUFFIXES, Compressing, Decompressing, compressor, decompressor, in_process
 from .errors import EnvSyncError
 from .manifest import Manifest, Member
 from .pipeline import Group, Stage, StageReader
 from .stores.base import BLOCK, HashingReader, Reader, Store, write_all
 
-SUFFIXES = {"zstd": ".zst", "gzip": ".gz", "none": ""}
+#: how much is written at once to who restores it, in bytes: little enough to be still in the processor's cache there
+SEND_BLOCK = 256 * 1024
 
 _F_SETPIPE_SZ = getattr(fcntl, "F_SETPIPE_SZ", 1031)
-
-
-def compressor(compression: str, level: int, threads: int) -> tuple[str, ...]:
-    """Return the argument vector that compresses standard input to standard output.
-
-    Level 0 is this program's default: 1, which keeps up with a dump where higher ones do not.
-    """
-    if compression == "zstd":
-        return ("zstd", "-q", "-c", f"-{level or 1}", f"-T{threads}")
-    return ("gzip", "-c", "-n", f"-{min(level or 1, 9)}")
-
-
-def decompressor(compression: str) -> tuple[str, ...]:
-    """Return the argument vector that undoes :func:`compressor`."""
-    return ("zstd", "-q", "-d", "-c") if compression == "zstd" else ("gzip", "-d", "-c")
 
 
 def widen(pipe: IO[bytes] | int) -> None:
@@ -104,29 +91,31 @@ class StoreSink:
         counting = _Counting(source, lambda size: self._progress(size, 0))
         if packed:
             facts["packed"] = True
-        if packed or self._compression == "none":
-            stored = self._store.put(self._point + name, counting, raw_size_hint)
-        else:
-            full_name = self._point + name + SUFFIXES[self._compression]
-            stage = self._group.run(
-                compressor(self._compression, self._level, threads),
-                f"compressing {full_name}",
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-            )
-            widen(stage.stdin)
-            widen(stage.stdout)
-            self._group.start(_feed, self._group, counting, stage)
-            reader = StageReader(stage)
-            try:
-                stored = self._store.put(full_name, reader, raw_size_hint)
-            finally:
-                reader.close()
+        full_name = self._point + name + ("" if packed else SUFFIXES[self._compression])
+        reader = counting if packed or self._compression == "none" else self._compress(full_name, counting, threads)
+        try:
+            stored = self._store.put(full_name, reader, raw_size_hint)
+        finally:
+            reader.close()
         member = Member(stored.name, stored.size, stored.sha256, counting.size, facts)
         with self._lock:
             self.members.append(member)
         self._progress(0, 1)
         return member
+
+    def _compress(self, name: str, source: Reader, threads: int) -> Reader:
+        if in_process(self._compression):
+            return Compressing(source, self._level, threads)
+        stage = self._group.run(
+            compressor(self._compression, self._level, threads),
+            f"compressing {name}",
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        widen(stage.stdin)
+        widen(stage.stdout)
+        self._group.start(_feed, self._group, source, stage)
+        return StageReader(stage)
 
 
 class _Counting:
@@ -255,9 +244,11 @@ class PointSource:
     def open(self, name: str) -> Reader:
         """Return a reader over the member's bytes before compression."""
         member = self.member(name)
-        stored = _Counting(VerifyingReader(self._store, member), lambda size: self._progress(size, 0))
+        stored = self._stored(member)
         if not self._compressed(member):
             return stored
+        if in_process(self.manifest.compression):
+            return Decompressing(stored, member.raw_size, self._decompressing(member))
         stage = self._decompress(member, stored, subprocess.PIPE)
         widen(stage.stdout)
         return StageReader(stage)
@@ -266,43 +257,34 @@ class PointSource:
         """Write the member's bytes before compression to ``descriptor``, which is closed at the end."""
         try:
             member = self.member(name)
-            stored = _Counting(VerifyingReader(self._store, member), lambda size: self._progress(size, 0))
+            if self._compressed(member) and not in_process(self.manifest.compression):
+                self._decompress(member, self._stored(member), descriptor).wait()
+            else:
+                with contextlib.closing(self.open(name)) as reader:
+                    for block in iter(lambda: reader.read(SEND_BLOCK), b""):
+                        write_all(descriptor, block)
         except BaseException as error:
-            self._group.fail(error)
-            os.close(descriptor)
+            # Before the descriptor is closed: the group knows of a failure when the other side can see an end.
+            self._group.fail_unless_consequence(error)
             raise
-        if self._compressed(member):
-            try:
-                stage = self._decompress(member, stored, descriptor)
-            finally:
-                os.close(descriptor)
-            stage.wait()
-        else:
-            try:
-                while True:
-                    block = stored.read(BLOCK)
-                    if not block:
-                        break
-                    write_all(descriptor, block)
-            except BaseException as error:
-                self._group.fail_unless_consequence(error)
-                raise
-            finally:
-                stored.close()
-                os.close(descriptor)
+        finally:
+            os.close(descriptor)
         self._group.check()
         self._progress(0, 1)
+
+    def _stored(self, member: Member) -> Reader:
+        return _Counting(VerifyingReader(self._store, member), lambda size: self._progress(size, 0))
 
     def _compressed(self, member: Member) -> bool:
         suffix = SUFFIXES[self.manifest.compression]
         return bool(suffix) and not member.facts.get("packed") and member.name.endswith(suffix)
 
+    def _decompressing(self, member: Member) -> str:
+        return f"decompressing {self._store.url(member.name)}"
+
     def _decompress(self, member: Member, stored: Reader, stdout: int) -> Stage:
         stage = self._group.run(
-            decompressor(self.manifest.compression),
-            f"decompressing {self._store.url(member.name)}",
-            stdin=subprocess.PIPE,
-            stdout=stdout,
+            decompressor(self.manifest.compression), self._decompressing(member), stdin=subprocess.PIPE, stdout=stdout
         )
         widen(stage.stdin)
         self._group.start(_feed, self._group, stored, stage)

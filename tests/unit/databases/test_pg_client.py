@@ -64,6 +64,16 @@ def test_the_environment_has_the_password_and_only_what_was_given() -> None:
     assert pg_client.environment(Connection()) == {"PGAPPNAME": "env_sync"}
 
 
+@pytest.mark.parametrize("host", ["", "/run/postgresql", "@abstract", "localhost", "127.0.0.1", "::1"])
+def test_this_machine_is_known_by_its_sockets_and_its_loopback(host: str) -> None:
+    assert pg_client.is_local(host)
+
+
+@pytest.mark.parametrize("host", ["db.example.com", "10.0.0.7", "127.example.com"])
+def test_any_other_host_is_another_machine(host: str) -> None:
+    assert not pg_client.is_local(host)
+
+
 def test_a_server_is_called_by_what_was_asked_for_or_what_libpq_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PGHOST", raising=False)
     monkeypatch.delenv("PGPORT", raising=False)

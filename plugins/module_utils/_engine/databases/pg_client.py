@@ -76,6 +76,11 @@ def conninfo(connection: Connection, database: str) -> str:
     return " ".join(f"{key}='{value}'" for key, value in escaped.items())
 
 
+def is_local(host: str) -> bool:
+    """Say whether ``host``, as libpq has it of a connection, is this machine: a socket's directory, or loopback."""
+    return not host or host.startswith(("/", "@")) or host in ("localhost", "127.0.0.1", "::1")
+
+
 def quote(name: str) -> str:
     """Return an SQL identifier, quoted."""
     return '"' + name.replace('"', '""') + '"'

@@ -17,6 +17,7 @@ import queue
 import signal
 import tarfile
 import threading
+import time
 from typing import IO, cast
 
 from ..errors import EnvSyncError
@@ -33,6 +34,9 @@ PUNCH_STEP = 8 * 1024 * 1024
 
 #: pg_dump is stopped when its files hold this much, and goes on when half of it is gone, in bytes
 BACKLOG = 48 * 1024 * 1024
+
+#: how many threads compress one table: two keep up with the one server process that it comes from, one does not
+_THREADS = 2
 
 _TICK = 0.01
 
@@ -58,6 +62,7 @@ class Follower:
         self._sink = sink
         self._hint = raw_size_hint
         self._files: dict[str, _GrowingFile] = {}
+        self._emptied: set[str] = set()
         self._queue: queue.Queue[_GrowingFile | None] = queue.Queue()
         self._workers = [group.start(self._work) for _unused in range(workers)]
         group.on_stop(self._dismiss)
@@ -68,13 +73,15 @@ class Follower:
     def run(self) -> None:
         """Follow until the dump has ended and everything is stored; the table of contents last."""
         while not self._dump.ended():
+            began = time.monotonic()
             # Looked at before new files are taken up: what appears in between counts as open until the next round.
             open_files = self._open_files()
             if open_files is not None:
                 self._finish_all_but(open_files)
             self._take_up()
             self._bound_backlog()
-            self._group.sleep(_TICK)
+            # There may be ten thousands of files to look at: that is not to take much of a processor.
+            self._group.sleep(max(_TICK, 4 * (time.monotonic() - began)))
         self._dump.wait()
         self._take_up()
         self._finish_all_but(set())
@@ -99,13 +106,16 @@ class Follower:
 
     def _take_up(self) -> None:
         """Begin to read every file that has appeared since the last time; forget those that are stored."""
-        self._files = {name: file for name, file in self._files.items() if not file.gone.is_set()}
+        self._emptied.update(
+            name for name, file in self._files.items() if file.stored.is_set() and not file.is_large_object
+        )
+        self._files = {name: file for name, file in self._files.items() if not file.stored.is_set()}
         for name in sorted(os.listdir(self._directory)):
-            if name in self._files or not _is_data(name):
+            if name in self._files or name in self._emptied or not _is_data(name):
                 continue
             file = _GrowingFile(self._group, os.path.join(self._directory, name), name)
             self._files[name] = file
-            if not name.startswith("blob"):
+            if not file.is_large_object:
                 self._queue.put(file)
             elif self._large_objects is None:
                 self._large_objects = _LargeObjects(self._group, self._sink, self._hint)
@@ -119,7 +129,7 @@ class Follower:
     def _finish(self, file: _GrowingFile) -> None:
         if not file.finished.is_set():
             file.finished.set()
-            if self._large_objects is not None and file.name.startswith("blob"):
+            if self._large_objects is not None and file.is_large_object:
                 self._large_objects.add(file)
 
     def _work(self) -> None:
@@ -129,8 +139,9 @@ class Follower:
                 return
             self._group.check()
             with contextlib.closing(file):
-                self._sink.member(f"/{file.name}", file, self._hint)
-            file.remove()
+                threads = _THREADS if file.fills_a_block() else 1
+                self._sink.member(f"/{file.name}", file, self._hint, threads=threads)
+            file.discard()
 
     def _open_files(self) -> set[str] | None:
         """Return the names of the dump's files that any of its processes has open; None where that can't be seen."""
@@ -185,9 +196,10 @@ class _GrowingFile:
         self._path = path
         self.name = name
         self.finished = threading.Event()
-        self.gone = threading.Event()
+        self.stored = threading.Event()
+        self.is_large_object = name.startswith("blob")
         self._descriptor = -1
-        self._removing = False
+        self._discarding = False
         self._offset = 0
         self._punched = 0
         self._last = b""
@@ -198,16 +210,24 @@ class _GrowingFile:
     def _status(self) -> os.stat_result:
         return os.stat(self._path) if self._descriptor < 0 else os.fstat(self._descriptor)
 
-    def read(self, size: int) -> bytes:
-        if self._descriptor < 0:
-            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+    def fills_a_block(self) -> bool:
+        """Wait until the file has a whole block or is finished; say whether it has."""
+        return self._wait(READ_BLOCK) >= READ_BLOCK
+
+    def _wait(self, size: int) -> int:
+        """Wait until ``size`` bytes can be read or the file is finished; return how many can be read."""
         while True:
             finished = self.finished.is_set()
             available = self.size() - self._offset
-            if available >= min(size, READ_BLOCK) or finished:
-                break
+            if available >= size or finished:
+                return available
             self.finished.wait(0.005)
             self._group.check()
+
+    def read(self, size: int) -> bytes:
+        if self._descriptor < 0:
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+        self._wait(min(size, READ_BLOCK))
         block = os.read(self._descriptor, size)
         self._offset += len(block)
         self._last = (block if len(block) >= len(_END_OF_TABLE) else self._last + block)[-len(_END_OF_TABLE) :]
@@ -216,7 +236,7 @@ class _GrowingFile:
         return block
 
     def close(self) -> None:
-        """Let go of the file; the file itself goes with :meth:`remove`, once it is stored."""
+        """Let go of the file; the file itself goes with :meth:`discard`, once it is stored."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
@@ -228,7 +248,7 @@ class _GrowingFile:
         block is not read yet.
         """
         finished = self.finished.is_set()
-        if self._removing or (self.name.startswith("blob") and not finished):
+        if self._discarding or (self.is_large_object and not finished):
             return 0
         try:
             unread = self.size() - self._offset
@@ -238,19 +258,19 @@ class _GrowingFile:
 
     def held(self) -> int:
         """How much disk the file takes, in bytes."""
-        if self._removing:
+        if self._discarding:
             return 0
         try:
             return self._status().st_blocks * 512
         except OSError:
             return 0
 
-    def remove(self) -> None:
-        """Remove the file, as it is stored; raise when that was not all of it."""
-        self._removing = True
+    def discard(self) -> None:
+        """Let go of the file's data, as it is stored; raise when that was not all of it."""
+        self._discarding = True
         self.close()
         whole = self._offset == self.size()
-        if self.name.endswith(".dat") and not self.name.startswith("blob"):
+        if self.name.endswith(".dat") and not self.is_large_object:
             whole = whole and self._last == _END_OF_TABLE
         if not whole:
             raise EnvSyncError(
@@ -258,8 +278,13 @@ class _GrowingFile:
                 f"its end was not there when {self._offset} bytes of it had been read",
                 "Report this as a bug: a file that is still written to was taken for a finished one.",
             )
-        os.unlink(self._path)
-        self.gone.set()
+        # A table's file is only emptied: ext4 passes over each inode that was freed a moment ago when it makes a file,
+        # so that removing thousands takes ever longer. Large objects do go: there may be millions to list.
+        if self.is_large_object:
+            os.unlink(self._path)
+        else:
+            os.truncate(self._path, 0)
+        self.stored.set()
 
     def _punch(self) -> None:
         """Give back the space of what has been read; a file system that can't do it keeps the data until the end."""
@@ -333,7 +358,7 @@ class _LargeObjects:
                     info.mode = 0o600
                     with contextlib.closing(file):
                         tar.addfile(info, cast(IO[bytes], _FileLike(file)))
-                    file.remove()
+                    file.discard()
             self._writing.flush()
             self._complete = True
         finally:
@@ -354,7 +379,7 @@ class _LargeObjects:
             listed += len(lines)
             lines.sort(key=lambda line: self._order.get(line.split()[-1].decode(), len(self._order)))
             self._sink.member(f"/{file.name}", BytesReader(b"".join(lines)), contains="list of large objects")
-            file.remove()
+            file.discard()
         if listed != len(self._order):
             raise EnvSyncError(
                 "packing the large objects", f"the dump lists {listed} of them and wrote {len(self._order)}"

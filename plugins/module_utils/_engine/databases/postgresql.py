@@ -35,6 +35,7 @@ from .pg_client import (
     find_programs,
     find_restore_programs,
     installed_programs,
+    is_local,
     literal,
     name_pattern,
     quote,
@@ -533,13 +534,9 @@ class PostgreSQL(Database):
         feeder = Feeder(group, source, directory, files)
         feeder.prepare()
         restore = group.run(
-            [
-                *self._restore_command(programs, adapted.dump_ids),
-                f"-j{self._jobs}",
-                directory,
-            ],
+            [*self._restore_command(programs, adapted.dump_ids), f"-j{self._jobs}", directory],
             doing,
-            env=self._restore_environment(),
+            env=self._restore_environment(self._index_options()),
             guarded=True,
             repeatable=without_values,
         )
@@ -581,9 +578,23 @@ class PostgreSQL(Database):
             self._conninfo(self.scratch),
         ]
 
-    def _restore_environment(self) -> dict[str, str]:
-        options = f"{os.environ.get('PGOPTIONS', '')} {_RESTORE_OPTIONS}".strip()
+    def _restore_environment(self, more: str = "") -> dict[str, str]:
+        options = f"{os.environ.get('PGOPTIONS', '')} {_RESTORE_OPTIONS} {more}".strip()
         return dict(self._environment, PGOPTIONS=options)
+
+    def _index_options(self) -> str:
+        """Return what keeps a small host from making each of its indexes with more processes than it has cores.
+
+        Where as many tables are restored at once as the server's host has cores, helpers only take turns with them.
+        On larger hosts they are what fills the cores when the largest table's last index is being made.
+        """
+        control = self._server.control()
+        cores = os.cpu_count() or 1
+        helpers = max(0, cores // 2 - 1)
+        if control.server_version < 110000 or not is_local(control.info.host) or self._jobs < cores:
+            return ""
+        allowed = self._server.query("SELECT current_setting('max_parallel_maintenance_workers')::int")[0][0]
+        return f"-c max_parallel_maintenance_workers={helpers}" if helpers < allowed else ""
 
     def _adapt(self, toc: pg_archive.Toc, manifest: Manifest, doing: str) -> pg_archive.Adapted:
         """Fit the archive's table of contents to this server and to the rights of this role."""

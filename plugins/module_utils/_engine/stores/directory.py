@@ -23,6 +23,10 @@ from .base import BLOCK, Reader, Store, Stored, StoredObject, write_all
 
 _PARTIAL = ".partial"
 
+# After so many bytes the kernel is told to write them, and to forget those that it has written: a push is not to drive
+# the database's own pages out of memory, nor to leave all the writing to its end.
+_LET_GO_STEP = 8 * BLOCK
+
 # Points hold personal data: nobody but the owner and the group may read them.
 _FILE_MODE = 0o640
 _FOLDER_MODE = 0o750
@@ -87,6 +91,7 @@ class DirectoryStore(Store):
         partial = os.path.join(folder, f".{secrets.token_hex(8)}{_PARTIAL}")
         digest = hashlib.sha256()
         size = 0
+        let_go = 0
         try:
             make_folders(folder, _FOLDER_MODE)
             descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
@@ -104,6 +109,9 @@ class DirectoryStore(Store):
                     digest.update(block)
                     size += len(block)
                     write_all(descriptor, block)
+                    if size - let_go >= _LET_GO_STEP:
+                        os.posix_fadvise(descriptor, max(0, size - 4 * _LET_GO_STEP), 0, os.POSIX_FADV_DONTNEED)
+                        let_go = size
                 os.fsync(descriptor)
                 if os.fstat(descriptor).st_size != size:
                     raise EnvSyncError(f"writing {self.url(name)}", "its size is not what was written", "Try again.")
