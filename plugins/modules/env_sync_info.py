@@ -113,6 +113,7 @@ points:
         - V(complete) for a point that has a manifest.
         - V(legacy) for one of the original tool, which never had one.
         - V(incomplete) for an interrupted push, which is never restored.
+        - V(unreadable), with O(details=true), for a point whose manifest is damaged or of a newer version.
       returned: success
       type: str
       sample: complete

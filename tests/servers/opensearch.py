@@ -20,7 +20,7 @@ from typing import Any
 
 import urllib3
 
-from tests.servers import Unavailable, made
+from tests.servers import Unavailable, install, made
 from tests.servers.postgresql import free_port
 
 
@@ -100,13 +100,14 @@ public class TestNode {{
 def _installed(product: _Product) -> Path:
     """Return a folder with ``lib/*.jar`` and the class TestNode (some 50 MB, fetched once)."""
 
-    def install(folder: Path) -> None:
+    def fetch(folder: Path) -> None:
         (folder / "pom.xml").write_text(_POM.format(p=product), encoding="utf-8")
         (folder / "TestNode.java").write_text(_MAIN.format(p=product), encoding="utf-8")
-        _check(product, folder, "mvn", "-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=lib")
-        _check(product, folder, f"{_java(product)}javac", "-cp", "lib/*", "-d", ".", "TestNode.java")
+        copy = ("mvn", "-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=lib")
+        install(product.artifact, copy, folder)
+        install(product.artifact, (f"{_java(product)}javac", "-cp", "lib/*", "-d", ".", "TestNode.java"), folder)
 
-    return made(f"{product.artifact}-{product.version}", install)
+    return made(f"{product.artifact}-{product.version}", fetch)
 
 
 def _java(product: _Product) -> str:
@@ -118,17 +119,6 @@ def _java(product: _Product) -> str:
         if found and int(found[1]) >= product.java:
             return f"{release.parent}/bin/"
     raise Unavailable(f"{product.artifact} {product.version} can't be had: no Java {product.java} is installed")
-
-
-def _check(product: _Product, folder: Path, *argv: str) -> None:
-    if shutil.which(argv[0]) is None:
-        raise Unavailable(f"{product.artifact} can't be had: {argv[0]} is not installed")
-    done = subprocess.run(
-        argv, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=900, check=False
-    )
-    if done.returncode != 0:
-        said = (done.stdout + done.stderr).strip()[-500:]
-        raise Unavailable(f"{product.artifact} can't be had: {argv[0]}: {said}")
 
 
 class SearchServer:

@@ -82,10 +82,10 @@ def test_details_come_from_the_manifest(store: DirectoryStore, put_point: Putter
     assert point.finished == "2026-01-02T03:05:05Z"
 
 
-def test_with_details_a_damaged_manifest_makes_no_point(store: DirectoryStore, put_point: Putter) -> None:
+def test_with_details_a_damaged_manifest_is_told_of(store: DirectoryStore, put_point: Putter) -> None:
     name = put_point(store, MONDAY)
     store.put_bytes(f"{name}.manifest.json", b"{")
-    assert [point.state for point in catalogue.list_points(store, details=True)] == ["incomplete"]
+    assert [point.state for point in catalogue.list_points(store, details=True)] == ["unreadable"]
 
 
 def test_another_points_manifest_is_refused(store: DirectoryStore, put_point: Putter) -> None:

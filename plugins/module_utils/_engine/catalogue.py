@@ -18,6 +18,7 @@ from .stores.base import Store
 COMPLETE = "complete"
 INCOMPLETE = "incomplete"
 LEGACY = "legacy"
+UNREADABLE = "unreadable"
 
 #: how many points a message about a wrong timestamp shows
 NEAREST_SHOWN = 3
@@ -28,9 +29,10 @@ class Point:
     """One point, as the listing of its store shows it.
 
     ``state`` is ``complete`` (it has a manifest), ``legacy`` (an object of the original's: it never had one) or
-    ``incomplete`` (an interrupted push, never chosen). ``stored_bytes`` is the size of its members in the store;
-    ``finished`` is ISO 8601 in UTC, when the last object was written. ``raw_bytes`` and ``dbms`` come from the
-    manifest and are filled in by :func:`with_manifest` only.
+    ``incomplete`` (an interrupted push, never chosen); where manifests are read, also ``unreadable`` (it has one that
+    is damaged, or of a newer version). ``stored_bytes`` is the size of its members in the store; ``finished`` is
+    ISO 8601 in UTC, when the last object was written. ``raw_bytes`` and ``dbms`` come from the manifest and are filled
+    in by :func:`with_manifest` only.
     """
 
     timestamp: str
@@ -90,11 +92,11 @@ def list_points(store: Store, database: str = "", details: bool = False) -> list
 
 
 def with_manifest(store: Store, point: Point) -> Point:
-    """Return the point with what its manifest adds; one whose manifest is damaged is returned as incomplete."""
+    """Return the point with what its manifest adds; without, as unreadable, where that is damaged or too new."""
     try:
         manifest = read_manifest(store, point)
     except EnvSyncError:
-        return replace(point, state=INCOMPLETE)
+        return replace(point, state=UNREADABLE)
     return replace(
         point,
         raw_bytes=manifest.raw_bytes,

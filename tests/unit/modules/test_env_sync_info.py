@@ -44,7 +44,7 @@ def test_details_are_what_the_manifests_say(
     good, bad = run_module(env_sync_info, details=True, **where)["points"]
 
     assert (good["state"], good["raw_bytes"], good["manifest"]["host"]) == ("complete", 5, "db-1")
-    assert bad["state"] == "incomplete" and "manifest" not in bad
+    assert bad["state"] == "unreadable" and "manifest" not in bad
 
 
 def test_a_status_is_for_a_person_to_read(run_module: Run, tmp_path: Path) -> None:

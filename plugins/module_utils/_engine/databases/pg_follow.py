@@ -73,7 +73,7 @@ class Follower:
     def run(self) -> None:
         """Follow until the dump has ended and everything is stored; the table of contents last."""
         while not self._dump.ended():
-            began = time.monotonic()
+            began = time.thread_time()
             # Looked at before new files are taken up: what appears in between counts as open until the next round.
             open_files = self._open_files()
             if open_files is not None:
@@ -81,7 +81,7 @@ class Follower:
             self._take_up()
             self._bound_backlog()
             # There may be ten thousands of files to look at: that is not to take much of a processor.
-            self._group.sleep(max(_TICK, 4 * (time.monotonic() - began)))
+            self._group.sleep(max(_TICK, 4 * (time.thread_time() - began)))
         self._dump.wait()
         self._take_up()
         self._finish_all_but(set())
@@ -106,10 +106,9 @@ class Follower:
 
     def _take_up(self) -> None:
         """Begin to read every file that has appeared since the last time; forget those that are stored."""
-        self._emptied.update(
-            name for name, file in self._files.items() if file.stored.is_set() and not file.is_large_object
-        )
-        self._files = {name: file for name, file in self._files.items() if not file.stored.is_set()}
+        for name in [name for name, file in self._files.items() if file.stored.is_set()]:
+            if not self._files.pop(name).is_large_object:
+                self._emptied.add(name)
         for name in sorted(os.listdir(self._directory)):
             if name in self._files or name in self._emptied or not _is_data(name):
                 continue
