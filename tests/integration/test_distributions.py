@@ -40,6 +40,7 @@ TASKS = {
 CUSTOMERS = """CREATE TABLE customers AS
 SELECT g AS id, 'customer' || g || '@example.com' AS email FROM generate_series(1, 500) g;
 """
+HAS_LIBRARY = "/usr/bin/python3 -c 'import zstandard' 2>/dev/null && echo yes || echo no"
 SANITISE = "UPDATE customers SET email = 'nobody@staging.invalid';\n"
 
 
@@ -62,6 +63,8 @@ def test_tasks_are_deployed_once_and_run(network: Network, tmp_path: Path) -> No
     inventory = {"all": {"hosts": network.inventory(), "vars": variables}}
     assert min(changed(play(tmp_path, inventory, "govuk.env_sync.deploy")).values()) > 0
     assert changed(play(tmp_path, inventory, "govuk.env_sync.deploy")) == dict.fromkeys(SUITES, 0)
+    with_library = [name for name, host in network.hosts.items() if host.ssh(HAS_LIBRARY).stdout == "yes\n"]
+    assert with_library == ["debian13"], "Debian 11 has no such package: the program is what runs there"
     for host in network.hosts.values():
         for title in ("push_shop_daily", "pull_shop_daily"):
             nightly(host, title)

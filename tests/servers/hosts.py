@@ -80,10 +80,12 @@ FEW_PACKAGES = (
     "python3",
     "python3-apt",
     "python3-psycopg2",
-    "python3-zstandard",
     "util-linux",
     "zstd",
 )
+
+#: what newer ones than Debian 11 have, too
+NEWER_PACKAGES = (*FEW_PACKAGES, "python3-zstandard")
 
 #: runs as the first process of a host: mounts, network, sshd and cron; ends everything by ending
 _INIT = """
@@ -194,7 +196,7 @@ class Network:
     Links, namespaces and cgroups take their names from the network's folder, by which :func:`remove` finds them.
 
     :param with_systemd: the names of those hosts whose first process is systemd.
-    :param suites: what Debian a host has, where that is not ``SUITE``; there it has ``FEW_PACKAGES``.
+    :param suites: what Debian a host has, where that is not ``SUITE``; there it has few packages.
     """
 
     def __init__(
@@ -202,7 +204,8 @@ class Network:
     ) -> None:
         self.with_systemd = with_systemd
         self.bases = {
-            name: base_filesystem(suites[name], FEW_PACKAGES) if name in suites else base_filesystem() for name in names
+            name: base_filesystem(suites[name], few_packages(suites[name])) if name in suites else base_filesystem()
+            for name in names
         }
         self.folder = Path(tempfile.mkdtemp(prefix="env_sync-hosts-"))
         self.key = self.folder / "key"
@@ -364,6 +367,10 @@ def run(*command: str) -> None:
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise Unavailable(f"{' '.join(command)}: {(done.stderr or done.stdout).strip()[-500:]}")
+
+
+def few_packages(suite: str) -> tuple[str, ...]:
+    return FEW_PACKAGES if suite == "bullseye" else NEWER_PACKAGES
 
 
 def base_filesystem(suite: str = SUITE, packages: Sequence[str] = PACKAGES) -> Path:

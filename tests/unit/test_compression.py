@@ -29,7 +29,7 @@ def zstd(*arguments: str, data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("data", [b"", b"x", DATA], ids=len)
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [0, 1, 2])
 def test_the_program_unpacks_what_the_library_packs(data: bytes, threads: int) -> None:
     assert zstd("-d", data=read_all(Compressing(BytesReader(data), 0, threads), 1000)) == data
 
@@ -47,12 +47,12 @@ def test_a_member_that_was_packed_in_pieces_is_unpacked_to_its_end() -> None:
 
 def test_a_higher_level_packs_smaller_and_0_is_1() -> None:
     text = random.Random(2).choices([b"production ", b"staging ", b"integration ", b"development "], k=100_000)
-    sizes = [len(read_all(Compressing(BytesReader(b"".join(text)), level, 1))) for level in (0, 1, 19)]
+    sizes = [len(read_all(Compressing(BytesReader(b"".join(text)), level, 0))) for level in (0, 1, 19)]
     assert sizes[0] == sizes[1] > sizes[2]
 
 
 def test_the_program_tells_who_unpacks_by_hand_of_damage() -> None:
-    packed = bytearray(read_all(Compressing(BytesReader(DATA), 0, 1)))
+    packed = bytearray(read_all(Compressing(BytesReader(DATA), 0, 0)))
     packed[BLOCK // 2] ^= 1  # in the part that could not be compressed: only the checksum knows
     done = subprocess.run(["zstd", "-t", "-q"], input=bytes(packed), capture_output=True, check=False)
     assert done.returncode != 0

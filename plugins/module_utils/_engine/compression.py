@@ -37,7 +37,7 @@ def compressor(compression: str, level: int, threads: int) -> tuple[str, ...]:
     :param level: 0 is this program's default: 1, which keeps up with a dump where higher ones do not.
     """
     if compression == "zstd":
-        return ("zstd", "-q", "-c", f"-{level or 1}", f"-T{threads}")
+        return ("zstd", "-q", "-c", f"-{level or 1}", f"-T{max(1, threads)}")
     return ("gzip", "-c", "-n", f"-{min(level or 1, 9)}")
 
 
@@ -50,13 +50,21 @@ class Compressing:
     """What a reader gives, compressed with zstd.
 
     :param level: as for :func:`compressor`.
-    :param threads: how many threads compress beside the one that reads.
+    :param threads: how many threads compress while this one's reads; 0: it does both.
     """
 
     def __init__(self, source: Reader, level: int, threads: int) -> None:
         self._source = source
-        # With a checksum, as the program writes it: who unpacks by hand is told of damage.
-        made = zstandard.ZstdCompressor(level=level or 1, write_checksum=True, threads=threads if threads > 1 else 0)
+        of_level = zstandard.ZstdCompressionParameters.from_level
+        parameters = of_level(
+            level or 1,
+            threads=threads,
+            # Each thread has its window's worth in hand, not four times that: ten members at once would fill 200 MB.
+            job_size=1 << of_level(level or 1).window_log,
+            # As the program writes it: who unpacks by hand is told of damage.
+            write_checksum=True,
+        )
+        made = zstandard.ZstdCompressor(compression_params=parameters)
         self._stream = made.stream_reader(cast(IO[bytes], source), read_size=BLOCK)
 
     def read(self, size: int) -> bytes:

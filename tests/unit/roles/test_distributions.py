@@ -15,7 +15,7 @@ from ansible.template import Templar
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import task
 
 VARS = Path(__file__).resolve().parents[3] / "roles" / "env_sync" / "vars"
-KEYS = {"base", "cron", "sudo", "setlock", "nsca", "files", "s3", "rsync", "virtualenv", *task.DBMS}
+KEYS = {"base", "zstandard", "cron", "sudo", "setlock", "nsca", "files", "s3", "rsync", "virtualenv", *task.DBMS}
 
 
 def read(name: str) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def test_where_the_distributions_python_is_too_old_libraries_come_from_a_virtual
     assert found["_env_sync_package_command"] == ["dnf", "--assumeyes", "install"]
 
 
-def needs(tasks: dict[str, Any], s3_sync_tasks: dict[str, Any]) -> set[str]:
+def needs(tasks: dict[str, Any], s3_sync_tasks: dict[str, Any], **more: Any) -> set[str]:
     """Return what the role finds that these tasks need, in the words of the lists of packages."""
     loader = DataLoader()
     files = (VARS.parent / "defaults" / "main.yml", VARS / "main.yml", VARS / "Debian.yml")
@@ -83,6 +83,8 @@ def needs(tasks: dict[str, Any], s3_sync_tasks: dict[str, Any]) -> set[str]:
     } | {
         "_env_sync_tasks": tasks,
         "_env_sync_s3_sync_tasks": s3_sync_tasks,
+        "ansible_facts": {"distribution": "Debian", "distribution_major_version": "11"},
+        **more,
     }
     return set(Templar(loader, variables=variables).template(variables["_env_sync_needs"]))
 
@@ -105,3 +107,15 @@ def test_a_host_gets_what_its_tasks_need(
     tasks: dict[str, Any], s3_sync_tasks: dict[str, Any], expected: set[str]
 ) -> None:
     assert needs(tasks, s3_sync_tasks) - {""} == expected | {"cron"}
+
+
+@pytest.mark.parametrize(
+    ("name", "major", "there"),
+    [("Debian", "11", False), ("Debian", "12", True), ("Ubuntu", "22", False), ("Ubuntu", "24", True)],
+)
+def test_the_library_of_zstd_comes_from_where_there_is_one(name: str, major: str, there: bool) -> None:
+    facts = {"distribution": name, "distribution_major_version": major}
+    assert ("zstandard" in needs({}, {}, ansible_facts=facts)) is there
+    in_virtualenv = needs({}, {}, ansible_facts=facts, env_sync_virtualenv="/opt/env_sync")
+    assert "virtualenv" in in_virtualenv and "zstandard" not in in_virtualenv, "pip has it"
+    assert read("main.yml")["_env_sync_libraries"]["base"] == ["zstandard"]

@@ -138,7 +138,7 @@ class Follower:
                 return
             self._group.check()
             with contextlib.closing(file):
-                threads = _THREADS if file.fills_a_block() else 1
+                threads = _THREADS if file.fills_a_block() else 0
                 self._sink.member(f"/{file.name}", file, self._hint, threads=threads)
             file.discard()
 

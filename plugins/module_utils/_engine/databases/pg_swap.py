@@ -387,7 +387,9 @@ def _listed(server: Server, statement: str, oid: int) -> str:
 
 def _sessions(server: Server, oid: int) -> str:
     rows = server.query(
-        "SELECT usename, application_name, count(*) FROM pg_stat_activity WHERE datid = %s GROUP BY 1, 2 LIMIT 5",
+        # What is nobody's is the server's own (autovacuum), and goes when it is asked to.
+        """SELECT usename, application_name, count(*) FROM pg_stat_activity
+            WHERE datid = %s AND usename IS NOT NULL GROUP BY 1, 2 LIMIT 5""",
         (oid,),
     )
     return ", ".join(f"{count} of {user} {application}".rstrip() for user, application, count in rows) or "none seen"
