@@ -29,7 +29,7 @@ def zstd(*arguments: str, data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("data", [b"", b"x", DATA], ids=len)
-@pytest.mark.parametrize("threads", [0, 1, 2])
+@pytest.mark.parametrize("threads", [1, 2, 64])
 def test_the_program_unpacks_what_the_library_packs(data: bytes, threads: int) -> None:
     assert zstd("-d", data=read_all(Compressing(BytesReader(data), 0, threads), 1000)) == data
 
@@ -86,6 +86,7 @@ def test_without_the_library_and_for_gzip_programs_do_it(monkeypatch: pytest.Mon
 @pytest.mark.parametrize(("level", "flag"), [(0, "-1"), (7, "-7"), (19, "-19")])
 def test_the_program_gets_the_level_and_the_threads(level: int, flag: str) -> None:
     assert compression.compressor("zstd", level, 3) == ("zstd", "-q", "-c", flag, "-T3")
+    assert compression.compressor("zstd", level, 64)[-1] == "-T8"
 
 
 def test_gzip_has_no_level_above_9() -> None:

@@ -22,6 +22,9 @@ try:
 except ImportError:
     HAS_ZSTANDARD = False
 
+#: more threads than this gain nothing at levels that keep up with a dump, and at slow ones each takes 100 MB and more
+MOST_THREADS = 8
+
 #: what a member's name ends with, by its compression
 SUFFIXES = {"zstd": ".zst", "gzip": ".gz", "none": ""}
 
@@ -37,7 +40,7 @@ def compressor(compression: str, level: int, threads: int) -> tuple[str, ...]:
     :param level: 0 is this program's default: 1, which keeps up with a dump where higher ones do not.
     """
     if compression == "zstd":
-        return ("zstd", "-q", "-c", f"-{level or 1}", f"-T{max(1, threads)}")
+        return ("zstd", "-q", "-c", f"-{level or 1}", f"-T{min(threads, MOST_THREADS)}")
     return ("gzip", "-c", "-n", f"-{min(level or 1, 9)}")
 
 
@@ -50,21 +53,15 @@ class Compressing:
     """What a reader gives, compressed with zstd.
 
     :param level: as for :func:`compressor`.
-    :param threads: how many threads compress while this one's reads; 0: it does both.
+    :param threads: how many threads compress while this one's reads; 1 (with which zstd's library wastes much of the
+        processor on waiting) and less: this one does both.
     """
 
     def __init__(self, source: Reader, level: int, threads: int) -> None:
         self._source = source
-        of_level = zstandard.ZstdCompressionParameters.from_level
-        parameters = of_level(
-            level or 1,
-            threads=threads,
-            # Each thread has its window's worth in hand, not four times that: ten members at once would fill 200 MB.
-            job_size=1 << of_level(level or 1).window_log,
-            # As the program writes it: who unpacks by hand is told of damage.
-            write_checksum=True,
-        )
-        made = zstandard.ZstdCompressor(compression_params=parameters)
+        # With a checksum, as the program writes it: who unpacks by hand is told of damage.
+        threads = min(threads, MOST_THREADS) if threads > 1 else 0
+        made = zstandard.ZstdCompressor(level=level or 1, write_checksum=True, threads=threads)
         self._stream = made.stream_reader(cast(IO[bytes], source), read_size=BLOCK)
 
     def read(self, size: int) -> bytes:

@@ -85,8 +85,7 @@ class StoreSink:
         :param name: what follows the point's name: ``/3041.dat`` for one of several, ``.dump`` for the only one.
         :param raw_size_hint: about how many bytes will come.
         :param packed: the data is compressed already, store it as it is.
-        :param threads: how many threads may compress it while the source is read: more than one for a point's only
-            stream, none for so little data that to start one takes longer.
+        :param threads: how many threads may compress it: more than one where it would be waited for.
         :param facts: what else the manifest says of this member.
         """
         counting = _Counting(source, lambda size: self._progress(size, 0))

@@ -23,7 +23,6 @@ from typing import Callable
 from ..errors import Cancelled, EnvSyncError
 from ..members import StoreSink
 from ..pipeline import Group, StageReader
-from ..stores.base import BLOCK
 from .gather import Gathering
 from .my_client import Server, ServerError
 from .my_dump import Sections
@@ -159,9 +158,7 @@ class RowsDump:
                 section = sections.next()
                 if section is None:
                     raise EnvSyncError(self._doing, f"mysqldump wrote no rows of table {table}", "Push again.")
-                size = self._sizes[table]  # 0 where that is not known
-                threads = 0 if 0 < size < BLOCK else 1
-                self._sink.member(self._names[table], section, size or None, threads=threads, table=table)
+                self._sink.member(self._names[table], section, self._sizes[table] or None, table=table)
             if sections.next() is not None:
                 raise EnvSyncError(self._doing, "mysqldump wrote more tables than it was asked for", "Push again.")
         except BaseException as error:

@@ -311,7 +311,7 @@ class MySQL(Database):
     ) -> None:
         stage = group.run(argv, doing, stdout=subprocess.PIPE)
         reader = my_dump.Complete(Gathering(stage, StageReader(stage)), doing)
-        sink.member(name, reader, size, threads=self._jobs if size else 0)
+        sink.member(name, reader, size, threads=self._jobs if size else 1)
 
     def _dump_directory(
         self,

@@ -30,15 +30,12 @@ from ..stores.base import BytesReader
 READ_BLOCK = 1024 * 1024
 
 #: space is given back in steps of this many bytes: small steps cost the file system more than they free
-PUNCH_STEP = 8 * 1024 * 1024
+PUNCH_STEP = 4 * 1024 * 1024
 
 #: pg_dump is stopped when its files hold this much, and goes on when half of it is gone, in bytes
-BACKLOG = 48 * 1024 * 1024
+BACKLOG = 24 * 1024 * 1024
 
-#: how many threads compress one table: two keep up with the one server process that it comes from, one does not
-_THREADS = 2
-
-_TICK = 0.01
+_TICK = 0.02
 
 #: how pg_dump ends a table's data (dumpTableData_copy in pg_dump.c): without it, rows are missing
 _END_OF_TABLE = b"\\.\n\n\n"
@@ -49,17 +46,26 @@ class Follower:
 
     :param directory: what ``pg_dump -f`` was given.
     :param workers: how many files may be on their way to the store at once.
+    :param threads: how many threads compress each of them.
     :param raw_size_hint: an upper bound for one member's size, where one is known, in bytes.
     """
 
     def __init__(
-        self, group: Group, dump: Stage, directory: str, sink: StoreSink, workers: int, raw_size_hint: int | None
+        self,
+        group: Group,
+        dump: Stage,
+        directory: str,
+        sink: StoreSink,
+        workers: int,
+        threads: int,
+        raw_size_hint: int | None,
     ) -> None:
         self._group = group
         self._dump = dump
         # As the kernel shows it: a folder that is reached by a link would hide that its files are open.
         self._directory = os.path.realpath(directory)
         self._sink = sink
+        self._threads = threads
         self._hint = raw_size_hint
         self._files: dict[str, _GrowingFile] = {}
         self._emptied: set[str] = set()
@@ -138,7 +144,7 @@ class Follower:
                 return
             self._group.check()
             with contextlib.closing(file):
-                threads = _THREADS if file.fills_a_block() else 0
+                threads = self._threads if file.fills_a_block() else 1
                 self._sink.member(f"/{file.name}", file, self._hint, threads=threads)
             file.discard()
 

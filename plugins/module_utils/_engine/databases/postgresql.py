@@ -224,7 +224,11 @@ class PostgreSQL(Database):
         # -Z0 and --no-sync: compressing and syncing happen where the data is going, not on its way.
         argv += ["-Fd", f"-j{self._jobs}", "-Z0", "--no-sync", "-f", directory, "-d", self._conninfo(self._database)]
         stage = group.run(argv, doing, env=self._dump_environment(facts), guarded=True, repeatable=without_values)
-        follower = Follower(group, stage, directory, sink, self._jobs + 2, facts.details["largest_table_bytes"] or None)
+        # Two threads keep up with the one server process that a table comes from. Those of many tables at once, or of a
+        # slow level, would take much memory, and save no time.
+        threads = 2 if self._jobs <= 8 and self._compression_level <= 3 else 1
+        largest = facts.details["largest_table_bytes"] or None
+        follower = Follower(group, stage, directory, sink, self._jobs + 2, threads, largest)
         follower.run()
         return follower.peak
 
