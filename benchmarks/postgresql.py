@@ -4,7 +4,10 @@
 
 """Push and pull of a PostgreSQL database beside pg_dump and pg_restore.
 
-``python -m benchmarks.postgresql --megabytes 1000``. No figure is judged.
+``python -m benchmarks.postgresql --megabytes 1000 --sample ledger``. No figure is judged.
+
+What compressing costs beside reading depends on the data. Of the two samples, ``documents`` is hard to compress and
+quick to read (prose, identifiers), ``ledger`` is the other way round (numbers, times, codes).
 """
 
 from __future__ import annotations
@@ -19,7 +22,6 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import Any, Callable
@@ -36,7 +38,7 @@ DATABASE = "bench"
 #: are much larger than others, and not the first ones
 TABLES = {"event": 0.15, "form": 0.05, "guide": 0.25, "news": 0.55}
 
-TABLE = """
+DOCUMENTS = """
 CREATE TABLE {table} (id bigint PRIMARY KEY, content_id uuid NOT NULL UNIQUE,
                       organisation_id bigint NOT NULL REFERENCES organisation, title text, body text, data jsonb,
                       updated_at timestamptz);
@@ -46,10 +48,20 @@ CREATE INDEX ON {table} (lower(title));
 CREATE INDEX ON {table} USING gin (data jsonb_path_ops);
 """
 
+LEDGER = """
+CREATE TABLE {table} (id bigint PRIMARY KEY, organisation_id bigint NOT NULL REFERENCES organisation,
+                      account integer NOT NULL, amount numeric(12,2) NOT NULL, currency text, entered_at timestamptz,
+                      value_on date, state text, reference text);
+CREATE INDEX ON {table} (organisation_id, entered_at);
+CREATE INDEX ON {table} (account, value_on);
+CREATE INDEX ON {table} (reference);
+"""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--megabytes", type=int, default=1000, help="size of the database, before indexes")
+    parser.add_argument("--sample", choices=SAMPLES, default="documents")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     with contextlib.ExitStack() as stack:
@@ -59,26 +71,21 @@ def main() -> None:
         settings = {"shared_buffers": "256MB", "max_wal_size": "4GB", "autovacuum": "off"}
         production = stack.enter_context(PostgresServer("production", **settings))
         staging = stack.enter_context(PostgresServer("staging", **settings))
-        print(f"filling a database of about {options.megabytes} MB ...", flush=True)
-        fill(production, options.megabytes * 1_000_000)
+        print(f"filling a database of about {options.megabytes} MB of {options.sample} ...", flush=True)
+        fill(production, options.megabytes * 1_000_000, *SAMPLES[options.sample])
         production.psql(DATABASE, "VACUUM ANALYZE")
         bench = Bench(folder, production, staging, options.rounds)
         bench.push()
         bench.pull()
 
 
-def fill(server: PostgresServer, size: int) -> None:
-    """Make the sample: rows of identifiers, prose and a document, about ``size`` bytes of them."""
+def fill(server: PostgresServer, size: int, sql: str, kind: type[Rows]) -> None:
+    """Make the sample: about ``size`` bytes of rows."""
     server.create_database(DATABASE, "CREATE TABLE organisation (id bigint PRIMARY KEY, name text)")
     server.psql(DATABASE, "INSERT INTO organisation SELECT n, 'Office ' || n FROM generate_series(0, 999) n")
-    random = Random(1)
-    # Words are used as unevenly as in a language: the n-th is about n times rarer than the first.
-    words = ["".join(random.choices("etaoinshrdlu", k=random.randint(2, 10))) for _unused in range(5000)]
-    weights = list(itertools.accumulate(1 / n for n in range(1, len(words) + 1)))
-    passages = [" ".join(random.choices(words, cum_weights=weights, k=40)) for _unused in range(20_000)]
-    for table, share in TABLES.items():
-        server.psql(DATABASE, TABLE.format(table=table))
-        rows = Rows(random, passages, round(size * share))
+    for number, (table, share) in enumerate(TABLES.items()):
+        server.psql(DATABASE, sql.format(table=table))
+        rows = kind(Random(number), round(size * share))
         connection = psycopg2.connect(host=server.host, port=server.port, user=server.superuser, dbname=DATABASE)
         with contextlib.closing(connection):
             connection.cursor().copy_expert(f"COPY {table} FROM STDIN", rows)
@@ -86,36 +93,69 @@ def fill(server: PostgresServer, size: int) -> None:
 
 
 class Rows:
-    """Rows of a sample table as ``COPY`` reads them; a file to read from."""
+    """Rows of a sample table as ``COPY`` reads them, about ``size`` bytes; a file to read from."""
 
-    def __init__(self, random: Random, passages: Sequence[str], size: int) -> None:
-        self._random = random
-        self._passages = passages
+    def __init__(self, random: Random, size: int) -> None:
+        self.random = random
+        self.id = 0
         self._left = size
-        self._id = 0
 
     def read(self, size: int) -> bytes:
         """Return about ``size`` bytes of whole rows; nothing when there are enough."""
         rows: list[str] = []
         room = min(size, self._left)
         while room > 0:
-            rows.append(self._row())
+            self.id += 1
+            rows.append(self.row())
             room -= len(rows[-1])
             self._left -= len(rows[-1])
         return "".join(rows).encode()
 
-    def _row(self) -> str:
-        self._id += 1
-        random = self._random
+    def row(self) -> str:
+        raise NotImplementedError
+
+    def day(self) -> str:
+        return f"2024-{self.random.randint(1, 12):02}-{self.random.randint(1, 28):02}"
+
+
+class Documents(Rows):
+    """Identifiers, prose and a document each."""
+
+    def __init__(self, random: Random, size: int) -> None:
+        super().__init__(random, size)
+        # Words are used as unevenly as in a language: the n-th is about n times rarer than the first.
+        words = ["".join(random.choices("etaoinshrdlu", k=random.randint(2, 10))) for _unused in range(5000)]
+        weights = list(itertools.accumulate(1 / n for n in range(1, len(words) + 1)))
+        self._passages = [" ".join(random.choices(words, cum_weights=weights, k=40)) for _unused in range(20_000)]
+
+    def row(self) -> str:
+        random = self.random
         first, second = random.choices(self._passages, k=2)
         data = {"base_path": "/" + first[:24].replace(" ", "-"), "locale": "en", "links": [self._uuid(), self._uuid()]}
         return (
-            f"{self._id}\t{self._uuid()}\t{random.randrange(1000)}\t{first[:40]}\t{second}. {first[40:]}\t"
-            f"{json.dumps(data)}\t2024-{random.randint(1, 12):02}-{random.randint(1, 28):02} 12:00:{self._id % 60:02}\n"
+            f"{self.id}\t{self._uuid()}\t{random.randrange(1000)}\t{first[:40]}\t{second}. {first[40:]}\t"
+            f"{json.dumps(data)}\t{self.day()} 12:00:{self.id % 60:02}\n"
         )
 
     def _uuid(self) -> str:
-        return str(UUID(int=self._random.getrandbits(128)))
+        return str(UUID(int=self.random.getrandbits(128)))
+
+
+class Ledger(Rows):
+    """An amount each, whose it is, and when."""
+
+    def row(self) -> str:
+        random = self.random
+        currency, state = random.choice(("GBP", "EUR", "USD")), random.choice(("booked", "open", "void"))
+        time = f"{self.id // 3600 % 24:02}:{self.id // 60 % 60:02}:{self.id % 60:02}.{random.randrange(1000):03}"
+        return (
+            f"{self.id}\t{random.randrange(1000)}\t{random.randrange(100_000)}\t{random.randrange(10**7) / 100:.2f}\t"
+            f"{currency}\t{self.day()} {time}\t{self.day()}\t{state}\tINV-{random.randrange(10**7):08}\n"
+        )
+
+
+#: for each, how a table is made, and its rows
+SAMPLES: dict[str, tuple[str, type[Rows]]] = {"documents": (DOCUMENTS, Documents), "ledger": (LEDGER, Ledger)}
 
 
 class Bench:
