@@ -5,7 +5,7 @@
 """What members are compressed with: zstd in this process where its Python library is, and programs for the rest.
 
 The library (``zstandard``) spares a process for each member, and the copying of every byte into a pipe and out of it:
-of 600 MB, a quarter of a push (``benchmarks/postgresql.py``). Both write the same format.
+a fifth of the time of a push (``benchmarks/postgresql.py``). Both write the same format.
 """
 
 from __future__ import annotations
