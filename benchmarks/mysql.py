@@ -17,30 +17,29 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from random import Random
 from typing import Any
 
+import pymysql
+
+from benchmarks._sample import TABLES, Documents
 from benchmarks._table import aim, measure, run_task, show
 from tests.servers.mariadb import MariaServer
 from tests.servers.mysql import MySQLServer
 
 DATABASE = "bench"
 
-#: what one row of the sample weighs in a dump, in bytes, about
-ROW = 260
-
 TABLE = """
-CREATE TABLE {0} (id bigint AUTO_INCREMENT PRIMARY KEY, name varchar(60), note text, data longtext, at datetime,
-                  KEY (name), UNIQUE KEY (at, id));
-INSERT INTO {0} (name, note, data, at)
-WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
-SELECT concat('name ', md5(i)), repeat(concat('the licence office of year ', i, ' '), 4),
-       concat('{{"n": ', i, ', "hash": "', md5(i * 3), '"}}'), '2024-01-01' + INTERVAL i SECOND FROM n;
+CREATE TABLE {0} (id bigint PRIMARY KEY, content_id char(36) NOT NULL UNIQUE, organisation_id int NOT NULL,
+                  title varchar(60), body text, data longtext, updated_at datetime,
+                  KEY (organisation_id, updated_at), KEY (updated_at), KEY (title));
 """
 
 SETTINGS = {
     "innodb-buffer-pool-size": "1G",
     "max-allowed-packet": "64M",
     "key-buffer-size": "8M",
+    "local-infile": "1",
 }
 
 
@@ -57,7 +56,7 @@ def main() -> None:
         if production.base is not None:
             os.environ["PATH"] = f"{production.base}/bin:{os.environ['PATH']}"
         print(f"filling a database of about {options.megabytes} MB ...", flush=True)
-        _fill(production, options.megabytes)
+        _fill(production, options.megabytes, folder)
         bench = Bench(folder, production, staging, options.rounds)
         bench.push()
         bench.pull()
@@ -69,20 +68,22 @@ def _server(mysql: bool, name: str) -> MariaServer:
     return MariaServer(name, **SETTINGS, **{"innodb-log-file-size": "1G"})
 
 
-def _fill(server: MariaServer, megabytes: int) -> None:
+def _fill(server: MariaServer, megabytes: int, folder: Path) -> None:
     server.create_database(DATABASE)
-    rows, wanted = 1000, megabytes * 1_000_000 // ROW // 4
-    for table in "abcd":
-        server.sql(TABLE.format(table), DATABASE)
-    while rows < wanted:
-        more = min(rows, wanted - rows)
-        for table in "abcd":
-            server.sql(
-                f"INSERT INTO {table} (name, note, data, at) SELECT name, note, data, at FROM {table} LIMIT {more}",
-                DATABASE,
-            )
-        rows += more
-    server.sql("ANALYZE TABLE a, b, c, d", DATABASE)
+    file = folder / "rows"
+    connection = pymysql.connect(
+        unix_socket=server.socket, user="root", database=DATABASE, local_infile=True, autocommit=True
+    )
+    with contextlib.closing(connection):
+        for number, (table, share) in enumerate(TABLES.items()):
+            server.sql(TABLE.format(table), DATABASE)
+            rows = Documents(Random(number), round(megabytes * 1_000_000 * share))
+            with open(file, "wb") as stream:
+                while block := rows.read(2**20):
+                    stream.write(block)
+            connection.cursor().execute(f"LOAD DATA LOCAL INFILE '{file}' INTO TABLE {table}")
+    file.unlink()
+    server.sql(f"ANALYZE TABLE {', '.join(TABLES)}", DATABASE)
 
 
 class Bench:
