@@ -79,8 +79,7 @@ def _fill(server: MariaServer, megabytes: int, folder: Path) -> None:
             server.sql(TABLE.format(table), DATABASE)
             rows = Documents(Random(number), round(megabytes * 1_000_000 * share))
             with open(file, "wb") as stream:
-                while block := rows.read(2**20):
-                    stream.write(block)
+                shutil.copyfileobj(rows, stream, 2**20)
             connection.cursor().execute(f"LOAD DATA LOCAL INFILE '{file}' INTO TABLE {table}")
     file.unlink()
     server.sql(f"ANALYZE TABLE {', '.join(TABLES)}", DATABASE)

@@ -140,17 +140,18 @@ def _feed(group: Group, source: Reader, stage: Stage) -> None:
     """Copy ``source`` into a stage. When it fails, the group knows before the stage can see an end of its input."""
     descriptor = stage.stdin.fileno()
     try:
-        while True:
-            block = source.read(BLOCK)
-            if not block:
-                break
-            write_all(descriptor, block)
+        _copy(source, descriptor, BLOCK)
     except BaseException as error:
         group.fail_unless_consequence(error)
         raise
     finally:
         source.close()
         stage.stdin.close()
+
+
+def _copy(source: Reader, descriptor: int, size: int) -> None:
+    for block in iter(lambda: source.read(size), b""):
+        write_all(descriptor, block)
 
 
 class VerifyingReader:
@@ -261,8 +262,7 @@ class PointSource:
                 self._decompress(member, self._stored(member), descriptor).wait()
             else:
                 with contextlib.closing(self.open(name)) as reader:
-                    for block in iter(lambda: reader.read(SEND_BLOCK), b""):
-                        write_all(descriptor, block)
+                    _copy(reader, descriptor, SEND_BLOCK)
         except BaseException as error:
             # Before the descriptor is closed: the group knows of a failure when the other side can see an end.
             self._group.fail_unless_consequence(error)

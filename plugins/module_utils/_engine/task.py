@@ -147,6 +147,10 @@ def _object_part(value: Any) -> str:
     return text
 
 
+#: what a :class:`Connection`'s host calls this machine, over the network
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
 @dataclass(frozen=True)
 class Connection:
     """How to reach the database server. Empty values are left to the DBMS's own client (libpq's environment...)."""

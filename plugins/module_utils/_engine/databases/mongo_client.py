@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any, Callable
 
 from ..errors import EnvSyncError, MissingLibrary, one_line
-from ..task import Connection
+from ..task import LOOPBACK, Connection
 
 try:
     import pymongo
@@ -43,8 +43,6 @@ _LONGEST = 500
 #: what begins each line of those programs
 _TIME = re.compile(r"^\d{4}-\d\d-\d\dT\S+\t")
 _ADDRESS = re.compile(r"mongodb(?:\+srv)?://\S*?(?=:?(?:\s|$))")
-
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class ServerError(EnvSyncError):
@@ -175,7 +173,7 @@ class Server:
             host = ""
         if not host:
             named = _without_port(self.name).strip("[]")
-            host = socket.gethostname() if named in _LOOPBACK else named
+            host = socket.gethostname() if named in LOOPBACK else named
         return host if ":" in host else f"{host}:{port}"
 
     def close(self) -> None:

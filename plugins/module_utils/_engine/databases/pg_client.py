@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Any, Callable, TypeVar
 
 from ..errors import Cancelled, EnvSyncError, MissingLibrary
-from ..task import Connection
+from ..task import LOOPBACK, Connection
 
 try:
     import psycopg2
@@ -78,7 +78,7 @@ def conninfo(connection: Connection, database: str) -> str:
 
 def is_local(host: str) -> bool:
     """Say whether ``host``, as libpq has it of a connection, is this machine: a socket's directory, or loopback."""
-    return not host or host.startswith(("/", "@")) or host in ("localhost", "127.0.0.1", "::1")
+    return not host or host.startswith(("/", "@")) or host in LOOPBACK
 
 
 def quote(name: str) -> str:

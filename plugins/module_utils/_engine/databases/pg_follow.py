@@ -115,8 +115,8 @@ class Follower:
         for name in [name for name, file in self._files.items() if file.stored.is_set()]:
             if not self._files.pop(name).is_large_object:
                 self._emptied.add(name)
-        for name in sorted(os.listdir(self._directory)):
-            if name in self._files or name in self._emptied or not _is_data(name):
+        for name in sorted(set(os.listdir(self._directory)).difference(self._files, self._emptied)):
+            if not _is_data(name):
                 continue
             file = _GrowingFile(self._group, os.path.join(self._directory, name), name)
             self._files[name] = file
