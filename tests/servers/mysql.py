@@ -69,6 +69,7 @@ def _base(variable: str, name: str, make: Callable[[Path], None]) -> Path:
 
 def _fetch(artifact: str, folder: Path) -> Path:
     """Have Maven copy an artifact into ``folder``; return its path there."""
+    folder.mkdir(parents=True)
     # A repository of its own, as what is half a gigabyte is not to stay in the user's.
     options = [f"-Dartifact={artifact}", f"-DoutputDirectory={folder / 'got'}", f"-Dmaven.repo.local={folder}"]
     install(artifact, ["mvn", "--batch-mode", "--quiet", *options, _COPY], folder)
