@@ -72,6 +72,29 @@ def test_names_of_which_one_begins_or_ends_like_another_stay_apart() -> None:
     assert [one.database for one in found if one] == names
 
 
+POINT = f"{WHEN}-app"
+
+
+@pytest.mark.parametrize(
+    "tail", ["/toc.dat.zst", "/a/b", ".gz", ".dump", ".dump.zst", ".manifest.json", "/..a", "/a b"]
+)
+def test_what_belongs_to_a_point(tail: str) -> None:
+    assert point.belongs(POINT + tail, POINT)
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        # another database's, whose name begins like this one's
+        *("", "_old.gz", "_old/toc.dat", "-2.dump", ".old.gz", ".dump.zst.manifest.json", ".gz/x", ".sql", "s/toc.dat"),
+        # what leads elsewhere, or can't be printed
+        *("/", "/..", "/../x", "/a/../../x", "/./a", "//etc/passwd", "/a/", "/a\nb", "/a\0", "/\x1b[2J", "/\x7f"),
+    ],
+)
+def test_and_what_does_not(tail: str) -> None:
+    assert not point.belongs(POINT + tail, POINT)
+
+
 def test_now_is_utc_unless_local_time_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "XXX-5:30")
     time.tzset()

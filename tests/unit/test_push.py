@@ -9,21 +9,6 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine import push
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.point import parse
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Task
 
-POINT = "2026-01-02T03:04:05-app"
-
-
-@pytest.mark.parametrize("tail", ["/toc.dat.zst", "/a/b", ".gz", ".dump", ".dump.zst", ".manifest.json"])
-def test_what_a_failed_push_may_take_away_is_its_own(tail: str) -> None:
-    assert push._belongs(POINT + tail, POINT)
-
-
-@pytest.mark.parametrize(
-    "tail",
-    ["", "_old.gz", "_old/toc.dat", "-2.dump", ".old.gz", ".dump.zst.manifest.json", ".gz/x", ".sql", "s/toc.dat"],
-)
-def test_and_not_anothers_whose_name_begins_like_it(tail: str) -> None:
-    assert not push._belongs(POINT + tail, POINT)
-
 
 @pytest.mark.parametrize("asked", ["2026-01-02T03:04:05", "2026-01-02T03:04", ""])
 def test_the_point_that_is_made_can_be_found_again(asked: str) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
@@ -196,6 +197,35 @@ def test_a_damaged_point_is_not_copied_and_nothing_of_it_is_left(
     with pytest.raises(EnvSyncError, match="it is damaged"):
         upkeep.copy(task(), target[0], Host())
     assert names(target[1]) == []
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        f"{DAYS[1]}-app/toc",
+        f"{DAYS[1]}-app.manifest.json",
+        f"{DAYS[0]}-other/toc",
+        f"{DAYS[0]}-app/../{DAYS[1]}-app/toc",
+    ],
+)
+def test_a_copy_writes_no_name_of_another_point(
+    store: DirectoryStore,
+    task: Callable[..., Task],
+    target: tuple[Task, DirectoryStore],
+    put_point: Putter,
+    written: str,
+) -> None:
+    """A manifest that lists another day's objects would have them overwritten, or make a point of another database."""
+    point = put_point(store, DAYS[0], toc=b"new")
+    put_point(target[1], DAYS[1], toc=b"good")
+    values = json.loads(store.get_bytes(f"{point}.manifest.json"))
+    values["members"][0]["name"] = written
+    del values["checksum"]
+    store.put_bytes(f"{point}.manifest.json", json.dumps(values).encode())
+    before = contents(target[1])
+    with pytest.raises(EnvSyncError, match=r"it is damaged: members\[0\]\.name is .*, which is not a member of "):
+        upkeep.copy(task(), target[0], Host())
+    assert contents(target[1]) == before
 
 
 def test_an_object_of_the_originals_is_not_copied(

@@ -138,12 +138,12 @@ def read_note(snapshot: Mapping[str, Any]) -> Note | None:
             environment=str(note["environment"]),
             host=str(note["host"]),
             size=int(note["size"]),
-            sanitised=more["sanitised"],
-            excluded=more["excluded"],
+            sanitised=[{str(key): value for key, value in script.items()} for script in more["sanitised"]],
+            excluded=[str(name) for name in more["excluded"]],
             rows={name: count for name, count in rows.items() if count >= 0},
             aliases=aliases,
         )
-    except (ValueError, KeyError, TypeError, IndexError, zlib.error):
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, zlib.error):
         return None
 
 

@@ -4,7 +4,9 @@
 
 """The manifest of a point: what was stored, written last. A point without one is not a point.
 
-The format is JSON, ``manifest_version`` 1; docs/manifest.md describes every key.
+The format is JSON, ``manifest_version`` 1; docs/manifest.md describes every key. Whoever may write to a store may
+write a manifest, so what one says is checked here, where it is read, by :mod:`.manifest_rules`: nothing behind this
+module has to doubt a type, a name or a size again.
 """
 
 from __future__ import annotations
@@ -15,9 +17,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from . import manifest_rules
 from .errors import EnvSyncError
+from .manifest_rules import Fault
 
 VERSION = 1
+
+#: a manifest with more bytes than this is not read, in bytes; one of 100,000 tables has a quarter of it
+LARGEST = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -80,34 +87,38 @@ class Manifest:
 
     @classmethod
     def from_json(cls, data: bytes, where: str) -> Manifest:
-        """Return the manifest in ``data``.
+        """Return the manifest in ``data``, after all that it says of itself was checked.
+
+        Keys that this version does not know are left alone: a later one may add some.
 
         :param where: what to call the object in a message.
-        :raises EnvSyncError: it is no manifest, or one of a later version than this code reads.
+        :raises EnvSyncError: it is no manifest, it is one of a later version than this code reads, or it says what no
+            manifest says (a wrong type, another point's member...); the message names the field.
         """
         doing = f"reading the manifest {where}"
         try:
-            values = json.loads(data.decode("utf-8"))
-            if not isinstance(values, dict):
-                raise ValueError("not a JSON object")
-            version = values.pop("manifest_version")
-            if version != VERSION:
-                raise EnvSyncError(
-                    doing, f"it is of version {version}, this program reads version {VERSION}", "Upgrade env_sync here."
-                )
+            if len(data) >= LARGEST:
+                raise Fault("", f"has {LARGEST} bytes or more")
+            values = manifest_rules.parse(data)
+            version = values.pop("manifest_version", None)
+            if version != VERSION or isinstance(version, bool):
+                if isinstance(version, int) and version > VERSION:
+                    raise EnvSyncError(
+                        doing,
+                        f"it is of version {version}, this program reads version {VERSION}",
+                        "Upgrade env_sync here.",
+                    )
+                raise Fault("manifest_version", f"is not {VERSION}")
             if "checksum" in values and values.pop("checksum") != _checksum({"manifest_version": version, **values}):
-                raise ValueError("its checksum is another")
-            members = tuple(_member(item) for item in values.pop("members"))
-            known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
-            for name in ("tables", "extensions", "roles", "sanitised"):
-                known[name] = tuple(known.get(name, ()))
-            return cls(members=members, **known)
-        except EnvSyncError:
-            raise
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise EnvSyncError(
-                doing, f"it is damaged ({type(error).__name__}: {error})", "Choose another point (--list shows them)."
-            ) from error
+                raise Fault("checksum", "is not that of the other fields")
+            manifest_rules.check(values)
+        except Fault as fault:
+            raise EnvSyncError(doing, f"it is damaged: {fault}", "Choose another point (--list shows them).") from fault
+        known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
+        known["members"] = tuple(_member(item) for item in values["members"])
+        for name in ("tables", "extensions", "roles", "sanitised"):
+            known[name] = tuple(known.get(name, ()))
+        return cls(**known)
 
 
 def _checksum(values: Mapping[str, Any]) -> str:
@@ -115,13 +126,13 @@ def _checksum(values: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def _member(item: dict[str, Any]) -> Member:
+def _member(item: Mapping[str, Any]) -> Member:
     facts = dict(item)
     return Member(
-        name=str(facts.pop("name")),
-        size=int(facts.pop("size")),
-        sha256=str(facts.pop("sha256")),
-        raw_size=int(facts.pop("raw_size")),
+        name=facts.pop("name"),
+        size=facts.pop("size"),
+        sha256=facts.pop("sha256"),
+        raw_size=facts.pop("raw_size"),
         facts=facts,
     )
 

@@ -23,6 +23,11 @@ LEGACY_SUFFIX = ".gz"
 #: the only member of a point of ours, before the compression's suffix
 SINGLE_SUFFIX = ".dump"
 
+_SINGLE_SUFFIXES = (SINGLE_SUFFIX, SINGLE_SUFFIX + ".zst")
+
+#: how a timestamp is written, as ``strftime`` has it
+TIMESTAMP_FORM = "%Y-%m-%dT%H:%M:%S"
+
 _NAME = re.compile(r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})-(.+)\Z", re.DOTALL | re.ASCII)
 
 
@@ -45,17 +50,33 @@ def manifest_name(point: str) -> str:
     return point + MANIFEST_SUFFIX
 
 
+def belongs(name: str, point: str) -> bool:
+    """Say whether an object of that name is the point's own: its manifest, its only member, or one of several.
+
+    The names of other databases' points may begin like this one's; and a name with ``..``, an empty part or a control
+    character is no point's, wherever it leads.
+    """
+    if not name.startswith(point):
+        return False
+    tail = name[len(point) :]
+    if any(ord(character) < 32 or ord(character) == 127 for character in tail):
+        return False
+    if tail.startswith("/"):
+        return not {"", ".", ".."} & set(tail[1:].split("/"))
+    return tail in (MANIFEST_SUFFIX, LEGACY_SUFFIX, *_SINGLE_SUFFIXES)
+
+
 def now(timezone: str = "utc") -> str:
     """Return the present as a timestamp, in UTC or in the host's local time (``local``, as the original has it)."""
     moment = datetime.datetime.now(datetime.timezone.utc)
     if timezone == "local":
         moment = moment.astimezone()
-    return moment.strftime("%Y-%m-%dT%H:%M:%S")
+    return moment.strftime(TIMESTAMP_FORM)
 
 
 def iso_utc(seconds: float) -> str:
     """Return the moment ``seconds`` after the epoch as ISO 8601 in UTC, to the second."""
-    return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).strftime(TIMESTAMP_FORM + "Z")
 
 
 @dataclass(frozen=True)
@@ -85,7 +106,7 @@ def parse(name: str) -> ObjectName | None:
         return ObjectName(timestamp, decode(rest.split("/", 1)[0]), "member")
     if rest.endswith(MANIFEST_SUFFIX):
         return ObjectName(timestamp, decode(rest[: -len(MANIFEST_SUFFIX)]), "manifest")
-    for suffix in (SINGLE_SUFFIX, SINGLE_SUFFIX + ".zst"):
+    for suffix in _SINGLE_SUFFIXES:
         if rest.endswith(suffix):
             return ObjectName(timestamp, decode(rest[: -len(suffix)]), "member")
     if rest.endswith(LEGACY_SUFFIX):

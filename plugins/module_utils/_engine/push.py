@@ -20,7 +20,7 @@ from .journal import Journal
 from .manifest import Manifest, totals
 from .members import StoreSink
 from .pipeline import Group
-from .point import encode, iso_utc, manifest_name, now, point_name
+from .point import belongs, encode, iso_utc, manifest_name, now, point_name
 from .progress import Host
 from .run import Run, nothing_to_do, result, running, work_dir
 from .sanitise import summarise
@@ -206,7 +206,7 @@ def remove(store: Store, point: str, run: Run) -> list[str] | None:
     Never raises, as it runs when something failed.
     """
     try:
-        names = [found.name for found in store.list(point) if _belongs(found.name, point)]
+        names = [found.name for found in store.list(point) if belongs(found.name, point)]
         # The manifest goes first: from then on the point is no point, whatever happens next.
         store.delete([name for name in names if name == manifest_name(point)])
         store.delete(names)
@@ -216,13 +216,6 @@ def remove(store: Store, point: str, run: Run) -> list[str] | None:
     except EnvSyncError as error:
         run.warn(f"what is left of {store.url(point)} could not be removed: {error}")
         return None
-
-
-def _belongs(name: str, point: str) -> bool:
-    """Say whether an object is one of the point's: another database's name may begin like this one's."""
-    return name.startswith(point + "/") or name in {point + tail for tail in (".gz", ".dump", ".dump.zst")} | {
-        manifest_name(point)
-    }
 
 
 def sweep(store: Store, database: str, journal: Journal, run: Run) -> None:

@@ -152,7 +152,10 @@ def copy(task: Task, target: Task, host: Host, dry_run: bool = False) -> dict[st
 
 
 def _copy_members(source: Store, destination: Store, manifest: Manifest, at_once: int, run: Run) -> None:
-    """Copy the members, each of them read back from the destination before it counts."""
+    """Copy the members, each of them read back from the destination before it counts.
+
+    That they are the point's own was checked when the manifest was read: no name of another point is written.
+    """
 
     def copy_one(member: Member) -> None:
         with contextlib.closing(VerifyingReader(source, member)) as reader:

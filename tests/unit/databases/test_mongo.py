@@ -35,7 +35,7 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.m
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.mongo_script import check_script
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.mongo_swap import Swap, put_back
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.manifest import Manifest
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.manifest import Manifest, Member
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.point import manifest_name, point_name
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host, read_statuses
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.directory import DirectoryStore
@@ -507,7 +507,8 @@ def test_a_member_that_is_not_primary_has_nothing_to_push_and_is_not_written_to(
 def test_a_member_that_is_not_primary_has_nothing_to_pull_and_is_not_written_to(
     store: DirectoryStore, make_manifest: Callable[..., Manifest], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    manifest = make_manifest(dbms="mongo")
+    member = Member("2026-01-02T03:04:05-app.dump", 5, "a" * 64, 5)
+    manifest = make_manifest(dbms="mongo", members=[member])
     point = point_name(manifest.timestamp, "app")
     store.put_bytes(manifest_name(point), manifest.to_json())
     server = Secondary()

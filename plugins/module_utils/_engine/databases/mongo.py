@@ -435,7 +435,7 @@ def _check_database_name(name: str, doing: str) -> None:
 
 def _compare_counts(manifest: Manifest, collections: Mapping[str, Collection], doing: str) -> None:
     """Raise unless the archive holds what the manifest says."""
-    said = {str(table["name"]): int(table["rows"]) for table in manifest.tables}
+    said = {str(table["name"]): table.get("rows") for table in manifest.tables}
     held = {name: collection.documents for name, collection in collections.items()}
     if said != held:
         raise EnvSyncError(doing, "its collections or their counts are not those of its manifest", "Choose another.")

@@ -15,6 +15,7 @@ import errno
 import fcntl
 import itertools
 import os
+import re
 import shutil
 import tarfile
 from collections.abc import Iterator, Sequence
@@ -47,6 +48,13 @@ _NEAR = 16
 _ROUND = 50
 
 
+#: what pg_dump calls a table's data, or a list of large objects (its manual, "Output Files"; pg_backup_directory.c)
+_DATA_FILE = re.compile(r"(\d+\.dat|blobs(_\d+)?\.toc)\Z", re.ASCII)
+
+#: and a large object
+_OBJECT_FILE = re.compile(r"blob_\d+\.dat\Z", re.ASCII)
+
+
 @dataclass(frozen=True)
 class _Batch:
     """Large objects that are files now, the pipe that is read after them, and what comes after that."""
@@ -69,7 +77,7 @@ class Feeder:
         self._directory = directory
         self._pipes: dict[str, int] = {}
         self._restored = False
-        strange = [name for name in files if os.path.basename(name) != name]
+        strange = [name for name in files if not _DATA_FILE.match(name)]
         if strange:
             raise EnvSyncError("restoring", f"{strange[0]!r} is no name of a data file", "Choose another point.")
         self._large_objects: list[str] = [name for name in files if name.endswith(".toc")]
@@ -153,8 +161,16 @@ class Feeder:
             yield descriptor
 
     def _object_order(self, list_name: str) -> list[str]:
-        with open(self._path(list_name), encoding="ascii") as stream:
-            return [line.split()[1] for line in stream if line.strip()]
+        with open(self._path(list_name), encoding="ascii", errors="replace") as stream:
+            lines = [line.split() for line in stream if line.strip()]
+        strange = [line for line in lines if len(line) != 2]
+        if strange:
+            raise EnvSyncError(
+                f"reading the list of large objects {list_name}",
+                f"it is damaged: {' '.join(strange[0])[:100]!r} is no entry",
+                "Choose another point (--list shows them).",
+            )
+        return [name for _number, name in lines]
 
     def _feed_large_objects(self, batch: _Batch) -> None:
         """Have each pipe read, and meanwhile write the files that are read after it, up to the next pipe."""
@@ -224,9 +240,13 @@ class Feeder:
         try:
             with tarfile.open(fileobj=cast(IO[bytes], reader), mode="r|", bufsize=BLOCK) as tar:
                 for info in tar:
-                    data = tar.extractfile(info)
-                    if data is None or os.path.basename(info.name) != info.name:
-                        raise EnvSyncError("restoring the large objects", f"{info.name!r} is no large object")
+                    data = tar.extractfile(info) if info.isreg() and _OBJECT_FILE.match(info.name) else None
+                    if data is None:
+                        raise EnvSyncError(
+                            "restoring the large objects",
+                            f"their pack holds {info.name!r}, which no push puts there",
+                            "Choose another point (--list shows them).",
+                        )
                     yield info, cast(Reader, data)
                 while reader.read(BLOCK):
                     pass  # to the end, where the member is verified

@@ -31,7 +31,7 @@ from typing import BinaryIO, Callable
 
 from ..errors import EnvSyncError
 from ..linux import Watchdog, punch_hole
-from ..point import parse
+from ..point import belongs, parse
 from ..task import SshOptions
 from .base import BLOCK, Reader, Store, Stored, StoredObject
 from .rsync_client import Done, Remote, names_from
@@ -151,7 +151,7 @@ class RsyncStore(Store):
         left = []
         for entry in self._entries(os.path.dirname(prefix), f"listing {self.url()}") or []:
             finished = _unfinished(entry.name)
-            if finished is not None and _belongs(finished, prefix):
+            if finished is not None and (not prefix or belongs(finished, prefix)):
                 left.append(entry.name)
         if left:
             self._remove(left)
@@ -503,14 +503,6 @@ def _unfinished(name: str) -> str | None:
         return os.path.join(above, base)
     match = _TEMPORARY.match(base)
     return os.path.join(folder, match[1]) if match else None
-
-
-def _belongs(name: str, prefix: str) -> bool:
-    """Say whether an object is below ``prefix``: a folder, or a point, whose name another point's may begin with."""
-    rest = name[len(prefix) :]
-    if not name.startswith(prefix):
-        return False
-    return not prefix or prefix.endswith("/") or rest.startswith("/") or ("/" not in rest and rest[:1] in ("", "."))
 
 
 def _above(name: str) -> Iterator[str]:

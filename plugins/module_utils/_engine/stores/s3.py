@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..errors import EnvSyncError
+from ..point import belongs
 from ..task import S3Options
 from .base import HashingReader, Reader, Store, Stored, StoredObject
 from .s3_client import Bucket, error_code
@@ -141,7 +142,7 @@ class S3Store(Store):
                 # A server without this call has no unfinished uploads that anybody could remove.
                 return []
             raise
-        return [upload for upload in uploads if _is_below(upload["Key"][len(self._prefix) :], prefix)]
+        return [upload for upload in uploads if not prefix or belongs(upload["Key"][len(self._prefix) :], prefix)]
 
     def _pages(self, operation: str, key: str, prefix: str) -> Iterator[dict[str, Any]]:
         """Yield what a listing has under ``key``, page after page."""
@@ -190,14 +191,3 @@ def split_url(url: str) -> tuple[str, str]:
         return bare, ""
     bucket, _slash, prefix = bare.partition("/")
     return bucket, prefix.strip("/")
-
-
-def _is_below(name: str, prefix: str) -> bool:
-    """Say whether ``name`` is ``prefix``, in that folder, or that with a suffix: ``app_2/1.dat`` is not below ``app``.
-
-    The name of another database's point, which may be running at this moment, can begin like this one's.
-    """
-    rest = name[len(prefix) :]
-    if not prefix or prefix.endswith("/") or rest.startswith("/"):
-        return True
-    return not rest or (rest.startswith(".") and "/" not in rest)
