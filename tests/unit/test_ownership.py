@@ -4,13 +4,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Callable
 
 import pytest
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine import ownership
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.cli_log import Log
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.cli_terminal import Terminal
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.journal import Journal
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.monitoring import prometheus
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.monitoring.outcome import Outcome
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.ownership import make_folders
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Snapshot, status_path, write_status
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import (
+    Snapshot,
+    read_statuses,
+    status_path,
+    write_status,
+)
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.run import work_dir
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.directory import DirectoryStore
 
 USER = 12345
@@ -21,8 +40,32 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files fo
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder of another user's."""
-    os.chown(tmp_path, USER, USER)
-    return tmp_path
+    folder = tmp_path / "users"
+    folder.mkdir()
+    os.chown(folder, USER, USER)
+    return folder
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Iterator[Path]:
+    """A folder of root's, with a file of each name that root writes somewhere; nothing of it may change."""
+    victim = tmp_path / "victim"
+    victim.mkdir(mode=0o700)
+    for name in ("secret", "x.log", "push.json", "env_sync_push.prom"):
+        (victim / name).write_text("root's\n")
+        (victim / name).chmod(0o600)
+    before = state(victim)
+    yield victim
+    assert state(victim) == before
+
+
+def state(place: Path) -> list[tuple[object, ...]]:
+    found = []
+    for path in (place, *sorted(place.rglob("*"))):
+        status = path.lstat()
+        content = path.read_text() if path.is_file() else ""
+        found.append((str(path), status.st_mode, status.st_uid, status.st_gid, status.st_mtime_ns, content))
+    return found
 
 
 def strangers(folder: Path) -> list[str]:
@@ -41,7 +84,8 @@ def test_what_root_notes_is_the_state_directorys_owners(folder: Path) -> None:
     with Journal(str(folder), "file:/store", "key").entry("2026-01-01T00:00:00-shop", remove=list):
         write_status(status_path(str(folder), "push"), Snapshot(title="push", action="push", database="shop"))
         assert {path.name for path in folder.iterdir()} == {"journal", "status"}
-        assert all(path.stat().st_uid == USER for path in folder.iterdir())
+        assert len(list(folder.rglob("*.json"))) == 2
+        assert not strangers(folder)
 
 
 def test_a_file_in_a_folders_place_is_an_error(tmp_path: Path) -> None:
@@ -50,3 +94,186 @@ def test_a_file_in_a_folders_place_is_an_error(tmp_path: Path) -> None:
         make_folders(str(tmp_path / "taken" / "below"))
     with pytest.raises(FileExistsError):
         make_folders(str(tmp_path / "taken"))
+
+
+# -- what root does in a folder of another user's, and what that user may have put there -------------------------------
+
+
+def log(folder: Path) -> None:
+    with Terminal(sys.stderr, shown=False) as terminal:
+        Log("x", str(folder / "x.log"), "/nowhere/log", terminal, echo=False)("info", "a line")
+
+
+def note(folder: Path) -> None:
+    with contextlib.suppress(EnvSyncError), Journal(str(folder), "file:/s", "key").entry("2026-01-01T00:00:00-a", list):
+        pass
+
+
+def say(folder: Path) -> None:
+    path = status_path(str(folder), "push")
+    write_status(path, Snapshot(title="push", action="push", database="shop"))
+    with contextlib.suppress(EnvSyncError):
+        list(read_statuses(str(folder)))
+
+
+def figure(folder: Path) -> None:
+    with contextlib.suppress(EnvSyncError):
+        prometheus.write(Outcome("push", True, "done", 1.0, 2.0), str(folder))
+
+
+def store(folder: Path) -> None:
+    directory = DirectoryStore(str(folder), "pg")
+    with contextlib.suppress(EnvSyncError):
+        directory.put_bytes("2026-01-01T00:00:00-a/toc", b"x")
+    for name in [found.name for found in listed(directory)] + ["secret"]:
+        with contextlib.suppress(EnvSyncError):
+            directory.get_bytes(name)
+        with contextlib.suppress(EnvSyncError):
+            directory.delete([name])
+    with contextlib.suppress(EnvSyncError):
+        directory.sweep("")
+
+
+def listed(directory: DirectoryStore) -> list[Any]:
+    with contextlib.suppress(EnvSyncError):
+        return list(directory.list())
+    return []
+
+
+def work(folder: Path) -> None:
+    with contextlib.suppress(EnvSyncError), work_dir(str(folder / "temp"), "key") as place:
+        # As mysqldump's option file, pg_dump's folder: by path.
+        Path(place, "secret").write_text("a password")
+        assert not os.path.realpath(place).startswith(str(folder)), "another user can replace it"
+
+
+JOURNAL = Journal("/", "file:/s", "key")._path.rsplit("/", 1)[1]
+
+#: what root does, and each path that it touches below the user's folder
+ACTS: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
+    "log": (log, ("x.log",)),
+    "journal": (note, ("journal", f"journal/{JOURNAL}", f"journal/{JOURNAL}.new")),
+    "status": (say, ("status", "status/push.json", "status/other.json")),
+    "prometheus": (figure, ("env_sync_push.prom",)),
+    "store": (store, ("pg", "pg/2026-01-01T00:00:00-a", "pg/2026-01-01T00:00:00-a/toc", "pg/2025-01-01T00:00:00-a")),
+    "temppath": (work, ("temp",)),
+}
+
+CASES = [
+    (act, path, plant)
+    for act, (_do, paths) in ACTS.items()
+    for path in paths
+    for plant in ("link to a folder", "link to a file", "hard link", "FIFO", "device", "dangling link")
+]
+
+
+def put(plant: str, path: Path, victim: Path) -> None:
+    """Do what the user may do; root's own hand only makes what the kernel may deny to others."""
+    path.parent.mkdir(exist_ok=True, parents=True)
+    for above in (path.parent, path.parent.parent):
+        if above != victim.parent:
+            os.chown(above, USER, USER)
+    if plant == "link to a folder":
+        path.symlink_to(victim)
+    elif plant == "link to a file":
+        path.symlink_to(victim / "secret")
+    elif plant == "dangling link":
+        path.symlink_to(victim / "made")
+    elif plant == "hard link":
+        os.link(victim / "secret", path)
+    elif plant == "FIFO":
+        os.mkfifo(path)
+    else:
+        os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 7))
+    os.chown(path, *((0, 0) if plant == "hard link" else (USER, USER)), follow_symlinks=False)
+
+
+@as_root
+@pytest.mark.parametrize(("act", "path", "plant"), CASES)
+def test_root_neither_follows_nor_waits(act: str, path: str, plant: str, folder: Path, victim: Path) -> None:
+    put(plant, folder / path, victim)
+    worker = threading.Thread(target=ACTS[act][0], args=(folder,), daemon=True)
+    worker.start()
+    worker.join(10)
+    assert not worker.is_alive(), "it waits for ever"
+
+
+#: as the user, swaps a folder for a link and back, as fast as it can
+SWAPPER = """
+import os, sys, time
+path, victim = sys.argv[1:]
+print("ready", flush=True)
+while True:
+    try:
+        os.rename(path, path + ".aside")
+    except OSError:
+        pass
+    try:
+        os.symlink(victim, path)
+        time.sleep(0.0003)
+        os.unlink(path)
+        os.rename(path + ".aside", path)
+        time.sleep(0.0003)
+    except OSError:
+        pass
+"""
+
+
+@contextlib.contextmanager
+def swapping(path: Path, victim: Path) -> Iterator[None]:
+    argv = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", sys.executable, "-c", SWAPPER]
+    for above in path.parents:
+        if above.stat().st_uid == 0 and above != Path("/tmp"):
+            above.chmod(above.stat().st_mode | 0o011)
+    with subprocess.Popen([*argv, str(path), str(victim)], stdout=subprocess.PIPE) as swapper:
+        assert swapper.stdout is not None
+        assert swapper.stdout.readline() == b"ready\n"
+        try:
+            yield
+        finally:
+            swapper.kill()
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("act", "path"), [("journal", "journal"), ("status", "status"), ("store", "pg"), ("temppath", "temp")]
+)
+def test_root_wins_every_race(act: str, path: str, folder: Path, victim: Path) -> None:
+    (folder / path).mkdir()
+    os.chown(folder / path, USER, USER)
+    with swapping(folder / path, victim):
+        for _attempt in range(100):
+            ACTS[act][0](folder)
+
+
+@as_root
+def test_links_of_roots_own_are_followed(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "state").symlink_to("disk")
+    write_status(status_path(str(tmp_path / "state"), "push"), Snapshot(title="push", action="push", database="shop"))
+    assert [found.title for found in read_statuses(str(tmp_path / "disk"))] == ["push"]
+
+
+@as_root
+def test_root_works_above_a_folder_of_another_users(folder: Path, tmp_path: Path) -> None:
+    """Not in it: its owner could put another folder in the place of root's, which programs open by path."""
+    with work_dir(str(folder / "temp"), "key") as place:
+        assert Path(place).parent == tmp_path
+        assert (folder / "temp").stat().st_uid == USER
+    assert not Path(place).exists()
+    os.chmod(folder, 0o1777)
+    os.chown(folder, 0, 0)
+    with work_dir(str(folder), "key") as place:
+        assert Path(place).parent == folder, "in a sticky folder, what root makes is root's"
+
+
+def test_the_current_directory_is_no_folder_for_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "access", lambda *_arguments: False)
+    with pytest.raises(OSError, match="no folder for temporary files"):
+        ownership.temporary_folder()
+    monkeypatch.undo()
+    monkeypatch.setenv("TMPDIR", ".")
+    assert ownership.temporary_folder() in ("/tmp", "/var/tmp")

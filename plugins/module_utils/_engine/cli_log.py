@@ -15,7 +15,7 @@ from logging.handlers import SysLogHandler
 
 from .cli_terminal import Terminal
 from .errors import one_line
-from .ownership import hand_over
+from .ownership import folder, hand_over, open_file
 from .point import iso_utc
 
 
@@ -68,13 +68,15 @@ class Log:
 
     def _open(self) -> int:
         """Open the log file, each time anew, as it may have been rotated."""
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-        try:
-            return os.open(self.path, flags)
-        except FileNotFoundError:
-            descriptor = os.open(self.path, flags | os.O_CREAT, 0o640)
-            hand_over(descriptor, self.path)
-            return descriptor
+        flags = os.O_WRONLY | os.O_APPEND
+        name = os.path.basename(self.path)
+        with folder(os.path.dirname(self.path)) as parent:
+            try:
+                return open_file(name, flags, parent)
+            except FileNotFoundError:
+                descriptor = open_file(name, flags | os.O_CREAT, parent, 0o640)
+                hand_over(descriptor, parent)
+                return descriptor
 
     def _to_syslog(self, level: str, text: str) -> None:
         # Not SysLogHandler itself: it would wait for ever for a syslog daemon that hangs.

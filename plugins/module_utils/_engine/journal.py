@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from typing import Any, Callable
 
 from .errors import EnvSyncError
-from .ownership import make_folders
+from .ownership import make_folders, read_small, remove_file, write_small
 
 
 class Journal:
@@ -35,8 +35,7 @@ class Journal:
     def unfinished(self) -> list[str]:
         """Return the points whose push began here and did not end."""
         try:
-            with open(self._path, encoding="utf-8") as stream:
-                return [str(point) for point in json.load(stream)["points"]]
+            return [str(point) for point in json.loads(read_small(self._path))["points"]]
         except (OSError, ValueError, KeyError, TypeError):
             return []
 
@@ -57,22 +56,17 @@ class Journal:
 
     def clear(self, point: str) -> None:
         """Strike ``point`` out."""
-        rest = [other for other in self.unfinished() if other != point]
-        if rest:
-            self._write(rest)
-        else:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._path)
+        self._write([other for other in self.unfinished() if other != point])
 
     def _write(self, points: list[str]) -> None:
-        temporary = f"{self._path}.new"
+        content = json.dumps({"store": self._store_url, "points": points}).encode()
         try:
-            make_folders(os.path.dirname(self._path))
-            with open(temporary, "w", encoding="utf-8") as stream:
-                json.dump({"store": self._store_url, "points": points}, stream)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(temporary, self._path)
+            if points:
+                make_folders(os.path.dirname(self._path))
+                write_small(self._path, content, durable=True)
+            else:
+                with contextlib.suppress(FileNotFoundError):
+                    remove_file(self._path)
         except OSError as error:
             raise EnvSyncError(
                 f"writing the journal {self._path}", str(error.strerror), "Set state_dir to a folder of this user's."

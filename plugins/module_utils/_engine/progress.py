@@ -6,10 +6,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Callable
 
 from .errors import EnvSyncError
-from .ownership import make_folders
+from .ownership import make_folders, names_in, read_small, write_small
 
 
 @dataclass(frozen=True)
@@ -165,22 +165,15 @@ def status_path(state_dir: str, title: str) -> str:
 
 def write_status(path: str, snapshot: Snapshot) -> None:
     """Write the status file, atomically. A status that cannot be written never fails a run."""
-    try:
+    with contextlib.suppress(OSError):
         make_folders(os.path.dirname(path))
-        handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".status-")
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            json.dump(asdict(snapshot), stream)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError:
-        pass
+        write_small(path, json.dumps(asdict(snapshot)).encode())
 
 
 def _last_success(path: str) -> dict[str, Any]:
     """Return what the status file of the run before says of the last success."""
     try:
-        with open(path, encoding="utf-8") as stream:
-            return dict(json.load(stream)["last_success"])
+        return dict(json.loads(read_small(path))["last_success"])
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 
@@ -192,7 +185,7 @@ def read_statuses(state_dir: str) -> list[Snapshot]:
 
 def _read_statuses(folder: str) -> Iterator[Snapshot]:
     try:
-        names = sorted(os.listdir(folder))
+        names = names_in(folder)
     except FileNotFoundError:
         return
     except OSError as error:
@@ -203,8 +196,7 @@ def _read_statuses(folder: str) -> Iterator[Snapshot]:
         if name.startswith(".") or not name.endswith(".json"):
             continue
         try:
-            with open(os.path.join(folder, name), encoding="utf-8") as stream:
-                values = json.load(stream)
+            values = json.loads(read_small(os.path.join(folder, name)))
             snapshot = Snapshot(**{key: values[key] for key in Snapshot.__dataclass_fields__ if key in values})
         except (OSError, ValueError, TypeError):
             continue

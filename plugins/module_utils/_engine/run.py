@@ -9,14 +9,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shutil
 import stat
-import tempfile
 import time
 from collections.abc import Iterator
 from typing import Any
 
 from .errors import EnvSyncError
+from .ownership import folder, remove_tree, temporary_folder, workplace
 from .progress import Host, Progress, Snapshot, default_state_dir
 from .task import Task
 
@@ -75,32 +74,34 @@ def work_dir(temppath: str, key: str) -> Iterator[str]:
 
     Its name comes from ``key``, whose lock the caller holds: what is found there was left by a killed run, and goes.
     """
-    # Without links: programs tell where their files are in the kernel's words.
-    parent = os.path.realpath(temppath or tempfile.gettempdir())
-    path = os.path.join(parent, f"env_sync-{hashlib.sha256(key.encode()).hexdigest()[:16]}")
-    doing = f"making the working directory {path}"
-    try:
-        os.makedirs(parent, exist_ok=True)
-        _remove(path)
-        os.mkdir(path, 0o700)
-    except OSError as error:
-        raise EnvSyncError(
-            doing, str(error.strerror), "Set temppath to a folder that this user can write to."
-        ) from error
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
+    name = f"env_sync-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    with contextlib.ExitStack() as opened:
+        try:
+            place = workplace(temppath or temporary_folder())
+            parent = opened.enter_context(folder(place))
+            _remove(name, parent)
+            os.mkdir(name, 0o700, dir_fd=parent)
+        except OSError as error:
+            raise EnvSyncError(
+                f"making the working directory {name}{' in ' if temppath else ''}{temppath}",
+                str(error.strerror),
+                "Set temppath to a folder that this user can write to.",
+            ) from error
+        try:
+            yield os.path.join(place, name)
+        finally:
+            with contextlib.suppress(OSError):
+                remove_tree(name, parent)
 
 
-def _remove(path: str) -> None:
+def _remove(name: str, parent: int) -> None:
     try:
-        found = os.lstat(path)
+        found = os.stat(name, dir_fd=parent, follow_symlinks=False)
     except FileNotFoundError:
         return
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
         raise OSError(0, "there is something of another user's, or no directory")
-    shutil.rmtree(path)
+    remove_tree(name, parent)
 
 
 def result(run: Run, **values: Any) -> dict[str, Any]:

@@ -10,10 +10,10 @@ import contextlib
 import hashlib
 import os
 import re
-import tempfile
 from collections.abc import Mapping
 
 from ..errors import EnvSyncError
+from ..ownership import read_small, write_small
 from .outcome import Outcome
 
 _PREFIX = "env_sync"
@@ -47,16 +47,9 @@ def write(outcome: Outcome, folder: str) -> None:
         figures["point_timestamp_seconds"] = outcome.point_timestamp
         figures = {name: value for name, value in figures.items() if value or not name.startswith("point_")}
     text = "".join(_metric(name, {outcome.title: figures[name]}) for name in _HELP if name in figures)
-    temporary = ""
     try:
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{_PREFIX}-")
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(text.encode("utf-8", "backslashreplace"))
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        write_small(path, text.encode("utf-8", "backslashreplace"))
     except OSError as error:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
         raise EnvSyncError(f"writing the figures {path}", str(error.strerror), "Correct prometheus_dir.") from error
 
 
@@ -85,8 +78,8 @@ def file_name(title: str) -> str:
 
 def _read(path: str) -> dict[str, float]:
     figures = {}
-    with contextlib.suppress(OSError, ValueError), open(path, encoding="utf-8") as stream:
-        for line in stream:
+    with contextlib.suppress(OSError, ValueError):
+        for line in read_small(path).decode().splitlines():
             match = re.match(rf"{_PREFIX}_(\w+){{.*}} (\S+)$", line)
             if match and match.group(1) in _HELP:
                 figures[match.group(1)] = float(match.group(2))

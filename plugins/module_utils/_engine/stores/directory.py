@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from typing import Callable
 
 from ..errors import EnvSyncError
-from ..ownership import hand_over, make_folders
+from ..ownership import folder, follows_links, hand_over, make_folders, open_file, remove_file
 from .base import BLOCK, Reader, Store, Stored, StoredObject, write_all
 
 _PARTIAL = ".partial"
@@ -59,23 +59,30 @@ class DirectoryStore(Store):
             raise EnvSyncError(doing, f"{place} is no directory", "Correct path.")
         if write and os.statvfs(place).f_flag & os.ST_RDONLY:
             raise EnvSyncError(doing, f"{place} is on a file system that is read-only", "Mount it for writing.")
+        try:
+            make_folders(place)  # it is there: this says whether root may follow the links on the way
+        except OSError as error:
+            raise EnvSyncError(
+                doing, f"{error.filename}: {error.strerror}", "Let root own what is above it."
+            ) from error
         if not os.access(place, os.R_OK | os.X_OK | (os.W_OK if write else 0)):
             wanted = "written to" if write else "read"
             raise EnvSyncError(doing, f"{place} may not be {wanted} by this user", "Correct its owner or its mode.")
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         found: list[StoredObject] = []
-        for path in self._files():
-            name = os.path.relpath(path, self._root)
+        for name, parent in self._files():
             if name.startswith(prefix) and not _is_partial(name):
                 with contextlib.suppress(FileNotFoundError):
-                    status = os.stat(path)
+                    status = _status(name, parent)
                     found.append(StoredObject(name, status.st_size, status.st_mtime))
         yield from sorted(found, key=lambda item: item.name)
 
     def stat(self, name: str) -> StoredObject | None:
+        path = self._path(name)
         try:
-            status = os.stat(self._path(name))
+            with folder(os.path.dirname(path)) as parent:
+                status = _status(path, parent)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -86,20 +93,27 @@ class DirectoryStore(Store):
 
     def put(self, name: str, source: Reader, size_hint: int | None = None) -> Stored:
         path = self._path(name)
-        folder = os.path.dirname(path)
+        with contextlib.ExitStack() as opened:
+            try:
+                parent = opened.enter_context(folder(os.path.dirname(path), make=True, mode=_FOLDER_MODE))
+            except OSError as error:
+                raise self._error("writing", name, error) from error
+            return self._put(name, parent, source)
+
+    def _put(self, name: str, parent: int, source: Reader) -> Stored:
         # A name may be as long as the file system allows, so the temporary one can't be made by adding to it.
-        partial = os.path.join(folder, f".{secrets.token_hex(8)}{_PARTIAL}")
+        partial = f".{secrets.token_hex(8)}{_PARTIAL}"
         digest = hashlib.sha256()
         size = 0
         let_go = 0
         try:
-            make_folders(folder, _FOLDER_MODE)
-            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            descriptor = os.open(partial, flags, _FILE_MODE, dir_fd=parent)
         except OSError as error:
             raise self._error("writing", name, error) from error
         try:
             try:
-                hand_over(descriptor, partial)
+                hand_over(descriptor, parent)
                 # Held as long as the writer lives: a sweep leaves alone what is locked.
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
                 while True:
@@ -115,13 +129,13 @@ class DirectoryStore(Store):
                 os.fsync(descriptor)
                 if os.fstat(descriptor).st_size != size:
                     raise EnvSyncError(f"writing {self.url(name)}", "its size is not what was written", "Try again.")
-                os.rename(partial, path)
+                os.rename(partial, os.path.basename(name), src_dir_fd=parent, dst_dir_fd=parent)
             finally:
                 os.close(descriptor)
-            _sync_folder(folder)
+            os.fsync(parent)
         except BaseException as error:
             with contextlib.suppress(OSError):
-                os.unlink(partial)
+                os.unlink(partial, dir_fd=parent)
             if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
                 raise self._error("writing", name, error) from error
             raise
@@ -138,47 +152,53 @@ class DirectoryStore(Store):
         for name in names:
             path = self._path(name)
             try:
-                os.unlink(path)
+                remove_file(path)
             except (FileNotFoundError, NotADirectoryError):
                 pass
             except OSError as error:
                 raise self._error("removing", name, error) from error
             folders.add(os.path.dirname(path))
-        for folder in sorted(folders, key=len, reverse=True):
-            self._remove_empty(folder)
+        for emptied in sorted(folders, key=len, reverse=True):
+            self._remove_empty(emptied)
 
     def sweep(self, prefix: str) -> builtins.list[str]:
         removed = []
         folders = set()
-        for path in self._files():
-            name = os.path.relpath(path, self._root)
+        for name, parent in self._files():
             if not _is_partial(name) or not _may_be_of(os.path.dirname(name), prefix.rstrip("/")):
                 continue
             with contextlib.suppress(OSError):
-                if _nobody_writes(path):
-                    os.unlink(path)
-                    removed.append(path)
-                    folders.add(os.path.dirname(path))
-        for folder in sorted(folders, key=len, reverse=True):
-            self._remove_empty(folder)
+                base = os.path.basename(name)
+                if _nobody_writes(base, parent):
+                    os.unlink(base, dir_fd=parent)
+                    removed.append(self.url(name))
+                    folders.add(os.path.dirname(removed[-1]))
+        for emptied in sorted(folders, key=len, reverse=True):
+            self._remove_empty(emptied)
         return removed
 
     def begun(self) -> Iterator[StoredObject]:
-        for path in self._files():
-            if _is_partial(path):
+        for name, parent in self._files():
+            if _is_partial(name):
                 with contextlib.suppress(FileNotFoundError):
-                    status = os.stat(path)
-                    yield StoredObject(os.path.relpath(path, self._root), status.st_size, status.st_mtime)
+                    status = _status(name, parent)
+                    yield StoredObject(name, status.st_size, status.st_mtime)
 
-    def _files(self) -> Iterator[str]:
-        for folder, _folders, names in os.walk(self._root, onerror=self._walk_error):
-            for name in names:
-                yield os.path.join(folder, name)
+    def _files(self) -> Iterator[tuple[str, int]]:
+        """Yield each file's name, and the descriptor of its folder, which is open until the next one is asked for."""
+        try:
+            with folder(self._root) as root:
+                for place, _folders, names, parent in os.fwalk(".", onerror=self._walk_error, dir_fd=root):
+                    for name in names:
+                        yield os.path.normpath(os.path.join(place, name)), parent
+        except OSError as error:
+            self._walk_error(error)
 
     def _walk_error(self, error: OSError) -> None:
         if error.errno != errno.ENOENT:
             hint = "Correct its mode." if error.errno == errno.EACCES else "Correct path."
-            raise EnvSyncError(f"listing {self._root}", f"{error.filename}: {error.strerror}", hint)
+            place = os.path.normpath(os.path.join(self._root, error.filename or ""))
+            raise EnvSyncError(f"listing {self._root}", f"{place}: {error.strerror}", hint)
 
     def _path(self, name: str) -> str:
         """Return the path of an object; refuse a name that would lead out of the store."""
@@ -192,13 +212,15 @@ class DirectoryStore(Store):
             raise EnvSyncError(f"opening {path}", "a symbolic link leads out of the store", "Remove the link.")
         return path
 
-    def _remove_empty(self, folder: str) -> None:
-        while folder.startswith(self._root + os.sep):
+    def _remove_empty(self, path: str) -> None:
+        while path.startswith(self._root + os.sep):
+            above, base = os.path.split(path)
             try:
-                os.rmdir(folder)
+                with folder(above) as parent:
+                    os.rmdir(base, dir_fd=parent)
             except OSError:
                 return
-            folder = os.path.dirname(folder)
+            path = above
 
     def _error(self, what: str, name: str, error: OSError) -> EnvSyncError:
         hints = {
@@ -217,7 +239,8 @@ class DirectoryStore(Store):
 class _FileReader:
     def __init__(self, path: str, explain: Callable[[OSError], EnvSyncError]) -> None:
         self._explain = explain
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        with folder(os.path.dirname(path)) as parent:
+            self._descriptor = open_file(os.path.basename(path), os.O_RDONLY, parent)
         os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
 
     def read(self, size: int) -> bytes:
@@ -245,8 +268,12 @@ def _may_be_of(folder: str, prefix: str) -> bool:
     return not prefix or not folder or f"{folder}/".startswith(f"{prefix}/") or prefix.startswith(f"{folder}/")
 
 
-def _nobody_writes(path: str) -> bool:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+def _status(name: str, parent: int) -> os.stat_result:
+    return os.stat(os.path.basename(name), dir_fd=parent, follow_symlinks=follows_links(parent))
+
+
+def _nobody_writes(name: str, parent: int) -> bool:
+    descriptor = open_file(name, os.O_RDONLY, parent)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -254,11 +281,3 @@ def _nobody_writes(path: str) -> bool:
     finally:
         os.close(descriptor)
     return True
-
-
-def _sync_folder(folder: str) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

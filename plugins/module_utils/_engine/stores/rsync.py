@@ -31,6 +31,7 @@ from typing import BinaryIO, Callable
 
 from ..errors import EnvSyncError
 from ..linux import Watchdog, punch_hole
+from ..ownership import temporary_folder, workplace
 from ..point import belongs, parse
 from ..task import SshOptions
 from .base import BLOCK, Reader, Store, Stored, StoredObject
@@ -356,7 +357,7 @@ class _Spool:
     _PREFIX = "env_sync-rsync-"
 
     def __init__(self, temp_dir: str) -> None:
-        self._parent = temp_dir or tempfile.gettempdir()
+        self._parent = temp_dir
         self._lock = threading.Lock()
         self._made = ""
         self._numbers = itertools.count()
@@ -368,12 +369,12 @@ class _Spool:
         with self._lock:
             if not self._made:
                 try:
-                    os.makedirs(self._parent, exist_ok=True)
+                    self._parent = workplace(self._parent or temporary_folder())
                     self._sweep()
                     descriptor = self._make()
                 except OSError as error:
                     raise EnvSyncError(
-                        f"making a folder for temporary files in {self._parent}",
+                        f"making a folder for temporary files{' in ' if self._parent else ''}{self._parent}",
                         str(error.strerror),
                         "Set temppath to a folder that this user can write to.",
                     ) from error
@@ -396,6 +397,8 @@ class _Spool:
         for entry in os.scandir(self._parent):
             if entry.name.startswith(self._PREFIX) and entry.is_dir(follow_symlinks=False):
                 with contextlib.suppress(OSError):
+                    if entry.stat(follow_symlinks=False).st_uid != os.geteuid():
+                        continue
                     descriptor = os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
                     try:
                         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -26,6 +26,7 @@ import zlib
 from typing import IO, Any, Union
 
 from ..errors import EnvSyncError
+from ..ownership import temporary_folder, workplace
 from .base import BLOCK, Reader
 from .s3_client import FAILURES, Bucket, error_code, surely_not_done
 
@@ -141,7 +142,7 @@ def _shortened(memory: mmap.mmap, size: int) -> _Body:
 
 def _temporary_file(temp_dir: str) -> IO[bytes]:
     try:
-        return tempfile.TemporaryFile(dir=temp_dir or None)
+        return tempfile.TemporaryFile(dir=workplace(temp_dir or temporary_folder()))
     except OSError as error:
         raise _no_room(temp_dir, error) from error
 
@@ -155,7 +156,7 @@ def _write(body: _Body, block: bytes, temp_dir: str) -> None:
 
 def _no_room(temp_dir: str, error: OSError) -> EnvSyncError:
     return EnvSyncError(
-        f"keeping a part of an upload in {temp_dir or tempfile.gettempdir()}",
+        f"keeping a part of an upload{' in ' if temp_dir else ' in a temporary file'}{temp_dir}",
         str(error.strerror),
         "Set temppath to a folder with more room.",
     )
