@@ -44,8 +44,8 @@ $(VENV)/.ready: tests/requirements.txt Makefile
 	@echo "making $(VENV) from tests/requirements.txt (ansible-core, boto3, psycopg2, pytest and the linters)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip --quiet --disable-pip-version-check install --requirement tests/requirements.txt
-	@printf '#!/bin/sh\nexec env PYTHONPATH="%s" "%s" -m _engine "$$@"\n' \
-		"$(CURDIR)/plugins/module_utils" "$(CURDIR)/$(BIN)/python" > $(BIN)/govuk_env_sync
+	@printf '#!/bin/sh\nexec "%s" -I "%s" command "$$@"\n' \
+		"$(CURDIR)/$(BIN)/python" "$(CURDIR)/plugins/module_utils/_engine/start.py" > $(BIN)/govuk_env_sync
 	@chmod 755 $(BIN)/govuk_env_sync
 	@touch $@
 

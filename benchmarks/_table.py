@@ -11,7 +11,6 @@ test: no figure is judged, they are printed with the aim beside them.
 from __future__ import annotations
 
 import json
-import os
 import resource
 import statistics
 import subprocess
@@ -26,6 +25,7 @@ ENGINE = Path(__file__).resolve().parent.parent / "plugins" / "module_utils"
 #: runs one task with the engine in a process of its own, and says what it took
 _RUNNER = """
 import json, resource, sys
+sys.path.insert(0, sys.argv[1])
 from _engine import pull, push
 from _engine.progress import Host
 from _engine.task import Task
@@ -77,10 +77,9 @@ def run_task(task: dict[str, Any]) -> dict[str, Any]:
     And ``own_bytes``, the memory of that process, and the point's ``peak_temporary_bytes``, both at their highest.
     """
     done = subprocess.run(
-        [sys.executable, "-c", _RUNNER],
+        [sys.executable, "-I", "-c", _RUNNER, str(ENGINE)],
         input=json.dumps(task).encode(),
         stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(ENGINE)},
         check=True,
     )
     found: dict[str, Any] = json.loads(done.stdout)

@@ -24,10 +24,13 @@ from typing import Any
 
 from ansible_collections.govuk.env_sync.plugins.module_utils import _engine
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import (
-    __main__ as engine_command,
+    cli as engine_command,
 )
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import (
     reboot_lock as engine_reboot_lock,
+)
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine import (
+    start as engine_start,
 )
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.config import format_config
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
@@ -44,7 +47,7 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._host import Entry,
 from ansible_collections.govuk.env_sync.plugins.module_utils._systemd import UNITS
 
 #: imported so that they are here: what is deployed is what Ansible brought along, and it brings what is imported
-DEPLOYED = (engine_command, engine_reboot_lock)
+DEPLOYED = (engine_start, engine_command, engine_reboot_lock)
 
 MANAGED = "# Managed by govuk.env_sync: changes made here will be lost.\n"
 
@@ -217,9 +220,9 @@ class Deployment:
         current = os.path.join(self.lib_dir, "current")
         yield Entry(current, 0o777, target=release)
         command = f"/usr/local/bin/{self.name}"
-        yield Entry(command, 0o755, self._launcher("_engine").encode())
+        yield Entry(command, 0o755, self._launcher("command").encode())
         yield Entry(f"{command}.sh", 0o777, target=self.name)
-        yield Entry(f"/usr/local/bin/{_WRAPPER}", 0o755, self._launcher("_engine.reboot_lock").encode())
+        yield Entry(f"/usr/local/bin/{_WRAPPER}", 0o755, self._launcher("reboot_lock").encode())
         if self._given["lock"] != "none":
             yield from self._reboot_checks()
         if self._given["lock"] == _WRAPPER and self._given["user"] != "root":
@@ -252,13 +255,12 @@ class Deployment:
             text = f"{MANAGED}[{self.name}]\nIdentity=unix-user:{user}\nAction={action}\nResultAny=yes\n"
             yield Entry(f"/etc/polkit-1/localauthority/50-local.d/{self.name}.pkla", 0o644, text.encode())
 
-    def _launcher(self, module: str) -> str:
+    def _launcher(self, program: str) -> str:
         python = shlex.quote(self._given["python"] or sys.executable)
-        current = os.path.join(self.lib_dir, "current")
+        start = os.path.join(self.lib_dir, "current", "_engine", "start.py")
         return (
-            f"#!/bin/sh\n{MANAGED}ENV_SYNC_NAME={self.name} PYTHONPATH={current} PYTHONDONTWRITEBYTECODE=1\n"
-            f"export ENV_SYNC_NAME PYTHONPATH PYTHONDONTWRITEBYTECODE\n"
-            f'exec {python} -m {module} "$@"\n'
+            f"#!/bin/sh\n{MANAGED}ENV_SYNC_NAME={self.name}\nexport ENV_SYNC_NAME\n"
+            f'exec {python} -I -B {start} {program} "$@"\n'
         )
 
     # -- configure ---------------------------------------------------------------------------------------------------
@@ -441,7 +443,7 @@ def warnings(user: str, name: str) -> list[str]:
 def _python_faults(path: str) -> Iterator[str]:
     try:
         done = subprocess.run(
-            [path, "-c", "import sys; print(*sys.version_info[:2])"],
+            [path, "-I", "-c", "import sys; print(*sys.version_info[:2])"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             check=True,

@@ -28,7 +28,7 @@ from ansible_collections.govuk.env_sync.plugins.modules import env_sync_store
 from tests.servers.s3 import SwiftS3
 
 MIB = 1024 * 1024
-ENGINE = Path(__file__).resolve().parents[2] / "plugins" / "module_utils"
+START = Path(__file__).resolve().parents[2] / "plugins" / "module_utils" / "_engine" / "start.py"
 
 Make = Callable[..., Task]
 
@@ -294,13 +294,12 @@ def test_the_command_syncs_what_a_config_file_says(
     )
     environment = {
         **os.environ,
-        "PYTHONPATH": str(ENGINE),
         "AWS_ACCESS_KEY_ID": s3_server.access_key,
         "AWS_SECRET_ACCESS_KEY": s3_server.secret_key,
     }
 
     def command(*arguments: str) -> str:
-        argv = [sys.executable, "-m", "_engine", "-f", str(config), "--verbose", *arguments]
+        argv = [sys.executable, "-I", str(START), "command", "-f", str(config), "--verbose", *arguments]
         return subprocess.run(argv, env=environment, check=True, capture_output=True, text=True).stdout
 
     assert "copy 2 objects" in command("--plan")

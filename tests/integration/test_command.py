@@ -26,6 +26,7 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine.config impo
 from tests.servers.postgresql import PostgresServer
 
 ROOT = Path(__file__).resolve().parents[2]
+START = ROOT / "plugins" / "module_utils" / "_engine" / "start.py"
 SAMPLE = "CREATE TABLE users AS SELECT g AS id, 'user' || g || '@example.com' AS email FROM generate_series(1, 1000) g"
 BIG = "CREATE TABLE users AS SELECT g AS id, repeat(md5(g::text), 20) AS filler FROM generate_series(1, 60000) g"
 
@@ -256,7 +257,17 @@ def test_a_config_file_of_another_user(command: Command, database: str, task_val
         if done.returncode != 0:
             pytest.skip("nobody may not look into the checkout")
         done = subprocess.run(
-            ["setpriv", "--reuid=65534", "--clear-groups", sys.executable, "-m", "_engine", "-f", str(config)],
+            [
+                "setpriv",
+                "--reuid=65534",
+                "--clear-groups",
+                sys.executable,
+                "-I",
+                str(START),
+                "command",
+                "-f",
+                str(config),
+            ],
             env=command.environment,
             cwd="/",
             capture_output=True,

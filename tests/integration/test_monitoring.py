@@ -28,6 +28,7 @@ from tests.servers.nagios import Nagios
 from tests.servers.prometheus import Prometheus
 
 ROOT = Path(__file__).resolve().parents[2]
+START = ROOT / "plugins" / "module_utils" / "_engine" / "start.py"
 FILES = ROOT / "roles" / "env_sync" / "files"
 PREFIX = "GOV.UK environment sync"
 
@@ -353,12 +354,8 @@ def test_the_command_reports_its_end_and_a_dead_monitoring_changes_nothing(
             format_config({**settings, "prometheus_dir": str(tmp_path / "figures")})
         )
         done = subprocess.run(
-            [sys.executable, "-m", "_engine", "--verbose", "-f", str(config)],
-            env={
-                **os.environ,
-                "PYTHONPATH": str(ROOT / "plugins" / "module_utils"),
-                "ICINGA2_PASSWORD": icinga.password,
-            },
+            [sys.executable, "-I", str(START), "command", "--verbose", "-f", str(config)],
+            env={**os.environ, "ICINGA2_PASSWORD": icinga.password},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -17,18 +17,14 @@ from typing import Callable
 import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import reboot_lock
 
-ENGINE = Path(__file__).resolve().parents[2] / "plugins" / "module_utils"
-WRAPPER = [sys.executable, "-m", "_engine.reboot_lock"]
+START = Path(__file__).resolve().parents[2] / "plugins" / "module_utils" / "_engine" / "start.py"
+WRAPPER = [sys.executable, "-I", str(START), "reboot_lock"]
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Callable[..., subprocess.Popen[bytes]]:
-    environment = {**os.environ, "PYTHONPATH": str(ENGINE)}
-
     def run(*arguments: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [*WRAPPER, *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path
-        )
+        return subprocess.Popen([*WRAPPER, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path)
 
     return run
 

@@ -215,7 +215,7 @@ def test_libraries_come_into_a_virtual_environment_where_that_is_asked_for(site:
     host.put(wheels, "/srv")
     host.ssh("printf '[global]\\nno-index = true\\nfind-links = /srv/wheels\\n' > /etc/pip.conf")
     site.deploy(hosts="staging")
-    assert "exec /opt/env_sync/bin/python -m _engine" in host.ssh("cat /usr/local/bin/govuk_env_sync").stdout
+    assert "exec /opt/env_sync/bin/python -I " in host.ssh("cat /usr/local/bin/govuk_env_sync").stdout
     assert host.ssh("/opt/env_sync/bin/python -c 'import psycopg2; print(psycopg2.__file__)'").stdout.startswith(
         "/opt/"
     )

@@ -30,7 +30,7 @@ def plan(task: Task, host: Host) -> dict[str, Any]:
     store.preflight(write=False)
     point = catalogue.choose(store, task.database, task.timestamp)
     manifest = manifest_of(store, point, task.dbms)
-    with open_database(task, "", host.cancelled) as database:
+    with open_database(task, None, host.cancelled) as database:
         prepared = _preflight(task, manifest, database)
         identity = database.identity()
     if prepared.skip:

@@ -34,7 +34,7 @@ def plan(task: Task, host: Host) -> dict[str, Any]:
     summarise(task.pre_dump_transformation_sql)  # raises where one can't be read
     store = open_store(task)
     store.preflight(write=True)
-    with open_database(task, "", host.cancelled) as database:
+    with open_database(task, None, host.cancelled) as database:
         identity = database.identity()
         facts = database.preflight_dump()
     if facts.get("skip"):

@@ -23,6 +23,8 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
+from .ownership import folder, open_file, remove_file
+
 #: how long another holder is waited for unless -w says otherwise, in seconds
 WAIT = 6 * 3600
 
@@ -66,7 +68,8 @@ def hold(path: str, wait: float = 0.0) -> Iterator[int]:
     """
     deadline = time.monotonic() + wait
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        with folder(os.path.dirname(os.path.abspath(path))) as parent:
+            descriptor = open_file(os.path.basename(path), os.O_RDWR | os.O_CREAT, parent, 0o644)
         try:
             _lock(descriptor, deadline)
             # The holder before may have removed the file after it was opened here: then this is a lock on nothing.
@@ -82,7 +85,7 @@ def hold(path: str, wait: float = 0.0) -> Iterator[int]:
         yield descriptor
     finally:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
+            remove_file(path)
         os.close(descriptor)
 
 
@@ -99,7 +102,7 @@ def _lock(descriptor: int, deadline: float) -> None:
 
 def _is_at(descriptor: int, path: str) -> bool:
     try:
-        there = os.stat(path)
+        there = os.lstat(path)
     except FileNotFoundError:
         return False
     return os.path.samestat(there, os.fstat(descriptor))
@@ -173,7 +176,8 @@ def check(directory: str) -> int:
 def is_held(path: str) -> bool:
     """Say whether somebody holds the lock on this file. A file that nobody holds is a killed holder's."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        with folder(os.path.dirname(os.path.abspath(path))) as parent:
+            descriptor = open_file(os.path.basename(path), os.O_RDONLY, parent)
     except OSError:
         return False
     try:
@@ -183,7 +187,3 @@ def is_held(path: str) -> bool:
     finally:
         os.close(descriptor)
     return False
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

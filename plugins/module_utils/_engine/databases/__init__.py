@@ -79,10 +79,12 @@ def server_key(task: Task) -> str:
 
 
 @contextlib.contextmanager
-def open_database(task: Task, work_dir: str, cancelled: Callable[[], bool] = lambda: False) -> Iterator[Database]:
+def open_database(
+    task: Task, work_dir: str | None, cancelled: Callable[[], bool] = lambda: False
+) -> Iterator[Database]:
     """Give the task's database, closed afterwards.
 
-    :param work_dir: an empty directory for this run; may be empty where nothing but a plan is made.
+    :param work_dir: an empty directory for this run; None where nothing but a plan is made.
     :param cancelled: says whether the run is to stop.
     """
     database = database_class(task.dbms).from_task(task, work_dir)

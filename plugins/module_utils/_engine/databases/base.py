@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Callable
@@ -61,6 +62,16 @@ class Plan:
     skip: str = ""
 
 
+def within(work_dir: str | None, *names: str) -> str:
+    """Return a path in the working directory.
+
+    A plan has none. What needs one there is a mistake of ours, and must not end in the current directory.
+    """
+    if not work_dir:
+        raise ValueError("there is no working directory")
+    return os.path.join(work_dir, *names)
+
+
 class Database(abc.ABC):
     """One database on one server. Made from a task; opened lazily; closed by :meth:`close`."""
 
@@ -75,10 +86,10 @@ class Database(abc.ABC):
 
     @classmethod
     @abc.abstractmethod
-    def from_task(cls, task: Task, work_dir: str) -> Database:
+    def from_task(cls, task: Task, work_dir: str | None) -> Database:
         """Return the task's database; nothing is connected yet.
 
-        :param work_dir: an empty directory of this run's own; may be empty where nothing but a plan is made.
+        :param work_dir: an empty directory of this run's own; None where nothing but a plan is made.
         """
 
     @classmethod

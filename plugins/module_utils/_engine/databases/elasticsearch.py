@@ -93,7 +93,7 @@ class Elasticsearch(Database):
         self._spared: tuple[str, ...] | None = None
 
     @classmethod
-    def from_task(cls, task: Task, work_dir: str) -> Elasticsearch:
+    def from_task(cls, task: Task, work_dir: str | None) -> Elasticsearch:
         if task.storagebackend != "es_snapshot":
             raise EnvSyncError(
                 f"opening {task.database}",

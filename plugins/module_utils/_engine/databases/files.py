@@ -67,7 +67,7 @@ class Files(Database):
         self._mode = 0o700
 
     @classmethod
-    def from_task(cls, task: Task, work_dir: str) -> Files:
+    def from_task(cls, task: Task, work_dir: str | None) -> Files:
         if task.connection.host:
             raise EnvSyncError(
                 f"opening the files of {task.database}",

@@ -26,7 +26,7 @@ from ..point import SINGLE_SUFFIX
 from ..stores.base import BLOCK
 from ..task import Task
 from . import mongo_tar
-from .base import Database, DumpFacts, Identity, Plan
+from .base import Database, DumpFacts, Identity, Plan, within
 from .mongo_archive import TIMESERIES, VIEW, Archive, Collection
 from .mongo_client import Server, ServerError, complaint, program, program_version, uri_of, write_config
 from .mongo_lease import Lease
@@ -66,7 +66,7 @@ class Mongo(Database):
         self,
         uri: str,
         database: str,
-        work_dir: str,
+        work_dir: str | None,
         jobs: int,
         compression: str,
         excluded: Sequence[str],
@@ -87,7 +87,7 @@ class Mongo(Database):
         self._new: list[str] = []
 
     @classmethod
-    def from_task(cls, task: Task, work_dir: str) -> Mongo:
+    def from_task(cls, task: Task, work_dir: str | None) -> Mongo:
         return cls(
             uri=cls.uri(task),
             database=task.database,
@@ -292,7 +292,7 @@ class Mongo(Database):
         argv += [f"--nsTo={self._database}.{SCRATCH_PREFIX}*"]
         reader = source.open(next(iter(source.names())))
         if manifest.format == self.legacy[0]:
-            directory = os.path.join(self._work_dir, "legacy")
+            directory = within(self._work_dir, "legacy")
             try:
                 collections = mongo_tar.scan(reader, manifest.database, doing, directory)
             finally:

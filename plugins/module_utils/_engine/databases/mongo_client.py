@@ -17,6 +17,7 @@ from typing import Any, Callable
 
 from ..errors import EnvSyncError, MissingLibrary, one_line
 from ..task import LOOPBACK, Connection
+from .base import within
 
 try:
     import pymongo
@@ -225,12 +226,12 @@ def complaint(stderr: str) -> str:
     return f"{said.rstrip()[:_LONGEST]} (the rest is withheld, as it may quote data)"
 
 
-def write_config(directory: str, uri: str) -> str:
+def write_config(work_dir: str | None, uri: str) -> str:
     """Write the file that gives MongoDB's programs the address, secrets and all; return its path."""
     parts = urllib.parse.urlsplit(uri)
     options = [(name, value) for name, value in urllib.parse.parse_qsl(parts.query) if name.lower() not in _MISREAD]
     uri = urllib.parse.urlunsplit(parts._replace(query=urllib.parse.urlencode(options)))
-    path = os.path.join(directory, "mongo.yaml")
+    path = within(work_dir, "mongo.yaml")
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
         quoted = uri.replace("'", "''")

@@ -17,6 +17,7 @@ from typing import Any
 
 from ..errors import EnvSyncError
 from ..pipeline import Group
+from .base import within
 from .mongo_archive import extended_json
 from .mongo_client import Server, ServerError, program
 
@@ -73,7 +74,7 @@ def check_script(script: str, doing: str) -> None:
 
 
 def run_script(
-    script: str, server: Server, database: str, prefix: str, known: set[str], group: Group, work_dir: str
+    script: str, server: Server, database: str, prefix: str, known: set[str], group: Group, work_dir: str | None
 ) -> None:
     """Run a script on the collections of ``database`` whose names begin with ``prefix``.
 
@@ -136,9 +137,11 @@ def _commands(script: str, text: str, doing: str) -> Iterator[tuple[int, Mapping
         yield number, command
 
 
-def _run_javascript(text: str, uri: str, database: str, prefix: str, group: Group, work_dir: str, doing: str) -> None:
+def _run_javascript(
+    text: str, uri: str, database: str, prefix: str, group: Group, work_dir: str | None, doing: str
+) -> None:
     mongosh = program("mongosh", doing)
-    path = os.path.join(work_dir, "script.js")
+    path = within(work_dir, "script.js")
     values = {"prefix": json.dumps(prefix), "uri": json.dumps(uri), "database": json.dumps(database)}
     # The address with its password stands in the file: on a command line everybody could read it.
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
@@ -147,7 +150,7 @@ def _run_javascript(text: str, uri: str, database: str, prefix: str, group: Grou
     try:
         # mongosh keeps its settings and logs in HOME, which a backup user may lack.
         argv = [mongosh, "--nodb", "--quiet", "--norc", "--file", path]
-        stage = group.run(argv, doing, env={"HOME": work_dir}, guarded=True, checked=False)
+        stage = group.run(argv, doing, env={"HOME": os.path.dirname(path)}, guarded=True, checked=False)
         stage.join()
     finally:
         os.unlink(path)

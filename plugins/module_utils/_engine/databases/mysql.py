@@ -23,7 +23,7 @@ from ..pipeline import Group, StageReader
 from ..point import SINGLE_SUFFIX
 from ..task import Connection, Task
 from . import my_code, my_dump, my_load, my_swap
-from .base import Database, DumpFacts, Identity, Plan
+from .base import Database, DumpFacts, Identity, Plan, within
 from .gather import Gathering
 from .my_client import Program, Server, ServerError, find_program, mistakes_charset, quote, run_script, write_defaults
 from .my_snapshot import RowsDump, held_still
@@ -59,7 +59,7 @@ _EVENTS = "/6-events.sql"
 class MySQL(Database):
     """One database of one MySQL or MariaDB server.
 
-    :param work_dir: an empty directory of this run's own; may be empty where no program is run.
+    :param work_dir: an empty directory of this run's own; None where no program is run.
     :param jobs: how many tables to dump or restore at once.
     :param dump_format: ``directory`` (a member for each table) or ``custom`` (one stream).
     :param scripted: whether the restored database gets SQL scripts, for which the client program is needed.
@@ -72,7 +72,7 @@ class MySQL(Database):
         self,
         connection: Connection,
         database: str,
-        work_dir: str,
+        work_dir: str | None,
         jobs: int,
         dump_format: str,
         compression: str,
@@ -94,12 +94,13 @@ class MySQL(Database):
         stem = re.sub(r"[^a-z0-9_]", "_", database.lower())[: _LONGEST_NAME - len(SCRATCH_PREFIX) - len(digest) - 1]
         self.scratch = f"{SCRATCH_PREFIX}{stem}_{digest}"
         self.old = f"{OLD_PREFIX}{stem}_{digest}"
+        self._defaults_path = ""
         self._options = ""
         self._restored = 0
         self._held: list[my_code.Definition] = []
 
     @classmethod
-    def from_task(cls, task: Task, work_dir: str) -> MySQL:
+    def from_task(cls, task: Task, work_dir: str | None) -> MySQL:
         return cls(
             connection=task.connection,
             database=task.database,
@@ -132,17 +133,16 @@ class MySQL(Database):
 
     def close(self) -> None:
         self._server.close()
-        with contextlib.suppress(OSError):
-            os.unlink(self._defaults_path)
-
-    @property
-    def _defaults_path(self) -> str:
-        return os.path.join(self._work_dir, "my.cnf")
+        if self._defaults_path:
+            with contextlib.suppress(OSError):
+                os.unlink(self._defaults_path)
 
     def _defaults(self) -> str:
         """Return the option file for the programs, which has the password; it is removed with the connection."""
-        if not os.path.exists(self._defaults_path):
-            write_defaults(self._defaults_path, self._server.settings)
+        if not self._defaults_path:
+            path = within(self._work_dir, "my.cnf")
+            write_defaults(path, self._server.settings)
+            self._defaults_path = path
         return self._defaults_path
 
     def _program(self, names: Sequence[str], doing: str) -> Program:

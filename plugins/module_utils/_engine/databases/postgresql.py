@@ -24,7 +24,7 @@ from ..sanitise import run_sql_file
 from ..stores.base import BLOCK
 from ..task import Connection, Task
 from . import pg_archive, pg_swap
-from .base import Database, DumpFacts, Identity, Plan
+from .base import Database, DumpFacts, Identity, Plan, within
 from .pg_client import (
     Programs,
     Server,
@@ -74,7 +74,7 @@ class PostgreSQL(Database):
         self,
         connection: Connection,
         database: str,
-        work_dir: str,
+        work_dir: str | None,
         jobs: int,
         dump_format: str,
         compression: str,
@@ -106,7 +106,7 @@ class PostgreSQL(Database):
         self._restored = 0
 
     @classmethod
-    def from_task(cls, task: Task, work_dir: str) -> PostgreSQL:
+    def from_task(cls, task: Task, work_dir: str | None) -> PostgreSQL:
         return cls(
             connection=task.connection,
             database=task.database,
@@ -166,7 +166,7 @@ class PostgreSQL(Database):
         hint = "Install newer client programs (postgresql-client)."
         argv = [programs.path("pg_restore"), "-f", "/dev/null"]
         if manifest.format == "directory":
-            directory = os.path.join(work_dir, "verify")
+            directory = within(work_dir, "verify")
             os.mkdir(directory, 0o700)
             toc = read_by(_read_toc_member(source), programs.version[0], doing, hint)
             with open(os.path.join(directory, "toc.dat"), "wb") as stream:
@@ -219,7 +219,7 @@ class PostgreSQL(Database):
     def _dump_directory(
         self, group: Group, sink: StoreSink, argv: list[str | bytes], doing: str, facts: DumpFacts
     ) -> int:
-        directory = os.path.join(self._work_dir, "dump")
+        directory = within(self._work_dir, "dump")
         os.mkdir(directory, 0o700)
         # -Z0 and --no-sync: compressing and syncing happen where the data is going, not on its way.
         argv += ["-Fd", f"-j{self._jobs}", "-Z0", "--no-sync", "-f", directory, "-d", self._conninfo(self._database)]
@@ -524,7 +524,7 @@ class PostgreSQL(Database):
             self._server.query(statement, doing=doing)
 
     def _restore_directory(self, group: Group, source: PointSource, doing: str) -> Mapping[str, Any]:
-        directory = os.path.join(self._work_dir, "restore")
+        directory = within(self._work_dir, "restore")
         os.mkdir(directory, 0o700)
         programs = self._restore_programs(doing)
         toc = read_by(_read_toc_member(source), programs.version[0], doing, _PULL_INTO_NEWER)
@@ -569,7 +569,7 @@ class PostgreSQL(Database):
         return {"warnings": adapted.warnings}
 
     def _restore_command(self, programs: Programs, dump_ids: Sequence[int]) -> list[str]:
-        listing = os.path.join(self._work_dir, "restore.list")
+        listing = within(self._work_dir, "restore.list")
         with open(listing, "w", encoding="ascii") as stream:
             stream.writelines(f"{dump_id};\n" for dump_id in dump_ids)
         return [
