@@ -27,8 +27,11 @@ def test_a_plan_leaves_the_current_directory_alone(dbms: str, tmp_path: Path, mo
     for name in names:
         (tmp_path / name).write_text("somebody's")
     monkeypatch.chdir(tmp_path)
-    values = {"action": "push", "dbms": dbms, "database": "shop", "directory": "/nowhere"}
-    task = Task.from_mapping({**values, "storagebackend": "directory", "url": "/nowhere"})
+    values = {"action": "push", "dbms": dbms, "database": "shop", "directory": "/nowhere", "url": "/nowhere"}
+    values["storagebackend"] = "es_snapshot" if dbms == "elasticsearch" else "directory"
+    if dbms == "documentdb":
+        values["database_hostname"] = "localhost"
+    task = Task.from_mapping(values)
     with open_database(task, None):
         pass
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
