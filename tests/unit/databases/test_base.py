@@ -29,8 +29,8 @@ def test_a_plan_leaves_the_current_directory_alone(dbms: str, tmp_path: Path, mo
     monkeypatch.chdir(tmp_path)
     values = {"action": "push", "dbms": dbms, "database": "shop", "directory": "/nowhere", "url": "/nowhere"}
     values["storagebackend"] = "es_snapshot" if dbms == "elasticsearch" else "directory"
-    if dbms == "documentdb":
-        values["database_hostname"] = "localhost"
+    monkeypatch.setenv("SHOP_DOCUMENTDB_HOST", "localhost")
+    monkeypatch.setenv("SHOP_DOCUMENTDB_PASSWD", "hidden")
     task = Task.from_mapping(values)
     with open_database(task, None):
         pass
