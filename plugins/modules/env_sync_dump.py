@@ -60,6 +60,12 @@ options:
         C(/etc/govuk_env_sync/transformation_sql).
     type: list
     elements: str
+  may_change_nothing:
+    description:
+      - A script that changes no row is right for this database; otherwise it is a warning.
+    type: bool
+    default: false
+    version_added: 0.4.0
   excluded_tables:
     description: Tables to leave out. A name may have a schema, and C(*) and C(?) as wildcards.
     type: list
@@ -263,6 +269,7 @@ def main() -> None:
             "action": {"type": "str", "choices": ["push"], "default": "push"},
             "dest": {"type": "path"},
             "pre_dump_transformation_sql_filename": {"type": "list", "elements": "str"},
+            "may_change_nothing": {"type": "bool", "default": False},
             "excluded_tables": {"type": "list", "elements": "str"},
             "format": {"type": "str", "choices": list(task.FORMATS), "default": "directory"},
             "compression": {"type": "str", "choices": list(task.COMPRESSIONS), "default": "zstd"},

@@ -71,6 +71,13 @@ options:
     description: Refuse a pull that no script sanitises, neither here nor when the point was pushed.
     type: bool
     default: false
+  may_change_nothing:
+    description:
+      - A transformation that changes no row is right for this database. Otherwise it is a warning, and where sanitised
+        data is required, a refusal.
+    type: bool
+    default: false
+    version_added: 0.4.0
   allow_restore_to_source:
     description: Allow a point to replace the very database, on the very server, that it was pushed from.
     type: bool
@@ -296,6 +303,7 @@ def main() -> None:
             "src": {"type": "path"},
             "transformation_sql_filename": {"type": "list", "elements": "str"},
             "require_sanitised": {"type": "bool", "default": False},
+            "may_change_nothing": {"type": "bool", "default": False},
             "allow_restore_to_source": {"type": "bool", "default": False},
             "old_database": {"type": "str", "choices": list(task.OLD_DATABASE), "default": "drop"},
             "restore_as": {"type": "str", "choices": list(task.RESTORE_AS), "default": "alias"},

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 
@@ -108,9 +107,3 @@ def test_a_failure_is_told_without_the_data(tmp_path: Path) -> None:
 def test_a_script_that_is_not_there_is_missed_before_anything_starts(tmp_path: Path) -> None:
     with pytest.raises(EnvSyncError, match="there is no such file"), Group() as group:
         sanitise.run_sql_file(group, "/nonexistent/psql", str(tmp_path / "x.sql"), "", {}, "app")
-
-
-def test_the_manifest_has_the_scripts_names_and_hashes(tmp_path: Path) -> None:
-    (tmp_path / "mask.sql").write_bytes(b"select 1;")
-    digest = hashlib.sha256(b"select 1;").hexdigest()
-    assert sanitise.summarise([str(tmp_path / "mask.sql")]) == [{"script": "mask.sql", "sha256": digest}]

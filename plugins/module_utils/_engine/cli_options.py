@@ -96,6 +96,7 @@ OPTIONS: Mapping[str, Sequence[Option]] = {
             "pre_dump_transformation_sql_file",
         ),
         Option("require_sanitised", "", "refuse to pull what no script sanitised"),
+        Option("may_change_nothing", "", "a transformation that changes no row is right for this database"),
     ),
     "how": (
         Option("temppath", "DIR", "where to make temporary files", "-T"),

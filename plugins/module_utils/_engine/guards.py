@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from .databases.base import Identity
 from .errors import EnvSyncError
 from .manifest import Manifest
+from .scripts import Effect
+from .task import Task
 
 
 def not_the_source(manifest: Manifest, target: Identity, database: str, allowed: bool) -> None:
@@ -25,15 +27,47 @@ def not_the_source(manifest: Manifest, target: Identity, database: str, allowed:
         )
 
 
-def sanitised(required: bool, scripts: Sequence[str], manifest: Manifest) -> None:
-    """Refuse to make data live that nobody sanitised, where that is required."""
-    if required and not scripts and not manifest.sanitised:
+def sanitised(task: Task, manifest: Manifest) -> None:
+    """Refuse, before anything is restored, to make data live that nobody sanitises, where that is required."""
+    if not task.require_sanitised or task.transformation_sql or _proven(manifest, task.may_change_nothing):
+        return
+    if manifest.sanitised:
+        why = "the scripts that ran when the point was pushed are not known to have changed anything"
+    else:
+        why = "the task has no transformation SQL and the point was not sanitised when it was pushed"
+    raise EnvSyncError(
+        f"pulling {manifest.timestamp}-{manifest.database}",
+        f"this environment requires sanitised data, {why}",
+        "Set transformation_sql_filename.",
+    )
+
+
+def _proven(manifest: Manifest, may_change_nothing: bool) -> bool:
+    """Say whether scripts are known to have sanitised the point before it was stored."""
+    return any(may_change_nothing or script.get("changed") or script.get("altered") for script in manifest.sanitised)
+
+
+def sanitised_something(task: Task, effects: Sequence[Effect], manifest: Manifest) -> None:
+    """Refuse to make data live that the scripts left as it was, where sanitised data is required."""
+    if not task.require_sanitised or task.may_change_nothing or _proven(manifest, False):
+        return
+    if effects and all(effect.nothing for effect in effects):
         raise EnvSyncError(
-            f"pulling {manifest.timestamp}-{manifest.database}",
-            "this environment requires sanitised data, the task has no transformation SQL and the point was not "
-            "sanitised when it was pushed",
-            "Set transformation_sql_filename.",
+            f"sanitising {manifest.timestamp}-{manifest.database}",
+            f"{_listed(effects)} ran to the end and changed nothing, and this environment requires sanitised data",
+            "Correct the script, or set may_change_nothing if that is right for this database.",
         )
+
+
+def changed_nothing(effects: Sequence[Effect], allowed: bool) -> list[str]:
+    """Return a warning for each script that left everything as it was, unless that is allowed."""
+    if allowed:
+        return []
+    return [f"{effect.script.path} ran to the end and changed nothing" for effect in effects if effect.nothing]
+
+
+def _listed(effects: Sequence[Effect]) -> str:
+    return ", ".join(effect.script.path for effect in effects)
 
 
 def same_dbms(doing: str, manifest: Manifest, dbms: str) -> None:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from . import catalogue, guards, locks
@@ -18,20 +19,21 @@ from .members import PointSource
 from .pipeline import Group
 from .progress import Host
 from .run import Run, nothing_to_do, result, running, work_dir
-from .sanitise import summarise
+from .scripts import Effect, Script, read_scripts
 from .stores import Store, open_store
 from .task import Task
 
 
 def plan(task: Task, host: Host) -> dict[str, Any]:
     """Say what a pull would do; check what can be checked; change nothing."""
-    summarise(task.transformation_sql)  # raises where one can't be read
+    scripts = read_scripts(task.transformation_sql)
     store = open_store(task)
     store.preflight(write=False)
     point = catalogue.choose(store, task.database, task.timestamp)
     manifest = manifest_of(store, point, task.dbms)
     with open_database(task, None, host.cancelled) as database:
         prepared = _preflight(task, manifest, database)
+        database.check_scripts(scripts)
         identity = database.identity()
     if prepared.skip:
         return {"changed": False, "skipped": prepared.skip, "point": point.name, "store": store.url(), "steps": []}
@@ -68,7 +70,7 @@ def pull(task: Task, host: Host) -> dict[str, Any]:
         ``stored_bytes``, ``rate`` (bytes before compression a second), ``durations`` (seconds), ``warnings``.
     """
     with running(task, host) as run:
-        sanitised = summarise(task.transformation_sql)
+        scripts = read_scripts(task.transformation_sql)
         store = open_store(task)
         store.prepare(write=False)
         point = catalogue.choose(store, task.database, task.timestamp)
@@ -86,12 +88,15 @@ def pull(task: Task, host: Host) -> dict[str, Any]:
             prepared = _preflight(task, manifest, database)
             if prepared.skip:
                 return nothing_to_do(run, prepared.skip, point=point.name, store=store.url())
+            database.check_scripts(scripts)
             for warning in prepared.warnings:
                 run.warn(warning)
             if point.state == LEGACY:
                 _verify_legacy(run, task.dbms, store, point, manifest, directory)
             try:
-                checked = _restore(task, run, database, store, point, manifest)
+                _restore(run, database, store, point, manifest)
+                effects = _sanitise(task, run, database, scripts, manifest)
+                checked = _check(run, database)
                 with run.phase("swapping"):
                     swapped = dict(database.swap(keep_old=task.old_database == "keep"))
             except BaseException:
@@ -110,7 +115,7 @@ def pull(task: Task, host: Host) -> dict[str, Any]:
             manifest=manifest.to_dict(),
             database=task.database,
             replaced=prepared.replaces,
-            sanitised=sanitised,
+            sanitised=[effect.to_dict() for effect in effects],
             raw_bytes=manifest.raw_bytes or point.stored_bytes,
             stored_bytes=point.stored_bytes,
             rate=round((manifest.raw_bytes or point.stored_bytes) / run.seconds),
@@ -150,7 +155,7 @@ def _preflight(task: Task, manifest: Manifest, database: Database) -> Plan:
     if not legacy:
         guards.same_dbms("pulling", manifest, task.dbms)
         guards.not_the_source(manifest, database.identity(), task.database, task.allow_restore_to_source)
-    guards.sanitised(task.require_sanitised, task.transformation_sql, manifest)
+    guards.sanitised(task, manifest)
     return database.preflight_restore(None if legacy else manifest)
 
 
@@ -168,17 +173,32 @@ def _verify_legacy(run: Run, dbms: str, store: Store, point: Point, manifest: Ma
         ) from error
 
 
-def _restore(
-    task: Task, run: Run, database: Database, store: Store, point: Point, manifest: Manifest
-) -> dict[str, Any]:
-    """Restore, sanitise, check: all in the scratch database."""
-    scripts: list[str] = list(task.transformation_sql)
+def _restore(run: Run, database: Database, store: Store, point: Point, manifest: Manifest) -> None:
     with run.phase("restoring", point.stored_bytes, len(manifest.members)), Group(run.host.cancelled) as group:
         restored = database.restore(group, PointSource(group, store, point.name, manifest, run.progress.add))
     for warning in restored.get("warnings", ()):
         run.warn(warning)
-    if scripts:
-        with run.phase("sanitising"), Group(run.host.cancelled) as group:
-            database.sanitise(scripts, group)
+
+
+def _sanitise(
+    task: Task, run: Run, database: Database, scripts: Sequence[Script], manifest: Manifest
+) -> Sequence[Effect]:
+    """Run the scripts in the scratch database, and leave nothing there that shows what they changed."""
+    if not scripts:
+        return ()
+    with run.phase("sanitising"), Group(run.host.cancelled) as group:
+        effects = database.sanitise(scripts, group)
+    for effect in effects:
+        run.host.log("info", effect.sentence)
+    for warning in guards.changed_nothing(effects, task.may_change_nothing):
+        run.warn(warning)
+    guards.sanitised_something(task, effects, manifest)
+    with run.phase("rewriting"), Group(run.host.cancelled) as group:
+        for warning in database.purge(effects, group):
+            run.warn(warning)
+    return effects
+
+
+def _check(run: Run, database: Database) -> dict[str, Any]:
     with run.phase("checking"), Group(run.host.cancelled) as group:
         return dict(database.check(group))

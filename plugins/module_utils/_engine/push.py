@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from . import catalogue, locks
+from . import catalogue, guards, locks
 from .catalogue import COMPLETE, Point
 from .databases import Database, open_database, server_key
 from .databases.base import DumpFacts, Identity
@@ -23,7 +23,7 @@ from .pipeline import Group
 from .point import belongs, encode, iso_utc, manifest_name, now, point_name
 from .progress import Host
 from .run import Run, nothing_to_do, result, running, work_dir
-from .sanitise import summarise
+from .scripts import Effect, Script, read_scripts
 from .stores import Store, open_store
 from .task import Task
 from .version import VERSION
@@ -31,12 +31,13 @@ from .version import VERSION
 
 def plan(task: Task, host: Host) -> dict[str, Any]:
     """Say what a push would do; check what can be checked; change nothing."""
-    summarise(task.pre_dump_transformation_sql)  # raises where one can't be read
+    scripts = read_scripts(task.pre_dump_transformation_sql)
     store = open_store(task)
     store.preflight(write=True)
     with open_database(task, None, host.cancelled) as database:
         identity = database.identity()
         facts = database.preflight_dump()
+        database.check_scripts(scripts)
     if facts.get("skip"):
         return {"changed": False, "skipped": str(facts["skip"]), "point": "", "store": store.url(), "steps": []}
     point = _new_point(task)
@@ -68,7 +69,7 @@ def push(task: Task, host: Host) -> dict[str, Any]:
         compression a second), ``durations`` (seconds), ``warnings``, ``before`` and ``after`` (the store's points).
     """
     with running(task, host) as run:
-        sanitised = summarise(task.pre_dump_transformation_sql)
+        scripts = read_scripts(task.pre_dump_transformation_sql)
         store = open_store(task)
         store.prepare(write=True)
         key = server_key(task)
@@ -86,6 +87,7 @@ def push(task: Task, host: Host) -> dict[str, Any]:
             facts = database.preflight_dump()
             if facts.get("skip"):
                 return nothing_to_do(run, str(facts["skip"]), point="", store=store.url())
+            database.check_scripts(scripts)
             point = _new_point(task)
             if point in before and not task.timestamp:
                 time.sleep(1)  # the last push is of this very second
@@ -100,7 +102,7 @@ def push(task: Task, host: Host) -> dict[str, Any]:
             with journal.entry(point, lambda: remove(store, point, run)):
                 try:
                     manifest = _dump_and_store(
-                        task, run, database, store, point, identity, int(facts["size_bytes"]), sanitised
+                        task, run, database, store, point, identity, int(facts["size_bytes"]), scripts
                     )
                 except NothingToDo as found:
                     return nothing_to_do(run, str(found), point="", store=store.url())
@@ -145,12 +147,14 @@ def _dump_and_store(
     point: str,
     identity: Identity,
     size: int,
-    sanitised: Sequence[Mapping[str, str]],
+    scripts: Sequence[Script],
 ) -> Manifest:
-    scripts = task.pre_dump_transformation_sql
+    effects: Sequence[Effect] = ()
     if scripts:
         with run.phase("running the pre-dump SQL"), Group(run.host.cancelled) as group:
-            database.prepare(scripts, group)
+            effects = database.prepare(scripts, group)
+        for warning in guards.changed_nothing(effects, task.may_change_nothing):
+            run.warn(warning)
     with run.phase("dumping", bytes_total=size), Group(run.host.cancelled) as group:
         sink = StoreSink(group, store, point, task.compression, task.compression_level, run.progress.add)
         facts = database.dump(group, sink)
@@ -158,7 +162,7 @@ def _dump_and_store(
     for warning in facts.warnings:
         run.warn(warning)
     with run.phase("writing the manifest"):
-        manifest = _manifest(task, run, identity, point, facts, sink, sanitised)
+        manifest = _manifest(task, run, identity, point, facts, sink, effects)
         store.put_bytes(manifest_name(point), manifest.to_json())
     return manifest
 
@@ -170,7 +174,7 @@ def _manifest(
     point: str,
     facts: DumpFacts,
     sink: StoreSink,
-    sanitised: Sequence[Mapping[str, str]],
+    effects: Sequence[Effect],
 ) -> Manifest:
     raw_bytes, stored_bytes = totals(sink.members)
     finished = run.started + run.seconds
@@ -194,7 +198,7 @@ def _manifest(
         tables=tuple(facts.tables),
         extensions=tuple(facts.extensions),
         roles=tuple(facts.roles),
-        sanitised=tuple(dict(script) for script in sanitised),
+        sanitised=tuple(effect.to_dict() for effect in effects),
         peak_temporary_bytes=facts.peak_temporary_bytes,
         details=facts.details,
     )

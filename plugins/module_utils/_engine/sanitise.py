@@ -10,10 +10,9 @@ import os
 import re
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from .errors import EnvSyncError
-from .members import sha256_file
 from .pipeline import Group
 
 #: how long the server may take to cancel a script's statement, in seconds
@@ -112,13 +111,3 @@ def _is_harmless(state: str, more: str) -> bool:
     in_statement = all(_OF_STATEMENT.match(line) for line in more.splitlines() if line)
     # What the server says of a violated constraint names objects only, wherever it happens.
     return in_statement or state.startswith("23")
-
-
-def summarise(scripts: Sequence[str]) -> list[dict[str, str]]:
-    """Return what the manifest says of the scripts that ran: their names and SHA-256."""
-    try:
-        return [{"script": os.path.basename(script), "sha256": sha256_file(script)} for script in scripts]
-    except OSError as error:
-        raise EnvSyncError(
-            f"reading the script {error.filename}", str(error.strerror), "Check the transformation file's name."
-        ) from error

@@ -235,6 +235,7 @@ class Task:
     environment: str = ""
     allow_restore_to_source: bool = False
     require_sanitised: bool = False
+    may_change_nothing: bool = False
     old_database: str = "drop"
     restore_as: str = "alias"
     analyze: bool = True
@@ -417,6 +418,7 @@ KEYS: dict[str, Callable[[Any], Any]] = {
     "environment": _text,
     "allow_restore_to_source": _boolean,
     "require_sanitised": _boolean,
+    "may_change_nothing": _boolean,
     "old_database": _choice(*OLD_DATABASE),
     "analyze": _boolean,
     "lock_wait": _number(0, 7 * 24 * 3600),

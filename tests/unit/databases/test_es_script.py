@@ -5,24 +5,23 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.es_script import read_script
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.scripts import Script
 
 GOOD = {"method": "POST", "path": "/users,art*/_update_by_query", "body": {}}
 
 
-def write(tmp_path: Path, text: str) -> str:
-    (tmp_path / "script").write_text(text, encoding="utf-8")
-    return str(tmp_path / "script")
+def write(text: str) -> Script:
+    return Script("/etc/x/script.json", text.encode())
 
 
-def test_requests_are_a_list_or_one_in_a_line(tmp_path: Path) -> None:
+def test_requests_are_a_list_or_one_in_a_line() -> None:
     for text in (json.dumps([GOOD, GOOD]), f"{json.dumps(GOOD)}\n\n{json.dumps(GOOD)}\n"):
-        first, second = read_script(write(tmp_path, text), "testing")
+        first, second = read_script(write(text), "testing")
         assert first.indices == ("users", "art*") and first.rest == ("_update_by_query",) and second.number == 2
 
 
@@ -45,12 +44,12 @@ def test_requests_are_a_list_or_one_in_a_line(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_what_could_reach_another_index_is_refused(change: dict[str, Any], tmp_path: Path) -> None:
+def test_what_could_reach_another_index_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(EnvSyncError, match="request 1: "):
-        read_script(write(tmp_path, json.dumps([{**GOOD, **change}])), "testing")
+        read_script(write(json.dumps([{**GOOD, **change}])), "testing")
 
 
 @pytest.mark.parametrize("text", ["UPDATE users", "[{]"])
-def test_what_is_no_json_is_refused(text: str, tmp_path: Path) -> None:
+def test_what_is_no_json_is_refused(text: str) -> None:
     with pytest.raises(EnvSyncError, match="it is no JSON"):
-        read_script(write(tmp_path, text), "testing")
+        read_script(write(text), "testing")

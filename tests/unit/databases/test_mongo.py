@@ -38,6 +38,7 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors impo
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.manifest import Manifest, Member
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.point import manifest_name, point_name
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host, read_statuses
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.scripts import Script
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.directory import DirectoryStore
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Connection, Task
 
@@ -660,9 +661,8 @@ def test_a_script_is_checked_before_anything_is_restored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, text: str, says: str
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    (tmp_path / file).write_text(text)
     with pytest.raises(EnvSyncError, match=says):
-        check_script(str(tmp_path / file), "checking")
+        check_script(Script(str(tmp_path / file), text.encode()), "checking")
 
 
 def tar_of(**entries: Any) -> io.BytesIO:

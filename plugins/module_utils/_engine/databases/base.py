@@ -16,6 +16,7 @@ from typing import Any, Callable
 from ..manifest import Manifest
 from ..members import PointSource, StoreSink
 from ..pipeline import Group
+from ..scripts import Effect, Script
 from ..task import Task
 
 
@@ -112,8 +113,12 @@ class Database(abc.ABC):
         """
 
     @abc.abstractmethod
-    def prepare(self, scripts: Sequence[str], group: Group) -> None:
-        """Run the pre-dump scripts (paths) on the database itself."""
+    def check_scripts(self, scripts: Sequence[Script]) -> None:
+        """Raise where it shows without running them that the scripts can't do their work; change nothing."""
+
+    @abc.abstractmethod
+    def prepare(self, scripts: Sequence[Script], group: Group) -> Sequence[Effect]:
+        """Run the pre-dump scripts on the database itself; return what each did, as :meth:`sanitise`."""
 
     @abc.abstractmethod
     def dump(self, group: Group, sink: StoreSink) -> DumpFacts:
@@ -136,8 +141,20 @@ class Database(abc.ABC):
         """Restore the point into the scratch database; return ``warnings``."""
 
     @abc.abstractmethod
-    def sanitise(self, scripts: Sequence[str], group: Group) -> None:
-        """Run the scripts (paths) on the scratch database, each wholly or not at all."""
+    def sanitise(self, scripts: Sequence[Script], group: Group) -> Sequence[Effect]:
+        """Run the scripts on the scratch database, each wholly or not at all; return what each did.
+
+        Raises unless each ran to its end in the scratch database and nowhere else, and all that it did is committed: a
+        mark that follows the script, in its session, is looked for afterwards on a connection of our own.
+        """
+
+    def purge(self, effects: Sequence[Effect], group: Group) -> Sequence[str]:
+        """Leave nothing derived of the rows that the scripts changed; return warnings.
+
+        Materialized views are refreshed, statistics gathered anew, and the files of what was changed rewritten. Called
+        after :meth:`sanitise`, and before :meth:`check`.
+        """
+        return ()
 
     @abc.abstractmethod
     def check(self, group: Group) -> Mapping[str, Any]:

@@ -23,7 +23,7 @@ from ..manifest import Manifest
 from ..members import PointSource, StoreSink
 from ..pipeline import Group
 from ..point import now, parse, point_name
-from ..sanitise import summarise
+from ..scripts import Effect, Script
 from ..task import Task
 from ..version import VERSION
 from . import es_swap
@@ -67,7 +67,6 @@ class Elasticsearch(Database):
         repository: str,
         wanted: Sequence[str],
         excluded: Sequence[str],
-        scripts: Sequence[str],
         environment: str,
         timezone: str,
         keep_old: bool,
@@ -79,14 +78,13 @@ class Elasticsearch(Database):
         self._repository = repository
         self._wanted = tuple(wanted)
         self._excluded = tuple(excluded)
-        self._scripts = tuple(scripts)
         self._environment = environment
         self._timezone = timezone
         self._keep_old = keep_old
         self._as_index = as_index
         self._allow_source = allow_source
         self._lease = Lease(client, database)
-        self._sanitised: list[dict[str, str]] = []
+        self._sanitised: list[dict[str, Any]] = []
         #: scratch names by live name
         self._restored: dict[str, str] = {}
         self._of_point: dict[str, dict[str, Any]] = {}
@@ -106,7 +104,6 @@ class Elasticsearch(Database):
             repository=task.url,
             wanted=task.indices,
             excluded=task.excluded_tables,
-            scripts=task.transformation_sql,
             environment=task.environment,
             timezone=task.timezone,
             keep_old=task.old_database == "keep",
@@ -162,12 +159,16 @@ class Elasticsearch(Database):
         size = sum(stats[index]["size_bytes"] for index in names if index in stats)
         return {"size_bytes": size, "tables": len(names), "jobs": 1}
 
-    def prepare(self, scripts: Sequence[str], group: Group) -> None:
+    def check_scripts(self, scripts: Sequence[Script]) -> None:
+        for script in scripts:
+            read_script(script, f"preparing to restore {self._database} on {self._client.name}")
+
+    def prepare(self, scripts: Sequence[Script], group: Group) -> Sequence[Effect]:
         doing = f"running the pre-dump scripts on {self._database}"
         names = {live: (index,) for index, live in self._to_dump(doing).items()}
-        for script in scripts:
-            run_script(script, self._client, names, group, doing)
-        self._sanitised = summarise(scripts)
+        effects = [run_script(script, self._client, names, group, doing) for script in scripts]
+        self._sanitised = [effect.to_dict() for effect in effects]
+        return effects
 
     def dump(self, group: Group, sink: StoreSink) -> DumpFacts:
         """Have the server make the snapshot: of each shard as it is when its turn comes."""
@@ -357,8 +358,6 @@ class Elasticsearch(Database):
         self._check_source(manifest, doing)
         self._check_version(manifest, doing)
         lives = self._to_restore(manifest, doing)
-        for script in self._scripts:
-            read_script(script, doing)
         prefix = self._free_prefix(doing)
         for live in lives.values():
             if len((prefix + live).encode()) > _LONGEST_NAME:
@@ -557,14 +556,13 @@ class Elasticsearch(Database):
                 said.append(f"{live} has {count} documents, and had {noted} when the snapshot began")
         return said
 
-    def sanitise(self, scripts: Sequence[str], group: Group) -> None:
+    def sanitise(self, scripts: Sequence[Script], group: Group) -> Sequence[Effect]:
         """Run the scripts; one that fails half-way leaves scratch indices that the pull then throws away."""
         doing = f"running the transformation on the scratch indices of {self._database}"
         names: dict[str, tuple[str, ...]] = {live: (index,) for live, index in self._restored.items()}
         for alias, about in self._of_point.items():
             names.setdefault(alias, tuple(self._restored[i] for i in about["indices"] if i in self._restored))
-        for script in scripts:
-            run_script(script, self._client, names, group, doing)
+        return [run_script(script, self._client, names, group, doing) for script in scripts]
 
     def check(self, group: Group) -> Mapping[str, Any]:
         doing = f"checking the scratch indices of {self._database}"

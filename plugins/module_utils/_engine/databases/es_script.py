@@ -23,6 +23,7 @@ from typing import Any
 from ..errors import EnvSyncError
 from ..es_client import Client, ServerError, path
 from ..pipeline import Group
+from ..scripts import Effect, Script
 from .es_swap import matching
 
 #: what may follow the indices in a path, with how many more parts it has, by the method
@@ -53,17 +54,13 @@ class Request:
     body: Any
 
 
-def read_script(script: str, doing: str) -> list[Request]:
+def read_script(script: Script, doing: str) -> list[Request]:
     """Return the script's requests.
 
-    :raises EnvSyncError: it cannot be read, or asks for what could reach another index.
+    :raises EnvSyncError: it is not JSON, or asks for what could reach another index.
     """
-    try:
-        with open(script, encoding="utf-8") as stream:
-            text = stream.read()
-    except (OSError, UnicodeDecodeError) as error:
-        raise EnvSyncError(doing, f"{script} cannot be read ({error})", "Check the file's name.") from error
-    return [_request(script, number, item, doing) for number, item in enumerate(_items(script, text, doing), 1)]
+    items = _items(script.path, script.text(doing), doing)
+    return [_request(script.path, number, item, doing) for number, item in enumerate(items, 1)]
 
 
 def _items(script: str, text: str, doing: str) -> list[Any]:
@@ -99,7 +96,9 @@ def _request(script: str, number: int, item: Any, doing: str) -> Request:
     return Request(number, method, indices, tuple(parts[1:]), item.get("body"))
 
 
-def run_script(script: str, client: Client, names: Mapping[str, tuple[str, ...]], group: Group, doing: str) -> None:
+def run_script(
+    script: Script, client: Client, names: Mapping[str, tuple[str, ...]], group: Group, doing: str
+) -> Effect:
     """Run a script.
 
     :param names: the indices that a name in the script stands for: those to work on.
@@ -107,7 +106,7 @@ def run_script(script: str, client: Client, names: Mapping[str, tuple[str, ...]]
     """
     for request in read_script(script, doing):
         group.check()
-        at = f"{script}, request {request.number} ({request.method} {'/'.join(request.rest[:1])})"
+        at = f"{script.path}, request {request.number} ({request.method} {'/'.join(request.rest[:1])})"
         targets: list[str] = []
         for pattern in request.indices:
             found = sorted({index for name in matching(list(names), [pattern]) for index in names[name]})
@@ -123,6 +122,7 @@ def run_script(script: str, client: Client, names: Mapping[str, tuple[str, ...]]
                 ) from None
             except _Failed as error:
                 raise EnvSyncError(doing, f"{at}: {error}", "Correct the script.") from None
+    return Effect(script, 0)
 
 
 def _forget(client: Client, task: str, doing: str) -> None:

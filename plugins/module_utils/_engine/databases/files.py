@@ -23,6 +23,7 @@ from ..errors import EnvSyncError
 from ..manifest import Manifest
 from ..members import PointSource, StoreSink
 from ..pipeline import Group, Stage
+from ..scripts import Effect, Script
 from ..stores.base import Reader
 from ..task import Task
 from . import tree_swap
@@ -130,10 +131,13 @@ class Files(Database):
         self._measured = measure(self._places.live, doing)
         return {"size_bytes": self._measured.size, "files": self._measured.files}
 
-    def prepare(self, scripts: Sequence[str], group: Group) -> None:
-        """Run the pre-dump scripts in the tree itself."""
+    def check_scripts(self, scripts: Sequence[Script]) -> None:
         for script in scripts:
-            _run_script(script, self._places.live, self._tree, group)
+            _check_script(script, f"preparing the scripts of {self._tree}")
+
+    def prepare(self, scripts: Sequence[Script], group: Group) -> Sequence[Effect]:
+        """Run the pre-dump scripts in the tree itself."""
+        return [_run_script(script, self._places.live, self._tree, group) for script in scripts]
 
     def dump(self, group: Group, sink: StoreSink) -> DumpFacts:
         doing = f"dumping {self._tree}"
@@ -221,9 +225,9 @@ class Files(Database):
             return stat.S_IMODE(os.stat(self._places.live).st_mode)
         return 0o755
 
-    def sanitise(self, scripts: Sequence[str], group: Group) -> None:
-        for script in scripts:
-            _run_script(script, self._places.scratch, f"the scratch tree of {self._tree}", group)
+    def sanitise(self, scripts: Sequence[Script], group: Group) -> Sequence[Effect]:
+        where = f"the scratch tree of {self._tree}"
+        return [_run_script(script, self._places.scratch, where, group) for script in scripts]
 
     def check(self, group: Group) -> Mapping[str, Any]:
         doing = f"checking the restored {self._tree}"
@@ -355,14 +359,19 @@ def _owner_warnings(manifest: Manifest | None) -> Iterator[str]:
         yield f"this host has no user {', '.join(unknown)}: what is theirs keeps the user's number"
 
 
-def _run_script(script: str, tree: str, where: str, group: Group) -> None:
-    """Run an executable of the operator's with ``tree`` as its working directory."""
-    doing = f"running {script} in {where}"
-    if not os.access(script, os.X_OK) or not os.path.isfile(script):
+def _check_script(script: Script, doing: str) -> None:
+    if not os.access(script.path, os.X_OK) or not os.path.isfile(script.path):
         raise EnvSyncError(
-            doing, "it is not there, or not executable", "For files, a transformation is a program: chmod +x it."
+            doing, f"{script.path} is not executable", "For files, a transformation is a program: chmod +x it."
         )
-    group.run([os.path.abspath(script)], doing, cwd=tree, guarded=True).wait()
+
+
+def _run_script(script: Script, tree: str, where: str, group: Group) -> Effect:
+    """Run an executable of the operator's with ``tree`` as its working directory."""
+    doing = f"running {script.path} in {where}"
+    _check_script(script, doing)
+    group.run([os.path.abspath(script.path)], doing, cwd=tree, guarded=True).wait()
+    return Effect(script, 0)
 
 
 # -- tar -------------------------------------------------------------------------------------------------------------

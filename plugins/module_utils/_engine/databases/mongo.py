@@ -23,6 +23,7 @@ from ..manifest import Manifest
 from ..members import PointSource, StoreSink
 from ..pipeline import Group, StageReader, send_archive
 from ..point import SINGLE_SUFFIX
+from ..scripts import Effect, Script
 from ..stores.base import BLOCK
 from ..task import Task
 from . import mongo_tar
@@ -70,7 +71,6 @@ class Mongo(Database):
         jobs: int,
         compression: str,
         excluded: Sequence[str],
-        scripts: Sequence[str],
     ) -> None:
         self._server = Server(uri)
         self._database = database
@@ -79,7 +79,6 @@ class Mongo(Database):
         # <point>.gz, and not <point>.dump.gz, is how a single gzipped member is called.
         self._member = "" if compression == "gzip" else SINGLE_SUFFIX
         self._excluded = tuple(excluded)
-        self._scripts = tuple(scripts)
         self._lease = Lease(self._server, database)
         self._views: dict[str, Collection] = {}
         self._spared: tuple[str, ...] = ()
@@ -95,7 +94,6 @@ class Mongo(Database):
             jobs=min(task.worker_count, _MOST_AT_ONCE),
             compression=task.compression,
             excluded=task.excluded_tables,
-            scripts=task.transformation_sql,
         )
 
     @classmethod
@@ -168,10 +166,15 @@ class Mongo(Database):
         tables = sum(about.get("type") != VIEW for about in live.values()) - len(self._excluded)
         return {"size_bytes": self._size(doing), "tables": tables, "jobs": self._jobs}
 
-    def prepare(self, scripts: Sequence[str], group: Group) -> None:
-        known = set(self._live(f"looking at {self._database}"))
+    def check_scripts(self, scripts: Sequence[Script]) -> None:
         for script in scripts:
-            run_script(script, self._server, self._database, "", known, group, self._work_dir)
+            check_script(script, f"preparing to restore {self._database} on {self._server.name}")
+
+    def prepare(self, scripts: Sequence[Script], group: Group) -> Sequence[Effect]:
+        known = set(self._live(f"looking at {self._database}"))
+        return [
+            run_script(script, self._server, self._database, "", known, group, self._work_dir) for script in scripts
+        ]
 
     def dump(self, group: Group, sink: StoreSink) -> DumpFacts:
         """Dump all collections, each as it is when its turn comes: MongoDB has no snapshot of one database.
@@ -209,8 +212,6 @@ class Mongo(Database):
         if skip:
             return Plan("", None, (), skip=skip)
         program("mongorestore", doing)
-        for script in self._scripts:
-            check_script(script, doing)
         self._check_renaming(doing)
         warnings = []
         if manifest is not None:
@@ -354,11 +355,13 @@ class Mongo(Database):
                 if found.get(index) != definition:
                     raise EnvSyncError(doing, f"index {index} of collection {name} is missing or another")
 
-    def sanitise(self, scripts: Sequence[str], group: Group) -> None:
+    def sanitise(self, scripts: Sequence[Script], group: Group) -> Sequence[Effect]:
         """Run the scripts; one that fails half-way leaves scratch collections that the pull then throws away."""
         known = {name[len(SCRATCH_PREFIX) :] for name in self._named(SCRATCH_PREFIX, f"looking at {self._database}")}
-        for script in scripts:
+        return [
             run_script(script, self._server, self._database, SCRATCH_PREFIX, known, group, self._work_dir)
+            for script in scripts
+        ]
 
     def check(self, group: Group) -> Mapping[str, Any]:
         doing = f"checking the scratch collections of {self._database}"

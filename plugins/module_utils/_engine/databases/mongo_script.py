@@ -17,6 +17,7 @@ from typing import Any
 
 from ..errors import EnvSyncError
 from ..pipeline import Group
+from ..scripts import Effect, Script
 from .base import within
 from .mongo_archive import extended_json
 from .mongo_client import Server, ServerError, program
@@ -64,34 +65,34 @@ _WRAPPER = """
 """
 
 
-def check_script(script: str, doing: str) -> None:
-    """Raise unless the script can be read, and run on this host."""
-    text = _read(script, doing)
-    if script.endswith(".js"):
+def check_script(script: Script, doing: str) -> None:
+    """Raise unless the script can be run on this host."""
+    text = script.text(doing)
+    if script.name.endswith(".js"):
         program("mongosh", doing)
     else:
-        list(_commands(script, text, doing))
+        list(_commands(script.path, text, doing))
 
 
 def run_script(
-    script: str, server: Server, database: str, prefix: str, known: set[str], group: Group, work_dir: str | None
-) -> None:
+    script: Script, server: Server, database: str, prefix: str, known: set[str], group: Group, work_dir: str | None
+) -> Effect:
     """Run a script on the collections of ``database`` whose names begin with ``prefix``.
 
     :param known: the names, without the prefix, of the collections that there are.
     :raises EnvSyncError: names the script and the command (JSON) or the kind of error (JavaScript), and no value.
     """
     where = "the scratch collections" if prefix else "the database itself"
-    doing = f"running {script} on {where} of {database}"
-    text = _read(script, doing)
-    if script.endswith(".js"):
+    doing = f"running {script.path} on {where} of {database}"
+    text = script.text(doing)
+    if script.name.endswith(".js"):
         _run_javascript(text, server.uri, database, prefix, group, work_dir, doing)
-        return
-    for number, command in _commands(script, text, doing):
+        return Effect(script, 0)
+    for number, command in _commands(script.path, text, doing):
         group.check()
         verb = next(iter(command))
         name = str(command[verb])
-        at = f"{script}, command {number} ({verb} of {name})"
+        at = f"{script.path}, command {number} ({verb} of {name})"
         if name not in known and verb not in _MAKING:
             raise EnvSyncError(doing, f"{at}: there is no collection {name}", "Correct the script.")
         try:
@@ -105,14 +106,7 @@ def run_script(
             why = f"{at}: error {errors[0].get('code')} (its text is withheld, as it may quote data)"
             raise EnvSyncError(doing, why, "Correct the script.")
         known.add(name)
-
-
-def _read(script: str, doing: str) -> str:
-    try:
-        with open(script, encoding="utf-8") as stream:
-            return stream.read()
-    except (OSError, UnicodeDecodeError) as error:
-        raise EnvSyncError(doing, f"{script} cannot be read ({error})", "Check the file's name.") from error
+    return Effect(script, 0)
 
 
 def _commands(script: str, text: str, doing: str) -> Iterator[tuple[int, Mapping[str, Any]]]:

@@ -21,6 +21,7 @@ from ..manifest import Manifest
 from ..members import PointSource, StoreSink
 from ..pipeline import Group, StageReader
 from ..point import SINGLE_SUFFIX
+from ..scripts import Effect, Script
 from ..task import Connection, Task
 from . import my_code, my_dump, my_load, my_swap
 from .base import Database, DumpFacts, Identity, Plan, within
@@ -232,18 +233,20 @@ class MySQL(Database):
             if not self._server.has_right("SHOW_ROUTINE"):
                 raise
 
-    def prepare(self, scripts: Sequence[str], group: Group) -> None:
-        """Run the pre-dump scripts on the database itself, as the original does."""
-        for script in scripts:
-            self._run_script(
-                script, self._database, group, "What stands before that line was done. Correct the script."
-            )
+    def check_scripts(self, scripts: Sequence[Script]) -> None:
+        """What the client program thinks of a script shows when it runs."""
 
-    def _run_script(self, script: str, database: str, group: Group, hint: str) -> None:
-        client = self._client(f"running {script}")
+    def prepare(self, scripts: Sequence[Script], group: Group) -> Sequence[Effect]:
+        """Run the pre-dump scripts on the database itself, as the original does."""
+        hint = "What stands before that line was done. Correct the script."
+        return [self._run_script(script, self._database, group, hint) for script in scripts]
+
+    def _run_script(self, script: Script, database: str, group: Group, hint: str) -> Effect:
+        client = self._client(f"running {script.path}")
         mistaken = mistakes_charset(client, self._server.mariadb, self._server.version_number)
         where = f"{database} on {self._server.name}"
-        run_script(group, client, mistaken, self._defaults(), script, database, where, hint)
+        run_script(group, client, mistaken, self._defaults(), script.path, database, where, hint)
+        return Effect(script, 0)
 
     def dump(self, group: Group, sink: StoreSink) -> DumpFacts:
         doing = f"dumping {self._database} from {self._server.name}"
@@ -614,9 +617,9 @@ class MySQL(Database):
             raise EnvSyncError(doing, f"these tables were not restored: {', '.join(missing[:5])}")
         self._restored = len(there)
 
-    def sanitise(self, scripts: Sequence[str], group: Group) -> None:
-        for script in scripts:
-            self._run_script(script, self.scratch, group, "The scratch schema is thrown away. Correct the script.")
+    def sanitise(self, scripts: Sequence[Script], group: Group) -> Sequence[Effect]:
+        hint = "The scratch schema is thrown away. Correct the script."
+        return [self._run_script(script, self.scratch, group, hint) for script in scripts]
 
     def check(self, group: Group) -> Mapping[str, Any]:
         server = self._server

@@ -21,6 +21,7 @@ from ..members import PointSource, StoreSink
 from ..pipeline import Group, StageReader, send_archive
 from ..point import LEGACY_SUFFIX, SINGLE_SUFFIX
 from ..sanitise import run_sql_file
+from ..scripts import Effect, Script
 from ..stores.base import BLOCK
 from ..task import Connection, Task
 from . import pg_archive, pg_swap
@@ -194,10 +195,12 @@ class PostgreSQL(Database):
             tables = self._tables(connection, doing)
         return {"size_bytes": properties.size, "tables": len(tables) - len(excluded), "jobs": self._jobs}
 
-    def prepare(self, scripts: Sequence[str], group: Group) -> None:
+    def check_scripts(self, scripts: Sequence[Script]) -> None:
+        """What the client program thinks of a script shows when it runs."""
+
+    def prepare(self, scripts: Sequence[Script], group: Group) -> Sequence[Effect]:
         """Run the pre-dump scripts on the database itself, as the original does; each in one transaction."""
-        for script in scripts:
-            self._run_script(script, self._database, group)
+        return [self._run_script(script, self._database, group) for script in scripts]
 
     def dump(self, group: Group, sink: StoreSink) -> DumpFacts:
         doing = f"dumping {self._database} from {self._server.name}"
@@ -687,15 +690,14 @@ class PostgreSQL(Database):
             raise EnvSyncError(doing, f"these tables were not restored: {', '.join(missing[:5])}")
         self._restored = len(wanted)
 
-    def sanitise(self, scripts: Sequence[str], group: Group) -> None:
-        for script in scripts:
-            self._run_script(script, self.scratch, group)
+    def sanitise(self, scripts: Sequence[Script], group: Group) -> Sequence[Effect]:
+        return [self._run_script(script, self.scratch, group) for script in scripts]
 
-    def _run_script(self, script: str, database: str, group: Group) -> None:
-        psql = self._programs(f"running {script}").path("psql")
-        run_sql_file(
-            group, psql, script, self._conninfo(database), self._environment, f"{database} on {self._server.name}"
-        )
+    def _run_script(self, script: Script, database: str, group: Group) -> Effect:
+        psql = self._programs(f"running {script.path}").path("psql")
+        where = f"{database} on {self._server.name}"
+        run_sql_file(group, psql, script.path, self._conninfo(database), self._environment, where)
+        return Effect(script, 0)
 
     def check(self, group: Group) -> Mapping[str, Any]:
         doing = f"checking the restored {self._database} on {self._server.name}"
