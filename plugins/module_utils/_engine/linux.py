@@ -11,6 +11,8 @@ import ctypes
 import subprocess
 from types import TracebackType
 
+from . import programs
+
 PAGE = 4096
 _KEEP_SIZE = 1
 _PUNCH_HOLE = 2
@@ -46,6 +48,7 @@ class Watchdog:
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            cwd=programs.START,
             start_new_session=True,
         )
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import signal
 import subprocess
 import threading
@@ -22,6 +21,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import IO, Any, Callable
 
+from . import programs
 from .errors import Cancelled, EnvSyncError, one_line
 from .linux import Watchdog
 from .stores.base import BLOCK, Reader
@@ -219,7 +219,7 @@ class Group:
         stdin: Any = subprocess.DEVNULL,
         stdout: Any = subprocess.DEVNULL,
         env: Mapping[str, str] | None = None,
-        cwd: str | None = None,
+        cwd: str = programs.START,
         guarded: bool = False,
         checked: bool = True,
         repeatable: Callable[[str], str] = str,
@@ -235,11 +235,11 @@ class Group:
         :param checked: an exit status other than zero is a failure of the group; otherwise the caller looks at it.
         """
         self.check()
-        environment: dict[str, str] = dict(os.environ, LC_ALL="C.UTF-8")
+        environment = dict(programs.environment(), LC_ALL="C.UTF-8")
         environment.update(env or {})
         gate = _Gate() if guarded else None
         try:
-            if gate is not None and shutil.which(os.fsdecode(argv[0])) is None:
+            if gate is not None and programs.find(os.fsdecode(argv[0])) is None:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             popen = subprocess.Popen(
                 gate.before(argv) if gate is not None else list(argv),

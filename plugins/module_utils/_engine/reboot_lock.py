@@ -16,13 +16,13 @@ import contextlib
 import errno
 import fcntl
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 
+from . import programs
 from .ownership import folder, open_file, remove_file
 
 #: how long another holder is waited for unless -w says otherwise, in seconds
@@ -138,7 +138,7 @@ def run(command: Sequence[str], descriptor: int) -> int:
 @contextlib.contextmanager
 def inhibited(why: str) -> Iterator[None]:
     """Hold systemd's inhibitor lock against a shutdown, where there is systemd and it lets this user."""
-    program = shutil.which("systemd-inhibit")
+    program = programs.find("systemd-inhibit")
     if program is None or not os.path.isdir("/run/systemd/system"):
         yield
         return
@@ -148,6 +148,8 @@ def inhibited(why: str) -> Iterator[None]:
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        env=programs.environment(),
+        cwd=programs.START,
         start_new_session=True,
     )
     try:

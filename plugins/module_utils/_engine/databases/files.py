@@ -11,7 +11,6 @@ import fcntl
 import os
 import pwd
 import re
-import shutil
 import socket
 import stat
 import subprocess
@@ -19,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .. import programs
 from ..errors import EnvSyncError
 from ..manifest import Manifest
 from ..members import PointSource, StoreSink
@@ -380,10 +380,15 @@ def _run_script(script: Script, tree: str, where: str, group: Group) -> Effect:
 def _tar(doing: str) -> tuple[str, str]:
     """Return the path of GNU tar and what it calls itself (``tar (GNU tar) 1.34``)."""
     for name in ("tar", "gtar"):
-        program = shutil.which(name)
+        program = programs.find(name)
         if program:
             said = subprocess.run(
-                [program, "--version"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=10, check=False
+                [program, "--version"],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                cwd=programs.START,
+                timeout=10,
+                check=False,
             )
             first = said.stdout.decode(errors="replace").partition("\n")[0]
             if "GNU tar" in first:

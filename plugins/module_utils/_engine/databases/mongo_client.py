@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import socket
 import subprocess
 import urllib.parse
 from collections.abc import Mapping
 from typing import Any, Callable
 
+from .. import programs
 from ..errors import EnvSyncError, MissingLibrary, one_line
 from ..task import LOOPBACK, Connection
 from .base import within
@@ -194,7 +194,7 @@ def describe(error: Exception) -> str:
 
 def program(name: str, doing: str) -> str:
     """Return the path of one of MongoDB's programs."""
-    found = shutil.which(name)
+    found = programs.find(name)
     if found is None:
         package = "mongosh" if name == "mongosh" else "the MongoDB Database Tools"
         raise EnvSyncError(doing, f"{name} is not installed on this host", f"Install {package}.")
@@ -205,7 +205,9 @@ def program_version(path: str) -> str:
     """Return the first line of ``--version``; empty when the program has nothing to say."""
     try:
         argv = [path, "--version"]
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=True)
+        done = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, cwd=programs.START, timeout=30, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return ""
     return one_line(done.stdout.decode("utf-8", "replace").partition("\n")[0])

@@ -15,7 +15,6 @@ import getpass
 import glob
 import os
 import re
-import shutil
 import socket
 import subprocess
 import threading
@@ -23,6 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
+from .. import programs
 from ..errors import Cancelled, EnvSyncError, MissingLibrary
 from ..pipeline import Group
 from ..task import Connection
@@ -126,14 +126,18 @@ def read_options(paths: Sequence[str], groups: Sequence[str] = _GROUPS) -> dict[
     for path in paths:
         group = ""
         try:
-            with open(os.path.expanduser(path), encoding="utf-8", errors="surrogateescape") as stream:
+            # What an option file includes by a relative path is looked for where the programs start.
+            place = os.path.join(programs.START, os.path.expanduser(path))
+            with open(place, encoding="utf-8", errors="surrogateescape") as stream:
                 lines = stream.read().splitlines()
         except OSError:
             continue
         for line in lines:
             text = line.strip()
             if text.startswith("!includedir"):
-                found.update(read_options(sorted(glob.glob(os.path.join(text[11:].strip(), "*.cnf"))), groups))
+                found.update(
+                    read_options(sorted(glob.glob(os.path.join(programs.START, text[11:].strip(), "*.cnf"))), groups)
+                )
             elif text.startswith("!include"):
                 found.update(read_options([text[8:].strip()], groups))
             elif text.startswith("["):
@@ -557,12 +561,17 @@ def mistakes_charset(program: Program, mariadb: bool, server_version: tuple[int,
 
 
 def _program(name: str) -> Program | None:
-    path = shutil.which(name)
+    path = programs.find(name)
     if path is None:
         return None
     try:
         said = subprocess.run(
-            [path, "--version"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=10, check=False
+            [path, "--version"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=programs.START,
+            timeout=10,
+            check=False,
         ).stdout.decode("utf-8", "replace")
     except (OSError, subprocess.TimeoutExpired):
         return None

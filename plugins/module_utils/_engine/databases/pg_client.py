@@ -16,6 +16,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any, Callable, TypeVar
 
+from .. import programs
 from ..errors import Cancelled, EnvSyncError, MissingLibrary
 from ..task import LOOPBACK, Connection
 
@@ -426,7 +427,7 @@ def installed_programs() -> list[Programs]:
     for pattern in _BINARY_DIRS:
         folders += sorted(glob.glob(pattern))
     # The PATH comes first: an operator who puts a client there means it.
-    on_path = [folder for folder in os.environ.get("PATH", "").split(os.pathsep) if folder not in ("/usr/bin", "/bin")]
+    on_path = [folder for folder in programs.search_path() if folder not in ("/usr/bin", "/bin")]
     # Debian's wrappers in /usr/bin choose a version by rules of their own (and take their time).
     return _among([*on_path, *folders]) or _among(["/usr/bin"])
 
@@ -444,7 +445,12 @@ def _among(folders: Sequence[str]) -> list[Programs]:
 def _version(program: str) -> tuple[int, int] | None:
     try:
         said = subprocess.run(
-            [program, "--version"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=10, check=False
+            [program, "--version"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=programs.START,
+            timeout=10,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 
+from .. import programs
 from ..errors import EnvSyncError, one_line
 from .outcome import Outcome
 
@@ -28,7 +29,7 @@ def send(
     """
     server = settings.get("nsca_host") or "alert.cluster"
     doing = f"sending the result to NSCA on {server}"
-    program = shutil.which("send_nsca", path=":".join(filter(None, (environ.get("PATH"), "/usr/sbin:/usr/bin"))))
+    program = shutil.which("send_nsca", path=":".join([*programs.search_path(environ), "/usr/sbin", "/usr/bin"]))
     if program is None:
         raise EnvSyncError(doing, "there is no send_nsca", "Install nsca-client.")
     argv = [program, "-H", server, "-p", settings.get("nsca_port") or "5667", "-to", str(max(1, int(timeout)))]
@@ -41,6 +42,8 @@ def send(
             input=line.encode("utf-8"),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            env=programs.environment(),
+            cwd=programs.START,
             timeout=timeout,
             check=False,
         )

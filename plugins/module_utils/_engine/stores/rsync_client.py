@@ -22,8 +22,10 @@ import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .. import programs
 from ..errors import EnvSyncError
 from ..linux import Watchdog
+from ..ownership import temporary_folder
 from ..task import SshOptions
 
 #: how long the connection outlives its last use, and a run that was killed, in seconds
@@ -158,6 +160,7 @@ class Remote:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=_environment(),
+                cwd=programs.START,
                 start_new_session=True,
             )
         except OSError as error:
@@ -168,7 +171,7 @@ class Remote:
 
         :raises EnvSyncError: there was none yet, so that there is no reason to expect one soon.
         """
-        with self._lock, tempfile.TemporaryFile() as said:
+        with self._lock, tempfile.TemporaryFile(dir=temporary_folder()) as said:
             if os.path.exists(self._socket):
                 return None
             # It goes into the background when it is connected, and ends by itself.
@@ -180,6 +183,7 @@ class Remote:
                     stdout=subprocess.DEVNULL,
                     stderr=said,
                     env=_environment(),
+                    cwd=programs.START,
                     start_new_session=True,
                 )
             except OSError as error:
@@ -251,7 +255,7 @@ def _rsh(argv: Sequence[str]) -> str:
 
 def _environment() -> dict[str, str]:
     # Times are shown in this zone, messages in this language.
-    environment = dict(os.environ, LC_ALL="C.UTF-8", TZ="UTC")
+    environment = dict(programs.environment(), LC_ALL="C.UTF-8", TZ="UTC")
     for name in [name for name in environment if name.startswith("RSYNC_")]:
         del environment[name]
     return environment
@@ -261,5 +265,11 @@ def _hang_up(argv: Sequence[str], socket: str) -> None:
     if os.path.exists(socket):
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             subprocess.call(
-                argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=5
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=_environment(),
+                cwd=programs.START,
+                timeout=5,
             )

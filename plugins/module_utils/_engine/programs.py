@@ -1,0 +1,42 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the programs that we start have around them: nothing of the directory that we were called in.
+
+Many read what lies there (``send_nsca.cfg``, ``node_modules``, whatever an empty entry of PATH finds), and the command
+is called in folders where others may write.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+
+#: the directory that programs start in
+START = "/"
+
+#: where programs are looked for when the environment names no place
+_USUAL = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def search_path(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Return the folders where programs are looked for: those of PATH that are absolute."""
+    found = environ.get("PATH", "").split(os.pathsep)
+    return [folder for folder in found if os.path.isabs(folder)] or _USUAL.split(":")
+
+
+def find(name: str) -> str | None:
+    """Return the path of a program."""
+    return shutil.which(name, path=os.pathsep.join(search_path()))
+
+
+def environment() -> dict[str, str]:
+    """Return this process's environment for a program; a file that it names by ``./`` or ``../`` is still that file."""
+    found = {
+        key: os.path.abspath(value) if value.startswith(("./", "../")) and os.path.lexists(value) else value
+        for key, value in os.environ.items()
+    }
+    found["PATH"] = os.pathsep.join(search_path())
+    return found
