@@ -77,6 +77,8 @@ def plan_rows(hosts):
 def _outcome(result):
     if result is None or result.get("unreachable"):
         return "UNREACHABLE", "the host does not answer"
+    if result.get("skipped"):
+        return "FAILS", "no pull lands on this host (env_sync_protected)"
     if result.get("reason"):
         return "nothing to do", result["reason"]
     if "steps" not in result:

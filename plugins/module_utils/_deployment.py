@@ -27,6 +27,9 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine import (
     cli as engine_command,
 )
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import (
+    policy,
+)
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine import (
     reboot_lock as engine_reboot_lock,
 )
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import (
@@ -42,6 +45,7 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine.inventory i
 )
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.monitoring import KEYS as MONITORING_KEYS
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.monitoring import prometheus
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.policy import Policy
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.version import VERSION
 from ansible_collections.govuk.env_sync.plugins.module_utils._host import Entry, recorded
 from ansible_collections.govuk.env_sync.plugins.module_utils._systemd import UNITS
@@ -61,6 +65,11 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z", re.ASCII)
 
 #: the oldest Python that the engine runs on
 _PYTHON = (3, 9)
+
+
+def given_as_mapping(text: str) -> bool:
+    """Say whether a variable that is a text now was given as the mapping that it was before version 0.4.0."""
+    return text.lstrip().startswith("{")
 
 
 @dataclass(frozen=True)
@@ -95,6 +104,40 @@ class Deployment:
         if not self._absent:
             self._check()
 
+    def _policy(self) -> Policy:
+        """Return the host's policy that is declared.
+
+        :raises ValueError: names what is wrong with it, as a role's variable.
+        """
+        given = self._given
+        text = {
+            "environment": given["environment"],
+            "protected": _as_text(given["protected"]),
+            "require_sanitised": _as_text(given["require_sanitised"]),
+            "sources": ",".join(str(name) for name in given["sources"]),
+            "max_point_age": _as_text(given["max_point_age"]),
+        }
+        return Policy.parse({key: value for key, value in text.items() if value}, policy.PATH)
+
+    def _check_policy(self) -> list[str]:
+        """Return what is wrong with the host's policy, and which tasks it would refuse."""
+        try:
+            wanted = self._policy()
+        except ValueError as error:
+            faults = [f"env_sync_{fault}" for fault in str(error).split("; ")]
+            if given_as_mapping(self._given["environment"]):
+                faults.append(
+                    "env_sync_environment is the environment's name; what it was before is env_sync_variables"
+                )
+            return faults
+        faults = []
+        for item in self._declared:
+            try:
+                wanted.apply(item.task)
+            except EnvSyncError as error:
+                faults.append(f"{item.title}: {error.why}")
+        return faults
+
     def _check(self) -> None:
         """Read the declared tasks, and look for faults in all that is given."""
         given = self._given
@@ -111,7 +154,7 @@ class Deployment:
                 faults.append(f"{item.title}: temppath: {item.task.temppath} is there, and {user} can't write to it")
         faults += [f"monitoring: unknown key {key}" for key in sorted(set(given["monitoring"]) - set(MONITORING_KEYS))]
         for role_variable, option in (
-            ("env_sync_environment", "environment_variables"),
+            ("env_sync_variables", "environment_variables"),
             ("env_sync_secret_environment", "secret_environment_variables"),
         ):
             wrong = sorted(str(name) for name in given[option] if not _VARIABLE.match(str(name)))
@@ -120,6 +163,7 @@ class Deployment:
         faults += [f"env_sync_transformation_sql_files: {name!r} can't be the name of a file there" for name in wrong]
         if given["python"]:
             faults += _python_faults(given["python"])
+        faults += self._check_policy()
         if faults:
             raise Faults("checking what is declared", faults, "Nothing was changed. Correct these.")
 
@@ -195,7 +239,7 @@ class Deployment:
         if self._absent:
             return [path for kept in ("journal", "status") for path in glob.glob(f"{self.state_dir}/{kept}/*")]
         # As the original does: a config file that nothing declares was Puppet's, or a task's that is gone.
-        return glob.glob(f"{self.conf_dir}/*.cfg")
+        return [path for path in glob.glob(f"{self.conf_dir}/*.cfg") if path != policy.PATH]
 
     def _record(self, part: str) -> str:
         return os.path.join(self.lib_dir, f"deployed-{part}.json")
@@ -267,7 +311,11 @@ class Deployment:
 
     def _configure(self) -> Iterator[Entry]:
         user, group = self._given["user"], self._given["group"]
-        yield Entry(self.conf_dir, 0o755)
+        # First of all: nothing that follows may be run before the host says what is allowed.
+        yield Entry(os.path.dirname(policy.PATH), 0o755, if_missing=self.conf_dir != os.path.dirname(policy.PATH))
+        yield Entry(policy.PATH, 0o644, (MANAGED + format_config(self._policy().to_config())).encode())
+        if self.conf_dir != os.path.dirname(policy.PATH):
+            yield Entry(self.conf_dir, 0o755)
         yield Entry(os.path.join(self.conf_dir, "env.d"), 0o750, group=group)
         yield Entry(os.path.join(self.conf_dir, "transformation_sql"), 0o755)
         # Open to the group, which a task that runs as another user has too.

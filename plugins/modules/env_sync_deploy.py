@@ -68,11 +68,38 @@ options:
       - The declared bucket syncs, a mapping from title to keys, as in C(govuk_env_sync::s3_sync_tasks).
     type: dict
     default: {}
+  environment:
+    description:
+      - The name of the environment that this host belongs to, such as V(production). It goes into the host's policy,
+        C(/etc/govuk_env_sync/policy.cfg), which every run on the host reads first, and into the manifest of every push.
+    type: str
+    default: ""
+    version_added: 0.4.0
   protected:
     description:
-      - Whether this environment is protected, so that declaring a pull is refused.
+      - Whether this environment is protected. Declaring a pull is refused, and so is running one on this host, whoever
+        starts it.
     type: bool
     default: false
+  require_sanitised:
+    description:
+      - Refuse every pull on this host whose data no script sanitises, neither here nor when the point was pushed.
+    type: bool
+    default: false
+    version_added: 0.4.0
+  sources:
+    description:
+      - The environments whose points may be pulled on this host; any where it is empty.
+    type: list
+    elements: str
+    default: []
+    version_added: 0.4.0
+  max_point_age:
+    description:
+      - How old a point may be that is pulled on this host, in seconds, or as V(90m), V(36h), V(3d); any age without it.
+    type: str
+    default: ""
+    version_added: 0.4.0
   transformation_sql:
     description:
       - Transformation files to deploy, a mapping from name to content.
@@ -219,7 +246,11 @@ def main() -> None:
             "group": {"type": "str", "default": "govuk-backup"},
             "tasks": {"type": "dict", "default": {}},
             "s3_sync_tasks": {"type": "dict", "default": {}},
+            "environment": {"type": "str", "default": ""},
             "protected": {"type": "bool", "default": False},
+            "require_sanitised": {"type": "bool", "default": False},
+            "sources": {"type": "list", "elements": "str", "default": []},
+            "max_point_age": {"type": "str", "default": ""},
             "transformation_sql": {"type": "dict", "default": {}},
             "environment_variables": {"type": "dict", "default": {}},
             "secret_environment_variables": {"type": "dict", "default": {}, "no_log": True},

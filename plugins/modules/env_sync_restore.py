@@ -67,6 +67,18 @@ options:
         C(/etc/govuk_env_sync/transformation_sql).
     type: list
     elements: str
+  sources:
+    description:
+      - The environments whose points may be pulled; any without it. The host's policy may allow fewer.
+    type: list
+    elements: str
+    version_added: 0.4.0
+  max_point_age:
+    description:
+      - How old the point may be, in seconds, or as V(90m), V(36h), V(3d); any age without it. The host's policy may
+        allow less.
+    type: str
+    version_added: 0.4.0
   require_sanitised:
     description: Refuse a pull that no script sanitises, neither here nor when the point was pushed.
     type: bool
@@ -302,6 +314,8 @@ def main() -> None:
             "action": {"type": "str", "choices": ["pull"], "default": "pull"},
             "src": {"type": "path"},
             "transformation_sql_filename": {"type": "list", "elements": "str"},
+            "sources": {"type": "list", "elements": "str"},
+            "max_point_age": {"type": "str"},
             "require_sanitised": {"type": "bool", "default": False},
             "may_change_nothing": {"type": "bool", "default": False},
             "allow_restore_to_source": {"type": "bool", "default": False},

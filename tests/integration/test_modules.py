@@ -344,7 +344,7 @@ def test_declared_tasks_are_pushed_and_pulled_by_name(
         options = {"state_dir": str(tmp_path / "state")}
         return {
             "env_sync_tasks": tasks,
-            "env_sync_environment": reach,
+            "env_sync_variables": reach,
             "env_sync_secret_environment": secret,
             "env_sync_options": options,
             "env_sync_become": False,

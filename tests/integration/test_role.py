@@ -94,7 +94,7 @@ class Site:
             "all": {
                 "hosts": {name: {**self.network.inventory()[name], **more} for name, more in self.hosts.items()},
                 "vars": {
-                    "env_sync_environment": {"AWS_EC2_METADATA_DISABLED": "true"},
+                    "env_sync_variables": {"AWS_EC2_METADATA_DISABLED": "true"},
                     "env_sync_secret_environment": {"AWS_SECRET_ACCESS_KEY": SECRET},
                     "env_sync_transformation_sql_files": [str(self.folder / "shop.sql")],
                     "env_sync_monitor": "nsca",

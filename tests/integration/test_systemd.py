@@ -56,7 +56,7 @@ class Site:
             "env_sync_install_packages": False,
             "env_sync_tasks": {"push_uploads": PUSH, "push_other": OTHER},
             "env_sync_transformation_sql_files": [str(self._folder / "wait.sh")],
-            "env_sync_environment": {"GREETING": "hello"},
+            "env_sync_variables": {"GREETING": "hello"},
             **variables,
         }
         inventory = {"all": {"hosts": self._network.inventory(), "vars": values}}

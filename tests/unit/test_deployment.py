@@ -37,7 +37,11 @@ DEFAULTS = {
     "group": "govuk-backup",
     "tasks": {},
     "s3_sync_tasks": {},
+    "environment": "",
     "protected": False,
+    "require_sanitised": False,
+    "sources": [],
+    "max_point_age": "",
     "transformation_sql": {},
     "environment_variables": {},
     "secret_environment_variables": {},
@@ -205,7 +209,7 @@ def test_all_that_is_wrong_is_told_at_once_and_no_secret_with_it(tmp_path: Path)
     assert raised.value.faults == [
         "late: hour '25' is not within 0 to 23",
         "monitoring: unknown key colour",
-        "env_sync_environment: 'c-d' can't be the name of a variable",
+        "env_sync_variables: 'c-d' can't be the name of a variable",
         "env_sync_secret_environment: 'A/B' can't be the name of a variable",
         "env_sync_transformation_sql_files: '.profile' can't be the name of a file there",
         f"env_sync_python: {python}: it is Python 3.8, and the command needs 3.9 or later: name another one, "

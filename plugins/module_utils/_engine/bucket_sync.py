@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import locks
+from . import locks, policy
 from .errors import Cancelled, EnvSyncError
 from .pipeline import Group, Worker
 from .progress import Host
@@ -132,6 +132,8 @@ class _Place:
 
 def plan(task: Task, host: Host) -> dict[str, Any]:
     """Say what a sync would do; change nothing."""
+    rules = policy.read_policy()
+    task = rules.apply(task)
     source, destination = _places(task)
     tally = _Tally()
     for _item in _to_copy(source, destination, tally):
@@ -150,6 +152,7 @@ def plan(task: Task, host: Host) -> dict[str, Any]:
         "destination": destination.url,
         "steps": steps,
         "warnings": list(_warnings(source, destination, tally, task.delete)),
+        "policy": rules.lines(),
         "copy": tally.names,
         "delete": doomed[:_SHOWN],
         **_numbers(tally, len(doomed)),
@@ -167,6 +170,7 @@ def sync(task: Task, host: Host, limits: Limits | None = None) -> dict[str, Any]
         not copied), ``rate`` (bytes a second), ``durations`` (seconds), ``warnings``.
     """
     with running(task, host) as run:
+        task = policy.read_policy().apply(task)
         source, destination = _places(task)
         key = f"s3_sync {destination.url}"
         with locks.hold(key, f"the sync to {destination.url} on this host", task.lock_wait, host.cancelled):

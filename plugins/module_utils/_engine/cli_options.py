@@ -95,6 +95,10 @@ OPTIONS: Mapping[str, Sequence[Option]] = {
             "-F",
             "pre_dump_transformation_sql_file",
         ),
+        Option("sources", "NAMES", "the environments whose points may be pulled, with commas (default: any)"),
+        Option(
+            "max_point_age", "AGE", "refuse to pull a point that is older: seconds, or 90m, 36h, 3d (default: any age)"
+        ),
         Option("require_sanitised", "", "refuse to pull what no script sanitised"),
         Option("may_change_nothing", "", "a transformation that changes no row is right for this database"),
     ),

@@ -122,6 +122,7 @@ def plan(title: str, result: Mapping[str, Any]) -> list[str]:
     lines = [f"{title} would:"]
     lines += [f"{number:3}. {step}" for number, step in enumerate(result["steps"], start=1)]
     lines += [f"warning: {warning}" for warning in result["warnings"]]
+    lines += result["policy"]
     return [*lines, "Nothing was changed."]
 
 

@@ -39,6 +39,15 @@ def read_config(path: str) -> dict[str, str]:
         raise EnvSyncError(doing, str(error.strerror), _hint(error)) from error
     except UnicodeDecodeError as error:
         raise EnvSyncError(doing, "it is not UTF-8 text", "Check that this is the right file.") from error
+    return parse_config(text, doing)
+
+
+def parse_config(text: str, doing: str) -> dict[str, str]:
+    """Return the assignments in the text of a config file; of a key that is given twice, the last, as in a shell.
+
+    :param doing: what is being done, for a message: a fault's line is added to it.
+    :raises EnvSyncError: there is something else in it; names the line.
+    """
     values: dict[str, str] = {}
     for number, line in enumerate(text.split("\n"), start=1):
         try:

@@ -143,6 +143,8 @@ def _declared(
     faults: list[str] = []
     if not TITLE.match(title):
         faults.append("its title can't be the name of a file and a service (letters, digits, _ . + -; at most 100)")
+    if title == "policy":
+        faults.append("its config file would be the host's policy (policy.cfg): call it otherwise")
     if not isinstance(values, Mapping):
         return None, [*faults, "is not a mapping of keys"]
     given = _given(values)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from . import catalogue, guards, locks
+from . import catalogue, guards, locks, policy
 from .catalogue import LEGACY, Point
 from .databases import Database, database_class, open_database, server_key
 from .databases.base import Plan
@@ -26,6 +26,8 @@ from .task import Task
 
 def plan(task: Task, host: Host) -> dict[str, Any]:
     """Say what a pull would do; check what can be checked; change nothing."""
+    rules = policy.read_policy()
+    task = rules.apply(task)
     scripts = read_scripts(task.transformation_sql)
     store = open_store(task)
     store.preflight(write=False)
@@ -55,6 +57,7 @@ def plan(task: Task, host: Host) -> dict[str, Any]:
         "replaces": prepared.replaces,
         "steps": steps,
         "warnings": list(prepared.warnings),
+        "policy": rules.lines(),
         "before": {"database": prepared.replaces},
         "after": {"database": {"point": point.name}},
     }
@@ -70,6 +73,7 @@ def pull(task: Task, host: Host) -> dict[str, Any]:
         ``stored_bytes``, ``rate`` (bytes before compression a second), ``durations`` (seconds), ``warnings``.
     """
     with running(task, host) as run:
+        task = policy.read_policy().apply(task)
         scripts = read_scripts(task.transformation_sql)
         store = open_store(task)
         store.prepare(write=False)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from . import catalogue, guards, locks
+from . import catalogue, guards, locks, policy
 from .catalogue import COMPLETE, Point
 from .databases import Database, open_database, server_key
 from .databases.base import DumpFacts, Identity
@@ -31,6 +31,8 @@ from .version import VERSION
 
 def plan(task: Task, host: Host) -> dict[str, Any]:
     """Say what a push would do; check what can be checked; change nothing."""
+    rules = policy.read_policy()
+    task = rules.apply(task)
     scripts = read_scripts(task.pre_dump_transformation_sql)
     store = open_store(task)
     store.preflight(write=True)
@@ -53,6 +55,7 @@ def plan(task: Task, host: Host) -> dict[str, Any]:
         "store": store.url(),
         "steps": steps,
         "warnings": _warnings(task, store, points, point),
+        "policy": rules.lines(),
         "facts": dict(facts),
         "before": {"points": before},
         "after": {"points": [*before, point]},
@@ -69,6 +72,7 @@ def push(task: Task, host: Host) -> dict[str, Any]:
         compression a second), ``durations`` (seconds), ``warnings``, ``before`` and ``after`` (the store's points).
     """
     with running(task, host) as run:
+        task = policy.read_policy().apply(task)
         scripts = read_scripts(task.pre_dump_transformation_sql)
         store = open_store(task)
         store.prepare(write=True)

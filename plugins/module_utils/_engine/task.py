@@ -88,6 +88,26 @@ def _choice(*allowed: str, old: Mapping[str, str] = MappingProxyType({})) -> Cal
     return convert
 
 
+def _duration(value: Any) -> int:
+    """Seconds: a number of them, or of other units (``90m``, ``36h``, ``3d``)."""
+    match = re.match(r"(\d{1,9})\s*([smhd]?)\Z", str(value).strip(), re.ASCII)
+    if not match:
+        raise ValueError("must be a number of seconds, or of minutes, hours or days (90m, 36h, 3d)")
+    return int(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+
+
+def environment_name(value: Any) -> str:
+    """Return the name of an environment; raises ValueError where it can't be one."""
+    text = _text(value).strip()
+    if not re.match(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z", text, re.ASCII):
+        raise ValueError("must be an environment's name (letters, digits, _ . -)")
+    return text
+
+
+def _environments(value: Any) -> tuple[str, ...]:
+    return tuple(environment_name(name) for name in _names(value))
+
+
 def _names(value: Any) -> tuple[str, ...]:
     """A list of names: a YAML list, or one string with commas between them, as the original takes it."""
     items = value if isinstance(value, (list, tuple)) else str(value).split(",")
@@ -235,6 +255,8 @@ class Task:
     environment: str = ""
     allow_restore_to_source: bool = False
     require_sanitised: bool = False
+    sources: tuple[str, ...] = ()
+    max_point_age: int = 0
     may_change_nothing: bool = False
     old_database: str = "drop"
     restore_as: str = "alias"
@@ -418,6 +440,8 @@ KEYS: dict[str, Callable[[Any], Any]] = {
     "environment": _text,
     "allow_restore_to_source": _boolean,
     "require_sanitised": _boolean,
+    "sources": _environments,
+    "max_point_age": _duration,
     "may_change_nothing": _boolean,
     "old_database": _choice(*OLD_DATABASE),
     "analyze": _boolean,

@@ -41,7 +41,11 @@ def deploy(folder: Path, **ensure: str) -> bool:
         "transformation_sql": {},
         "environment_variables": {},
         "secret_environment_variables": {},
+        "environment": "",
         "protected": False,
+        "require_sanitised": False,
+        "sources": [],
+        "max_point_age": "",
         "monitoring": {"prometheus_dir": str(folder / "figures")},
         "parts": ["monitor"],
     }
