@@ -259,6 +259,20 @@ options:
     default: 0
 """
 
+    TIME = r"""
+options:
+  timezone:
+    description:
+      - What the timestamps of points are in, V(utc), or the host's local time (V(local), as the original tool has it).
+      - A point that claims a time later than now is never taken as the newest one. Where a point has a manifest, that
+        tells when it was made, whatever time its timestamp is in.
+    type: str
+    choices:
+      - utc
+      - local
+    default: utc
+"""
+
     STATE = r"""
 options:
   state_dir:

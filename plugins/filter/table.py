@@ -42,6 +42,7 @@ import csv
 import io
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import one_line, visible
 
 
 def table(rows, style="text"):
@@ -57,7 +58,7 @@ def table(rows, style="text"):
 def _text(head, rows):
     lines = [
         [name.replace("_", " ").upper() for name in head],
-        *([_one_line(cell) or "-" for cell in row] for row in rows),
+        *([one_line(cell) or "-" for cell in row] for row in rows),
     ]
     widths = [max(map(len, column)) for column in zip(*lines)]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
@@ -65,18 +66,15 @@ def _text(head, rows):
 
 def _markdown(head, rows):
     lines = [[name.replace("_", " ") for name in head], ["---"] * len(head)]
-    lines += [[_one_line(cell).replace("\\", "\\\\").replace("|", "\\|") for cell in row] for row in rows]
+    lines += [[one_line(cell).replace("\\", "\\\\").replace("|", "\\|") for cell in row] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _csv(head, rows):
     stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows([head, *rows])
+    cells = [["\n".join(map(visible, cell.split("\n"))) for cell in row] for row in rows]
+    csv.writer(stream, lineterminator="\n").writerows([head, *cells])
     return stream.getvalue().rstrip("\n")
-
-
-def _one_line(cell):
-    return " ".join(cell.split())
 
 
 STYLES = {"text": _text, "markdown": _markdown, "csv": _csv}

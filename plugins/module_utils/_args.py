@@ -95,6 +95,8 @@ RUN: Spec = {
     "lock_wait": {"type": "int", "default": 0},
 }
 
+TIME: Spec = {"timezone": {"type": "str", "choices": list(engine.TIMEZONES), "default": "utc"}}
+
 STATE: Spec = {"state_dir": {"type": "path"}}
 
 
@@ -119,6 +121,7 @@ def run(module: AnsibleModule, work: Callable[[Host], Mapping[str, Any]]) -> Non
         warned.add(text)
 
     def log(level: str, text: str) -> None:
+        text = one_line(text)
         module.log(f"{level}: {text}")
         if level == "warning":
             warn(text)
@@ -131,7 +134,7 @@ def run(module: AnsibleModule, work: Callable[[Host], Mapping[str, Any]]) -> Non
         text = one_line(f"running {module._name}: unexpected {type(error).__name__}: {error}")
         module.fail_json(msg=text, exception=traceback.format_exc())
     for text in result.pop("warnings", ()):
-        warn(text)
+        warn(one_line(text))
     if "skipped" in result:
         # Ansible has a meaning of its own for that word: a task that was not run, whose result is not shown.
         result["reason"] = result.pop("skipped")

@@ -26,6 +26,7 @@ extends_documentation_fragment:
   - govuk.env_sync._options.elastic
   - govuk.env_sync._options.store
   - govuk.env_sync._options.run
+  - govuk.env_sync._options.time
   - govuk.env_sync._options.state
 attributes:
   check_mode:
@@ -90,13 +91,6 @@ options:
   compression_level:
     description: From 1 (fast) to 19 (small), for gzip up to 9. The default is the compressor's.
     type: int
-  timezone:
-    description: Whether the point's timestamp is in UTC or in the host's local time, as the original tool has it.
-    type: str
-    choices:
-      - utc
-      - local
-    default: utc
   environment:
     description: The name of the environment, noted in the manifest.
     type: str
@@ -265,6 +259,7 @@ def main() -> None:
             **_args.ELASTIC,
             **_args.STORE,
             **_args.RUN,
+            **_args.TIME,
             **_args.STATE,
             "action": {"type": "str", "choices": ["push"], "default": "push"},
             "dest": {"type": "path"},
@@ -274,7 +269,6 @@ def main() -> None:
             "format": {"type": "str", "choices": list(task.FORMATS), "default": "directory"},
             "compression": {"type": "str", "choices": list(task.COMPRESSIONS), "default": "zstd"},
             "compression_level": {"type": "int"},
-            "timezone": {"type": "str", "choices": list(task.TIMEZONES), "default": "utc"},
             "environment": {"type": "str"},
         },
         required_one_of=[("url", "dest")],

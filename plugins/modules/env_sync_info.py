@@ -21,6 +21,7 @@ extends_documentation_fragment:
   - govuk.env_sync._options.connection
   - govuk.env_sync._options.elastic
   - govuk.env_sync._options.store
+  - govuk.env_sync._options.time
   - govuk.env_sync._options.state
 attributes:
   check_mode:
@@ -117,6 +118,13 @@ points:
       returned: success
       type: str
       sample: complete
+    from_future:
+      description:
+        - Whether it claims a time later than now, by more than 15 minutes. Such a point is restored only where its
+          timestamp is given, and pruning neither counts nor removes it.
+      returned: success
+      type: bool
+      sample: false
     stored_bytes:
       description: The size of its members in the store.
       returned: success
@@ -297,6 +305,7 @@ def main() -> None:
             **_args.CONNECTION,
             **_args.ELASTIC,
             **_args.STORE,
+            **_args.TIME,
             **_args.STATE,
             "database": {"type": "str"},
             "details": {"type": "bool", "default": False},
@@ -317,7 +326,7 @@ def look(params: Mapping[str, Any]) -> dict[str, Any]:
         stand_ins["dbms"] = task.any_dbms(params["storagebackend"])
         store = open_store(_args.read_task(params, **stand_ins))
         store.preflight(write=False)
-        points = catalogue.list_points(store, params["database"] or "")
+        points = catalogue.list_points(store, params["database"] or "", timezone=params["timezone"])
         found["store"] = store.url()
         found["points"] = [read_point(store, point) if params["details"] else point.to_dict() for point in points]
     statuses = progress.read_statuses(params["state_dir"] or progress.default_state_dir())

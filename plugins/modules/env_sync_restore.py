@@ -29,6 +29,7 @@ extends_documentation_fragment:
   - govuk.env_sync._options.elastic
   - govuk.env_sync._options.store
   - govuk.env_sync._options.run
+  - govuk.env_sync._options.time
   - govuk.env_sync._options.state
 attributes:
   check_mode:
@@ -216,6 +217,11 @@ sanitised:
   sample:
     - script: sanitise_shop.sql
       sha256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
+point_age_seconds:
+  description: How old the point is, by its timestamp and its manifest.
+  returned: success
+  type: int
+  sample: 12600
 raw_bytes:
   description: The size of the dump before compression. For a point of the original tool, that of the object.
   returned: success, outside check mode
@@ -310,6 +316,7 @@ def main() -> None:
             **_args.ELASTIC,
             **_args.STORE,
             **_args.RUN,
+            **_args.TIME,
             **_args.STATE,
             "action": {"type": "str", "choices": ["pull"], "default": "pull"},
             "src": {"type": "path"},

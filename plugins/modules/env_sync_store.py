@@ -22,6 +22,7 @@ extends_documentation_fragment:
   - govuk.env_sync._options.elastic
   - govuk.env_sync._options.store
   - govuk.env_sync._options.run
+  - govuk.env_sync._options.time
   - govuk.env_sync._options.state
 attributes:
   check_mode:
@@ -455,6 +456,7 @@ def main() -> None:
             **_args.ELASTIC,
             **_args.STORE,
             **_args.RUN,
+            **_args.TIME,
             **_args.STATE,
             "operation": {"type": "str", "required": True, "choices": list(OPERATIONS)},
             "action": {"type": "str", "choices": ["s3_sync"]},

@@ -13,6 +13,7 @@ from typing import Any, Callable
 import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import catalogue, pull, push, upkeep
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.point import iso_utc
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores import open_store
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Task
@@ -57,14 +58,47 @@ def test_push_and_pull(
 
 
 def test_a_point_that_is_not_the_newest_is_said(production: PostgresServer, database: str, task_values: Values) -> None:
+    """Within the 15 minutes that clocks may be apart, a point of another host counts although it is of a later time."""
     production.create_database(database)
-    later = push.push(Task.from_mapping(task_values("push", database, timestamp="2099-01-01T00:00:00")), Host())
+    soon = iso_utc(time.time() + 600).rstrip("Z")
+    later = push.push(Task.from_mapping(task_values("push", database, timestamp=soon)), Host())
     assert later["warnings"] == []
     of = Task.from_mapping(task_values("push", database))
-    said = r".*2099-01-01T00:00:00-.* is of a later time than now: a pull takes that one"
+    said = rf".*{soon}-.* is of a later time than this push: a pull takes that one"
     for verb in (push.plan, push.push):
         assert [bool(re.match(said, text)) for text in verb(of, Host())["warnings"]] == [True]
     assert upkeep.verify(Task.from_mapping(task_values("pull", database)), Host())["point"] == later["point"]
+
+
+def test_a_point_from_the_future_is_passed_over_by_everything(
+    production: PostgresServer, staging: PostgresServer, database: str, task_values: Values
+) -> None:
+    production.create_database(database, "CREATE TABLE small AS SELECT 1 AS n")
+    of_push, of_pull = (Task.from_mapping(task_values(action, database)) for action in ("push", "pull"))
+    named = Task.from_mapping(task_values("push", database, timestamp="2099-01-01T00:00:00"))
+    for verb in (push.plan, push.push):
+        assert "gets a time later than now" in verb(named, Host())["warnings"][0]
+    false = f"2099-01-01T00:00:00-{database}"
+    with pytest.raises(EnvSyncError, match=r"only points that claim a time later than now \(2099-01-01T00:00:00\)"):
+        pull.pull(of_pull, Host())
+
+    pushed = push.push(of_push, Host())
+    assert "2099-01-01T00:00:00" in pushed["warnings"][0] and "no pull takes it" in pushed["warnings"][0]
+    planned = pull.plan(of_pull, Host())
+    logged: list[str] = []
+    pulled = pull.pull(of_pull, Host(log=lambda level, text: logged.append(text)))
+    for result in (planned, pulled):
+        assert result["point"] == pushed["point"]
+        assert 0 <= result["point_age_seconds"] < 600
+        assert "1 point is passed over, with a time later than now (2099-01-01T00:00:00)" in result["warnings"][0]
+    assert [text for text in logged if re.fullmatch(rf"taking .*{pushed['point']}, which is \d+ m?s old", text)]
+    pruned = upkeep.prune(of_push, Host(), keep=1)
+    assert (pruned["removed"], pruned["after"]) == ([], {"points": [pushed["point"]]})
+    assert f"{false} claims a time later than now: it is not counted, and stays" in pruned["warnings"][0]
+
+    chosen = pull.pull(Task.from_mapping(task_values("pull", database, timestamp="2099-01-01T00:00")), Host())
+    assert (chosen["point"], chosen["point_age_seconds"]) == (false, 0)
+    assert "is taken because its timestamp was given" in chosen["warnings"][0]
 
 
 def test_a_clock_that_is_set_back_meanwhile_costs_nothing(

@@ -27,23 +27,6 @@ def test_sizes(count: int, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0, "0 s"),
-        (0.012, "12 ms"),
-        (0.9999, "1.0 s"),
-        (3.44, "3.4 s"),
-        (11, "11 s"),
-        (59.97, "1 min 00 s"),
-        (125, "2 min 05 s"),
-        (4811, "1 h 20 min"),
-    ],
-)
-def test_durations(seconds: float, text: str) -> None:
-    assert cli_text.duration(seconds) == text
-
-
-@pytest.mark.parametrize(
     ("values", "text"),
     [
         (

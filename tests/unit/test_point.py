@@ -110,3 +110,22 @@ def test_now_is_utc_unless_local_time_is_asked_for(monkeypatch: pytest.MonkeyPat
 
 def test_iso_utc() -> None:
     assert point.iso_utc(86399.9) == "1970-01-01T23:59:59Z"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (0.012, "12 ms"),
+        (0.9999, "1.0 s"),
+        (3.44, "3.4 s"),
+        (11, "11 s"),
+        (59.97, "1 min 00 s"),
+        (125, "2 min 05 s"),
+        (4811, "1 h 20 min"),
+        (172740, "47 h 59 min"),
+        (273600, "3 days 4 h"),
+    ],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert point.how_long(seconds) == text

@@ -95,6 +95,29 @@ def test_prune_does_not_count_or_touch_what_is_no_point_or_another_databases(
     assert good in points(store)
 
 
+def test_prune_neither_counts_nor_removes_what_is_from_the_future(
+    store: DirectoryStore, task: Callable[..., Task], put_point: Putter
+) -> None:
+    made = [put_point(store, day) for day in DAYS]
+    false = [put_point(store, f"2099-01-0{day}T00:00:00") for day in (1, 2)]
+    done = upkeep.prune(task(), Host(), keep=1)
+    assert (done["removed"], done["after"]) == (made[:-1], {"points": made[-1:]})
+    assert [
+        text.partition(" claims a time later than now: it is not counted, and stays")[0] for text in done["warnings"]
+    ] == [store.url(name) for name in false]
+    assert points(store) == [made[-1], *false]
+
+
+def test_a_copy_takes_the_newest_that_is_not_from_the_future(
+    store: DirectoryStore, task: Callable[..., Task], target: tuple[Task, DirectoryStore], put_point: Putter
+) -> None:
+    made = put_point(store, DAYS[0])
+    put_point(store, "2099-01-01T00:00:00")
+    done = upkeep.copy(task(), target[0], Host())
+    assert done["point"] == made
+    assert "1 point is passed over" in done["warnings"][0]
+
+
 def test_prune_without_doing_it_only_says(store: DirectoryStore, task: Callable[..., Task], put_point: Putter) -> None:
     made = [put_point(store, day) for day in DAYS]
     assert upkeep.prune(task(), Host(), keep=4, dry_run=True)["removed"] == made[:1]

@@ -26,7 +26,7 @@ from . import catalogue, cli_options, cli_text, monitoring, pull, push, task, up
 from .cli_log import Log
 from .cli_terminal import Terminal, print_answer
 from .config import read_config, read_envdir
-from .errors import Cancelled, EnvSyncError
+from .errors import Cancelled, EnvSyncError, one_line, visible
 from .progress import Host, Snapshot, default_state_dir, read_statuses
 from .stores import open_store
 from .task import Task
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         on_exit(log, ending)
     if ending.status:
         with contextlib.suppress(OSError):
-            sys.stderr.write(f"{name}: error: {ending.message}\n")
+            sys.stderr.write(f"{name}: error: {one_line(ending.message)}\n")
     return ending.status
 
 
@@ -209,7 +209,7 @@ class _Command:
         result = action.apply(self._read_task(), self._host)
         message = f"nothing to do: {result['skipped']}" if result["skipped"] else action.summary(result)
         if self._asked.json:
-            print_answer(json.dumps(result, indent=2))
+            print_answer(_json(result))
         elif self._asked.verbose or self._terminal.shown:
             self._answer(message)
         return result, message
@@ -232,9 +232,10 @@ class _Command:
         # A listing needs a store and nothing else; what else a task must have is stood in for.
         dbms = task.any_dbms(str(values.get("storagebackend", "")))
         whole = {"dbms": dbms, "database": "*", **values, "action": _reading(values)}
-        store = open_store(Task.from_mapping(whole, self._name, self._conf_dir))
+        of_task = Task.from_mapping(whole, self._name, self._conf_dir)
+        store = open_store(of_task)
         store.preflight(write=False)
-        points = catalogue.list_points(store, database, details=True)
+        points = catalogue.list_points(store, database, details=True, timezone=of_task.timezone)
         where = f" of {database}" if database else ""
         lines = cli_text.points(points) or [f"There are no points{where} in {store.url()}."]
         return self._show([point.to_dict() for point in points], lines)
@@ -258,12 +259,12 @@ class _Command:
     def _show(self, result: Any, lines: Sequence[str]) -> tuple[Any, str]:
         """Print what was asked for."""
         self._terminal.clear()
-        print_answer(json.dumps(result, indent=2) if self._asked.json else "\n".join(lines))
+        print_answer(_json(result) if self._asked.json else "\n".join(map(visible, lines)))
         return result, lines[0]
 
     def _answer(self, line: str) -> None:
         self._terminal.clear()
-        print_answer(line)
+        print_answer(visible(line))
 
     # The task.
 
@@ -315,6 +316,11 @@ class _Command:
         if "/" in given or os.path.exists(given):
             return given
         return os.path.join(self._conf_dir, given if given.endswith(".cfg") else f"{given}.cfg")
+
+
+def _json(result: Any) -> str:
+    """Return JSON of printable characters only: DEL is the one that json does not escape."""
+    return json.dumps(result, indent=2).replace("\x7f", "\\u007f")
 
 
 def _reading(values: Mapping[str, Any]) -> str:

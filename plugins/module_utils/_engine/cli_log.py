@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from logging.handlers import SysLogHandler
 
 from .cli_terminal import Terminal
-from .errors import one_line
+from .errors import one_line, visible
 from .ownership import folder, hand_over, open_file
 from .point import iso_utc
 
@@ -53,9 +53,11 @@ class Log:
         """Write lines to the log file, and to standard error where lines go there; say whether the file took them."""
         mark = "" if level == "info" else f"{level}: "
         head = f"{iso_utc(time.time())} {self.title}[{os.getpid()}]: {mark}"
-        lines = "".join(f"{head}{text}\n" for text in texts)
+        shown = [visible(f"{head}{text}") for text in texts]
+        lines = "".join(f"{line}\n" for line in shown)
         if self._echo:
-            self._terminal.say(lines.rstrip("\n"))
+            for line in shown:
+                self._terminal.say(line)
         try:
             descriptor = self._open()
             try:
@@ -81,7 +83,7 @@ class Log:
     def _to_syslog(self, level: str, text: str) -> None:
         # Not SysLogHandler itself: it would wait for ever for a syslog daemon that hangs.
         priority = SysLogHandler.LOG_USER << 3 | self._PRIORITIES[level]
-        line = f"<{priority}>{self.program}[{os.getpid()}]: {self.title}: {text}"
+        line = f"<{priority}>{self.program}[{os.getpid()}]: {visible(self.title)}: {text}"
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
             sender.setblocking(False)
             sender.sendto(line.encode("utf-8", "backslashreplace"), self._syslog)

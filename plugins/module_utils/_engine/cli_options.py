@@ -115,7 +115,7 @@ OPTIONS: Mapping[str, Sequence[Option]] = {
         ),
         Option("allow_restore_to_source", "", "let a pull replace the database that the point was pushed from"),
         Option("analyze", "", "gather the planner's statistics before a pull goes live"),
-        Option("timezone", "ZONE", f"of a new point's timestamp: {_one_of(task.TIMEZONES)} (default: {Task.timezone})"),
+        Option("timezone", "ZONE", f"of points' timestamps: {_one_of(task.TIMEZONES)} (default: {Task.timezone})"),
         Option("lock_wait", "SECONDS", "how long to wait for another run on the same database (default: 0)"),
         Option("state_dir", "DIR", "where statuses and journals are kept"),
     ),

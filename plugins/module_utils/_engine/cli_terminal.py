@@ -13,7 +13,7 @@ import threading
 from typing import TextIO
 
 from .cli_text import progress
-from .errors import EnvSyncError
+from .errors import EnvSyncError, visible
 from .progress import Snapshot
 
 
@@ -48,7 +48,7 @@ class Terminal:
     def say(self, line: str) -> None:
         """Write a line that stays, above the progress."""
         with self._lock:
-            self._write(f"{self._blank()}{line}\n")
+            self._write(f"{self._blank()}{visible(line)}\n")
             self._draw()
 
     def clear(self) -> None:
@@ -68,7 +68,7 @@ class Terminal:
             return
         with contextlib.suppress(OSError, ValueError):
             width = os.get_terminal_size(self._stream.fileno()).columns or 80
-            text = f"{self._snapshot.title}: {progress(self._snapshot)}"[: width - 1]
+            text = visible(f"{self._snapshot.title}: {progress(self._snapshot)}")[: width - 1]
             self._write("\r" + text.ljust(self._drawn))
             self._drawn = len(text)
 

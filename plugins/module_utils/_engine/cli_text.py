@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .catalogue import Point
-from .errors import one_line
-from .point import iso_utc
+from .errors import one_line, visible
+from .point import how_long, iso_utc
 from .progress import Snapshot
 
 
@@ -31,10 +31,10 @@ def progress(snapshot: Snapshot) -> str:
     if snapshot.rate:
         parts.append(f"{size(snapshot.rate)}/s")
     if snapshot.remaining and snapshot.remaining >= 1:
-        parts.append(f"about {duration(round(snapshot.remaining))} left")
+        parts.append(f"about {how_long(round(snapshot.remaining))} left")
     elapsed = int(time.time() - snapshot.phase_started) if snapshot.phase_started else 0
     if elapsed and not parts:
-        parts.append(duration(elapsed))
+        parts.append(how_long(elapsed))
     return ", ".join([snapshot.phase or "starting", *parts])
 
 
@@ -49,20 +49,9 @@ def size(count: float) -> str:
     return f"{count / 1024:.1f} TiB"
 
 
-def duration(seconds: float) -> str:
-    """Return seconds as people say them: ``12 ms``, ``3.4 s``, ``2 min 05 s``, ``1 h 20 min``."""
-    if 0 < seconds < 0.9995:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 59.95:
-        return f"{seconds:.0f} s" if seconds == int(seconds) else f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02} s"
-    return f"{minutes // 60} h {minutes % 60:02} min"
-
-
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Return the lines of a table, its columns as wide as they must be."""
+    rows = [[visible(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in [head, *rows]]
 
@@ -72,12 +61,13 @@ def pushed(result: Mapping[str, Any]) -> str:
 
 
 def pulled(result: Mapping[str, Any]) -> str:
-    text = f"pulled {result['point']} into {result['database']}: {_volume(result)}"
+    age = how_long(result["point_age_seconds"])
+    text = f"pulled {result['point']} into {result['database']}: {_volume(result)}; the point is {age} old"
     replaced = result["replaced"]
     if replaced is None:
         return f"{text}; there was no {result['database']} before"
     fate = f"kept as {result['kept']}" if result["kept"] else "dropped"
-    away = duration(result["name_away_seconds"] or 0.001)
+    away = how_long(result["name_away_seconds"] or 0.001)
     return f"{text}; replaced {size(replaced['size_bytes'])}, {fate}; the name was away for {away}"
 
 
@@ -85,14 +75,14 @@ def synced(result: Mapping[str, Any]) -> str:
     return (
         f"synced {result['source']} to {result['destination']}: {result['copied']} objects copied "
         f"({size(result['copied_bytes'])}), {result['unchanged']} unchanged, {result['deleted']} removed, "
-        f"in {duration(result['durations']['total'])}"
+        f"in {how_long(result['durations']['total'])}"
     )
 
 
 def _volume(result: Mapping[str, Any]) -> str:
     return (
         f"{size(result['raw_bytes'])} ({size(result['stored_bytes'])} stored) "
-        f"in {duration(result['durations']['total'])}, {size(result['rate'])}/s"
+        f"in {how_long(result['durations']['total'])}, {size(result['rate'])}/s"
     )
 
 
@@ -104,7 +94,7 @@ def verified(result: Mapping[str, Any]) -> str:
         )
     return (
         f"{result['point']} in {result['store']} is good: {size(result['stored_bytes'])} in "
-        f"{len(result['manifest']['members'])} members, read in {duration(result['durations']['total'])}"
+        f"{len(result['manifest']['members'])} members, read in {how_long(result['durations']['total'])}"
     )
 
 
@@ -120,7 +110,9 @@ def plan(title: str, result: Mapping[str, Any]) -> list[str]:
     if result.get("skipped"):
         return [f"nothing to do: {result['skipped']}"]
     lines = [f"{title} would:"]
-    lines += [f"{number:3}. {step}" for number, step in enumerate(result["steps"], start=1)]
+    lines += [f"{number:3}. {one_line(step)}" for number, step in enumerate(result["steps"], start=1)]
+    if "point_age_seconds" in result:
+        lines.append(f"The point is {how_long(result['point_age_seconds'])} old.")
     lines += [f"warning: {warning}" for warning in result["warnings"]]
     lines += result["policy"]
     return [*lines, "Nothing was changed."]
@@ -132,7 +124,7 @@ def points(found: Sequence[Point]) -> list[str]:
         (
             point.timestamp,
             point.database,
-            point.state,
+            f"{point.state}, from the future" if point.from_future else point.state,
             size(point.raw_bytes) if point.raw_bytes else "-",
             size(point.stored_bytes),
             point.environment or "-",
@@ -150,7 +142,7 @@ def statuses(found: Sequence[Snapshot]) -> list[str]:
             status.title,
             status.state,
             iso_utc(status.started)[:-1].replace("T", " "),
-            duration((time.time() if status.state == "running" else status.updated) - status.started),
+            how_long((time.time() if status.state == "running" else status.updated) - status.started),
             progress(status) if status.state == "running" else one_line(status.message),
         )
         for status in found

@@ -60,5 +60,17 @@ class MissingLibrary(EnvSyncError):
 
 
 def one_line(text: str) -> str:
-    """Fold ``text`` into one line: white space of any kind becomes one blank."""
-    return " ".join(str(text).split())
+    """Fold ``text`` into one line that can be printed: white space of any kind becomes one blank."""
+    return visible(" ".join(str(text).split()))
+
+
+def visible(text: str) -> str:
+    """Return ``text`` with all that a terminal or a log would not show made visible, as Python escapes it.
+
+    Names of objects, tables and files, and what servers and programs say, come from outside. A control character
+    (ESC, a line break, a carriage return, C1) in one of them could repaint a terminal or forge a line of a log, and one
+    that turns the direction of writing shows a name as another.
+    """
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)

@@ -74,6 +74,31 @@ def now(timezone: str = "utc") -> str:
     return moment.strftime(TIMESTAMP_FORM)
 
 
+def moment(timestamp: str, timezone: str = "utc") -> float:
+    """Return a timestamp (to the second) as seconds since the epoch, read in UTC or in this host's local time.
+
+    :raises ValueError: there is no such time.
+    """
+    read = datetime.datetime.strptime(timestamp, TIMESTAMP_FORM)
+    if timezone == "local":
+        return read.astimezone().timestamp()
+    return read.replace(tzinfo=datetime.timezone.utc).timestamp()
+
+
+def how_long(seconds: float) -> str:
+    """Return seconds as people say them: ``12 ms``, ``3.4 s``, ``2 min 05 s``, ``1 h 20 min``, ``3 days 4 h``."""
+    if 0 < seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 59.95:
+        return f"{seconds:.0f} s" if seconds == int(seconds) else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s"
+    if minutes <= 48 * 60:
+        return f"{minutes // 60} h {minutes % 60:02} min"
+    return f"{minutes // 1440} days {minutes // 60 % 24} h"
+
+
 def iso_utc(seconds: float) -> str:
     """Return the moment ``seconds`` after the epoch as ISO 8601 in UTC, to the second."""
     return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).strftime(TIMESTAMP_FORM + "Z")

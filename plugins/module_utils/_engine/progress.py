@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, Callable
 
-from .errors import EnvSyncError
+from .errors import EnvSyncError, one_line
 from .ownership import make_folders, names_in, read_small, write_small
 
 
@@ -135,7 +135,7 @@ class Progress:
                     "stored_bytes": int((result or {}).get("stored_bytes", 0)),
                 }
             )
-        self._change(state=state, message=message, result=result or {}, at_once=True)
+        self._change(state=state, message=one_line(message), result=result or {}, at_once=True)
 
     def _change(self, at_once: bool = False, **changes: Any) -> None:
         with self._lock:

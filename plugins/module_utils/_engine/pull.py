@@ -17,6 +17,7 @@ from .errors import Cancelled, EnvSyncError
 from .manifest import Manifest, Member
 from .members import PointSource
 from .pipeline import Group
+from .point import how_long
 from .progress import Host
 from .run import Run, nothing_to_do, result, running, work_dir
 from .scripts import Effect, Script, read_scripts
@@ -31,8 +32,10 @@ def plan(task: Task, host: Host) -> dict[str, Any]:
     scripts = read_scripts(task.transformation_sql)
     store = open_store(task)
     store.preflight(write=False)
-    point = catalogue.choose(store, task.database, task.timestamp)
+    warnings: list[str] = []
+    point = catalogue.choose(store, task.database, task.timestamp, task.timezone, warnings.append)
     manifest = manifest_of(store, point, task.dbms)
+    age = _age(point, manifest, task)
     with open_database(task, None, host.cancelled) as database:
         prepared = _preflight(task, manifest, database)
         database.check_scripts(scripts)
@@ -53,10 +56,11 @@ def plan(task: Task, host: Host) -> dict[str, Any]:
         "point": point.name,
         "store": store.url(),
         "manifest": manifest.to_dict(),
+        "point_age_seconds": age,
         "database": task.database,
         "replaces": prepared.replaces,
         "steps": steps,
-        "warnings": list(prepared.warnings),
+        "warnings": [*warnings, *prepared.warnings],
         "policy": rules.lines(),
         "before": {"database": prepared.replaces},
         "after": {"database": {"point": point.name}},
@@ -68,18 +72,21 @@ def pull(task: Task, host: Host) -> dict[str, Any]:
 
     The live database serves, untouched, until the swap; whatever fails before that leaves it as it is.
 
-    :returns: ``changed``, ``point``, ``store``, ``manifest``, ``database``, ``replaced`` (what was under the name, or
-        None), ``kept`` (the name that it has now, or empty), ``name_away_seconds``, ``sanitised``, ``raw_bytes``,
-        ``stored_bytes``, ``rate`` (bytes before compression a second), ``durations`` (seconds), ``warnings``.
+    :returns: ``changed``, ``point``, ``store``, ``manifest``, ``point_age_seconds``, ``database``, ``replaced`` (what
+        was under the name, or None), ``kept`` (the name that it has now, or empty), ``name_away_seconds``,
+        ``sanitised``, ``raw_bytes``, ``stored_bytes``, ``rate`` (bytes before compression a second), ``durations``
+        (seconds), ``warnings``.
     """
     with running(task, host) as run:
         task = policy.read_policy().apply(task)
         scripts = read_scripts(task.transformation_sql)
         store = open_store(task)
         store.prepare(write=False)
-        point = catalogue.choose(store, task.database, task.timestamp)
+        point = catalogue.choose(store, task.database, task.timestamp, task.timezone, run.warn)
         run.progress.point(point.name)
         manifest = manifest_of(store, point, task.dbms)
+        age = _age(point, manifest, task)
+        host.log("info", f"taking {store.url(point.name)}, which is {how_long(age)} old")
         key = server_key(task)
         with (
             locks.hold(key, f"{task.database} on this host", task.lock_wait, host.cancelled),
@@ -117,6 +124,7 @@ def pull(task: Task, host: Host) -> dict[str, Any]:
             point=point.name,
             store=store.url(),
             manifest=manifest.to_dict(),
+            point_age_seconds=age,
             database=task.database,
             replaced=prepared.replaces,
             sanitised=[effect.to_dict() for effect in effects],
@@ -152,6 +160,11 @@ def manifest_of(store: Store, point: Point, dbms: str) -> Manifest:
         stored_bytes=point.stored_bytes,
         members=(Member(point.objects[0], point.stored_bytes, "", point.stored_bytes),),
     )
+
+
+def _age(point: Point, manifest: Manifest, task: Task) -> int:
+    """Return how old the point is, in seconds."""
+    return catalogue.age(point, None if point.state == LEGACY else manifest, task.timezone)
 
 
 def _preflight(task: Task, manifest: Manifest, database: Database) -> Plan:

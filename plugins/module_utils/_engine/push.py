@@ -20,13 +20,15 @@ from .journal import Journal
 from .manifest import Manifest, totals
 from .members import StoreSink
 from .pipeline import Group
-from .point import belongs, encode, iso_utc, manifest_name, now, point_name
+from .point import belongs, encode, iso_utc, manifest_name, moment, now, point_name
 from .progress import Host
 from .run import Run, nothing_to_do, result, running, work_dir
 from .scripts import Effect, Script, read_scripts
 from .stores import Store, open_store
 from .task import Task
 from .version import VERSION
+
+_LONG_TIMESTAMP = "YYYY-MM-DDTHH:MM:SS"
 
 
 def plan(task: Task, host: Host) -> dict[str, Any]:
@@ -43,7 +45,7 @@ def plan(task: Task, host: Host) -> dict[str, Any]:
     if facts.get("skip"):
         return {"changed": False, "skipped": str(facts["skip"]), "point": "", "store": store.url(), "steps": []}
     point = _new_point(task)
-    points = catalogue.list_points(store, task.database)
+    points = catalogue.list_points(store, task.database, timezone=task.timezone)
     before = [found.name for found in points]
     steps = [f"run {script} on {task.database} itself" for script in task.pre_dump_transformation_sql]
     steps.append(f"dump {task.database} from {identity.host} ({identity.dbms} {identity.version})")
@@ -85,7 +87,7 @@ def push(task: Task, host: Host) -> dict[str, Any]:
             identity = database.identity()
             journal = Journal(run.state_dir, store.url(), key)
             sweep(store, task.database, journal, run)
-            points = catalogue.list_points(store, task.database)
+            points = catalogue.list_points(store, task.database, timezone=task.timezone)
             before = [found.name for found in points]
             # After the listing: a point that another host begins in between is a reason to skip, and no clash.
             facts = database.preflight_dump()
@@ -128,19 +130,35 @@ def push(task: Task, host: Host) -> dict[str, Any]:
 
 def _warnings(task: Task, store: Store, points: Sequence[Point], point: str) -> list[str]:
     """Return what is odd about making this point now: a clock that was set back, or that of another host."""
-    later = [found.name for found in points if found.state == COMPLETE and found.name > point]
-    if task.timestamp or not later:
-        return []
-    return [
-        f"{store.url(later[-1])} is of a later time than now: a pull takes that one, unless it is given a timestamp. "
-        "Check the clocks of the hosts that push"
-    ]
+    if task.timestamp:
+        if moment(point[: len(_LONG_TIMESTAMP)], task.timezone) <= time.time() + catalogue.TOLERANCE:
+            return []
+        return [
+            f"{store.url(point)} gets a time later than now: until then, a pull takes it only where its timestamp is "
+            "given, and prune neither counts nor removes it"
+        ]
+    later = [found for found in points if found.state == COMPLETE and found.name > point]
+    from_future = [found for found in later if found.from_future]
+    newer = [found for found in later if not found.from_future]
+    warnings = []
+    if newer:
+        warnings.append(
+            f"{store.url(newer[-1].name)} is of a later time than this push: a pull takes that one, unless it is given "
+            "a timestamp. Check the clocks of the hosts that push"
+        )
+    if from_future:
+        warnings.append(
+            f"{store.url(from_future[-1].name)} claims a time later than now: until that time comes, no pull takes it "
+            "without being given its timestamp, and prune leaves it alone. Check the clocks of the hosts that push, "
+            "and who may write to the store"
+        )
+    return warnings
 
 
 def _new_point(task: Task) -> str:
     """Return the name of the point to make; of a minute that was asked for, it is the first second."""
     timestamp = task.timestamp or now(task.timezone)
-    return point_name(timestamp if len(timestamp) == len("YYYY-MM-DDTHH:MM:SS") else f"{timestamp}:00", task.database)
+    return point_name(timestamp if len(timestamp) == len(_LONG_TIMESTAMP) else f"{timestamp}:00", task.database)
 
 
 def _dump_and_store(

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from .errors import EnvSyncError
+from .errors import EnvSyncError, one_line
 from .ownership import folder, remove_tree, temporary_folder, workplace
 from .progress import Host, Progress, Snapshot, default_state_dir
 from .task import Task
@@ -48,6 +48,7 @@ class Run:
             self.durations[name] = round(time.monotonic() - began, 3)
 
     def warn(self, text: str) -> None:
+        text = one_line(text)
         self.warnings.append(text)
         self.host.log("warning", text)
 

@@ -40,7 +40,7 @@ def verify(task: Task, host: Host) -> dict[str, Any]:
     with running(_as(task, "verify"), host) as run:
         store = open_store(task)
         store.preflight(write=False)
-        point = catalogue.choose(store, task.database, task.timestamp)
+        point = catalogue.choose(store, task.database, task.timestamp, task.timezone, run.warn)
         run.progress.point(point.name)
         manifest = manifest_of(store, point, task.dbms)
         if point.state != LEGACY:
@@ -70,14 +70,22 @@ def verify(task: Task, host: Host) -> dict[str, Any]:
 def prune(task: Task, host: Host, keep: int, dry_run: bool = False) -> dict[str, Any]:
     """Remove the oldest complete points of the task's database but for the newest ``keep``.
 
-    Points without a manifest are not counted and not touched: the last good one can't be pushed out by bad ones.
+    Points without a manifest are not counted and not touched: the last good one can't be pushed out by bad ones. Nor
+    are those that claim a time later than now, which a wrong clock or a stranger made.
     """
     if keep < 1:
         raise EnvSyncError(f"pruning {task.database}", f"keep is {keep}", "Keep at least one point.")
     with running(_as(task, "prune"), host, dry_run) as run:
         store = open_store(task)
         store.preflight(write=not dry_run)
-        complete = [p for p in catalogue.list_points(store, task.database) if p.state == COMPLETE]
+        points = catalogue.list_points(store, task.database, timezone=task.timezone)
+        complete = [p for p in points if p.state == COMPLETE and not p.from_future]
+        for point in points:
+            if point.from_future and point.state == COMPLETE:
+                run.warn(
+                    f"{store.url(point.name)} claims a time later than now: it is not counted, and stays. "
+                    f"{catalogue.WHAT_OF_FUTURE}"
+                )
         doomed = complete[:-keep]
         if not dry_run:
             for point in doomed:
@@ -110,7 +118,7 @@ def copy(task: Task, target: Task, host: Host, dry_run: bool = False) -> dict[st
         source, destination = open_store(task), open_store(target)
         source.preflight(write=False)
         destination.preflight(write=not dry_run)
-        point = catalogue.choose(source, task.database, task.timestamp)
+        point = catalogue.choose(source, task.database, task.timestamp, task.timezone, run.warn)
         run.progress.point(point.name)
         if point.state != COMPLETE:
             raise EnvSyncError(

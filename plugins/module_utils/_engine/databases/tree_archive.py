@@ -11,7 +11,7 @@ import tarfile
 from collections.abc import Sequence
 from typing import IO, Callable, cast
 
-from ..errors import EnvSyncError
+from ..errors import EnvSyncError, visible
 from ..stores.base import BLOCK, Reader
 
 #: what one header may take, in bytes: long names, extended attributes and sparse maps make it larger than a block
@@ -177,4 +177,4 @@ class _Held:
 def shown(name: str) -> str:
     """Return a file's name as it can be printed, whatever its bytes are."""
     escaped = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in escaped)
+    return visible(escaped)

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Callable
 
-from ..errors import EnvSyncError
+from ..errors import EnvSyncError, one_line
 from . import command_file, icinga2, nsca, prometheus
 from .outcome import Outcome
 
@@ -95,7 +95,8 @@ def _send(outcome: Outcome, settings: Mapping[str, str], environ: Mapping[str, s
             "reporting to the monitoring", f"there is no monitor {monitor}", f"Known are {', '.join(_SENDERS)}."
         )
     host = settings.get("host_name") or socket.getfqdn()
-    service = f"{settings.get('service_prefix') or 'GOV.UK environment sync'} {outcome.title}"
+    # Tabs, semicolons and line breaks separate the fields and the results of what is sent.
+    service = one_line(f"{settings.get('service_prefix') or 'GOV.UK environment sync'} {outcome.title}")
     for attempt in range(1, TRIES + 1):
         try:
             send(host, service, outcome, settings, environ, TRY_SECONDS)

@@ -27,7 +27,7 @@ def send(
     """Write one line into the pipe, whole; raises when nobody reads it."""
     path = settings.get("command_file") or "/run/icinga2/cmd/icinga2.cmd"
     doing = f"writing the result to {path}"
-    result = f"{host};{service};{outcome.status};{outcome.plugin_output}"
+    result = f"{host};{service.replace(';', ',')};{outcome.status};{outcome.plugin_output}"
     line = f"[{int(time.time())}] PROCESS_SERVICE_CHECK_RESULT;{result}\n".encode()
     try:
         # Without waiting: a pipe that nobody has open would hold the run for ever.

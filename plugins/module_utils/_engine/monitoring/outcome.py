@@ -9,8 +9,6 @@ from __future__ import annotations
 import datetime
 from dataclasses import dataclass
 
-from ..errors import one_line
-
 OK = 0
 CRITICAL = 2
 
@@ -70,7 +68,9 @@ class Outcome:
     @property
     def text(self) -> str:
         """One line: ``OK: ...`` or ``CRITICAL: ...`` with the reason; at most ``LONGEST`` bytes with the figures."""
-        printable = "".join(character if character.isprintable() else "?" for character in one_line(self.message))
+        folded = " ".join(self.message.split())
+        # A backslash, with which others are told what can't be printed, has a meaning of its own here.
+        printable = "".join(character if character.isprintable() else "?" for character in folded)
         text = f"{'OK' if self.ok else 'CRITICAL'}: {printable.translate(_REPLACED)}".encode("utf-8", "replace")
         room = LONGEST - len(self._figures)
         if len(text) > room:

@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Mapping
 
-from ..errors import EnvSyncError
+from ..errors import EnvSyncError, one_line
 from ..ownership import read_small, write_small
 from .outcome import Outcome
 
@@ -63,7 +63,7 @@ def _metric(name: str, values: Mapping[str, float]) -> str:
     metric = f"{_PREFIX}_{name}"
     lines = [f"# HELP {metric} {_HELP[name]}", f"# TYPE {metric} gauge"]
     for title, value in values.items():
-        label = title.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
+        label = one_line(title).replace("\\", "\\\\").replace('"', '\\"')
         lines.append(f'{metric}{{task="{label}"}} {value}')
     return "\n".join(lines) + "\n"
 
