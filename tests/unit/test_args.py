@@ -26,6 +26,7 @@ GROUPS = {
     **_args.ELASTIC,
     **_args.STORE,
     **_args.RUN,
+    **_args.TIME,
     **_args.STATE,
 }
 WHERE = {"dbms": "postgresql", "database": "app", "storagebackend": "directory", "url": "/srv/backups"}
