@@ -114,7 +114,7 @@ def plan(title: str, result: Mapping[str, Any]) -> list[str]:
     if "point_age_seconds" in result:
         lines.append(f"The point is {how_long(result['point_age_seconds'])} old.")
     lines += [f"warning: {warning}" for warning in result["warnings"]]
-    lines += result["policy"]
+    lines += result.get("policy", ())
     return [*lines, "Nothing was changed."]
 
 
