@@ -10,19 +10,19 @@ names.
 
 from __future__ import annotations
 
-import os
 import traceback
 from collections.abc import Mapping
 from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import task as engine
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.config import default_conf_dir
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError, one_line
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Task
 
 #: where names of transformation files are looked up: in the folder of the command that is deployed on the host
-CONF_DIR = os.path.join("/etc", os.environ.get("ENV_SYNC_NAME") or "govuk_env_sync")
+CONF_DIR = default_conf_dir()
 
 Spec = dict[str, dict[str, Any]]
 

@@ -197,6 +197,26 @@ def test_an_unexpected_error_is_one_line_with_its_traceback_in_the_log(
     assert "Traceback (most recent call last)" in log.read_text(encoding="utf-8")
 
 
+def test_what_is_planted_in_the_current_directory_is_not_the_task(
+    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("nonesuch", "nonesuch.cfg", "env.d"):
+        (tmp_path / name).write_text('action="push"', encoding="ascii")
+    monkeypatch.chdir(tmp_path)
+    for name in ("nonesuch", "nonesuch.cfg"):
+        assert cli.main(["-f", name]) == 1
+        why = (
+            "/etc/govuk_env_sync/nonesuch.cfg: No such file or directory. Check the task's name; a file in the current"
+        )
+        assert why in capsys.readouterr().err
+        assert cli.main(["-f", f"./{name}"]) == 1
+        assert "missing key dbms" in capsys.readouterr().err
+    assert cli.main(["--env-dir", "env.d", "-a", "push"]) == 1
+    assert "/etc/govuk_env_sync/env.d: No such file or directory" in capsys.readouterr().err
+    assert cli.main(["--env-dir", "./env.d", "-a", "push"]) == 1
+    assert "reading the environment from ./env.d" in capsys.readouterr().err
+
+
 def test_a_stop_is_told_by_the_signal(monkeypatch: pytest.MonkeyPatch, capsys: Capture, config: Path) -> None:
     def apply(_task: task.Task, host: Host) -> dict[str, Any]:
         host.progress(Snapshot("push_users_nightly", "push", "users", phase="dumping"))

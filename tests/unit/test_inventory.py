@@ -33,6 +33,14 @@ def test_tasks_come_by_title_without_what_is_the_inventorys() -> None:
     assert not {"hour", "minute", "ensure", "freshness"} & set(found[1].values)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("temppath", "./t"), ("state_dir", ".."), ("transformation_sql_filename", "a.sql, ./b.sql"), ("src", "../points")],
+)
+def test_no_declared_task_depends_on_where_its_run_begins(key: str, value: str) -> None:
+    assert f"pull: {key} must be a name or an absolute path" in faults({"pull": {**PULL, key: value}})
+
+
 def test_all_faults_are_told_with_task_and_key() -> None:
     said = faults(
         {

@@ -149,6 +149,47 @@ def test_scripts_are_found_beside_the_config_unless_they_are_where_they_say(tmp_
     assert found.pre_dump_transformation_sql == ("/etc/govuk_env_sync/transformation_sql/pre.sql",)
 
 
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("mask.sql", "/etc/env/transformation_sql/mask.sql"),
+        ("sub/mask.sql", "/etc/env/transformation_sql/sub/mask.sql"),
+        (".hidden", "/etc/env/transformation_sql/.hidden"),
+        ("./mask.sql", "HERE/mask.sql"),
+        ("./sub/mask.sql", "HERE/sub/mask.sql"),
+        ("/srv/mask.sql", "/srv/mask.sql"),
+    ],
+)
+def test_a_name_is_the_deployed_file_whatever_the_current_directory_has(
+    name: str, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sub").mkdir()
+    for trap in ("mask.sql", "sub/mask.sql", ".hidden"):
+        (tmp_path / trap).touch()
+    monkeypatch.chdir(tmp_path)
+    for key in ("transformation_sql", "pre_dump_transformation_sql"):
+        for spelling in (f"{key}_filename", f"{key}_file"):
+            found = Task.from_mapping({**PUSH, spelling: name}, conf_dir="/etc/env")
+            assert getattr(found, key) == (path.replace("HERE", str(tmp_path)),)
+    monkeypatch.setenv("ENV_SYNC_NAME", "shop_sync")
+    assert task(transformation_sql_filename="m.sql").transformation_sql == ("/etc/shop_sync/transformation_sql/m.sql",)
+
+
+@pytest.mark.parametrize("key", ["temppath", "state_dir", "ssh_key_file", "ssh_known_hosts_file", "aws_ca_bundle"])
+def test_a_relative_path_says_that_it_is_one(key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert str(tmp_path / "place") in repr(task(**{key: "./place"}))
+    assert str(tmp_path.parent) in repr(task(**{key: "../place"}))
+    assert f"{key} must be an absolute path (or begin with ./), not 'place'" in refusal(**{key: "place"})
+
+
+def test_the_base_of_a_directory_store_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert task(storagebackend="directory", url="./store").url == str(tmp_path / "store")
+    assert "url must be an absolute path" in refusal(storagebackend="directory", url="store")
+    assert task(storagebackend="s3", url="store").url == "store"
+
+
 def test_slashes_around_the_path_and_a_tilde_are_nobodys_business(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/backup")
     assert task(path="/a/b/").path == "a/b"

@@ -251,7 +251,7 @@ class _Command:
 
     def _status(self) -> tuple[Any, str]:
         values = self._read_values()
-        state_dir = os.path.expanduser(values.get("state_dir", "")) or default_state_dir()
+        state_dir = _state_dir(values) or default_state_dir()
         statuses = [status for status in read_statuses(state_dir) if status.title == self._name or not self._name]
         lines = cli_text.statuses(statuses) or [f"No run of {self._name or 'any task'} is known in {state_dir}."]
         return self._show([dataclasses.asdict(status) for status in statuses], lines)
@@ -280,7 +280,7 @@ class _Command:
     def _read_values(self) -> dict[str, Any]:
         """Return the task's keys from config file and flags; set the environment."""
         if self._asked.env_dir:
-            for key, value in read_envdir(self._asked.env_dir).items():
+            for key, value in read_envdir(self._deployed(self._asked.env_dir)).items():
                 if value is None:
                     os.environ.pop(key, None)
                 else:
@@ -290,7 +290,7 @@ class _Command:
             path = self._find_config(self._asked.config)
             self._name = self._log.title = re.sub(r"\.cfg\Z", "", os.path.basename(path))
             self._conf_dir = os.path.dirname(os.path.abspath(path))
-            values.update(read_config(path))
+            values.update(self._read_config(path))
             secrets = sorted(task.SECRETS & set(values))
             if secrets:
                 raise EnvSyncError(
@@ -302,7 +302,8 @@ class _Command:
         for key in flags:
             for other in cli_options.SET_ASIDE.get(key, ()):
                 values.pop(other, None)
-        values.update(flags)
+        store = flags.get("storagebackend", values.get("storagebackend"))
+        values.update(cli_options.from_here(flags, store == "directory"))
         if values.get("action") == "s3_sync" and self._asked.verb in ("list", "verify", "prune"):
             raise EnvSyncError(
                 f"reading the task {self._name}".rstrip(),
@@ -313,9 +314,27 @@ class _Command:
 
     def _find_config(self, given: str) -> str:
         """Return the path of the config file: as given, or that of the task of this name."""
-        if "/" in given or os.path.exists(given):
-            return given
-        return os.path.join(self._conf_dir, given if given.endswith(".cfg") else f"{given}.cfg")
+        return self._deployed(given if "/" in given or given.endswith(".cfg") else f"{given}.cfg")
+
+    def _deployed(self, given: str) -> str:
+        """Return a path as given; a name is that of what is deployed, and not of what the current directory has."""
+        return given if "/" in given else os.path.join(CONF_ROOT, self._log.program, given)
+
+    def _read_config(self, path: str) -> dict[str, str]:
+        if path != self._asked.config and not os.path.lexists(path):
+            raise EnvSyncError(
+                f"reading the config file {path}",
+                "No such file or directory",
+                f"Check the task's name; a file in the current directory is ./{self._asked.config}.",
+            )
+        return read_config(path)
+
+
+def _state_dir(values: Mapping[str, Any]) -> str:
+    try:
+        return str(task.KEYS["state_dir"](values["state_dir"])) if values.get("state_dir") else ""
+    except ValueError as error:
+        raise EnvSyncError("reading state_dir", f"it {error}", "Correct it.") from None
 
 
 def _json(result: Any) -> str:

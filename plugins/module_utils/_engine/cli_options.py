@@ -142,7 +142,8 @@ SET_ASIDE = {
 
 def _epilog(conf_dir: str, log: str) -> str:
     paragraphs = (
-        f"Flags win over the config file. A CONFIG that is no file here is looked for in {conf_dir}.",
+        "Flags win over the config file. A name without a slash (of a config file, a script, the DIR of --env-dir) is "
+        f"that of what is deployed in {conf_dir}; a file in the current directory is ./NAME.",
         "Secrets have no options, and config files with secrets are refused. They come from the environment "
         "(PGPASSWORD, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN), which cron's jobs get from "
         f"{conf_dir}/env.d, from ~/.pgpass, or from the AWS configuration files.",
@@ -234,6 +235,25 @@ def check_usage(parser: argparse.ArgumentParser, asked: argparse.Namespace) -> N
         asked.verb = "plan" if asked.plan else "run"
     if asked.verb != "status" and not asked.config and not flags(asked):
         parser.error("no task is given: name its config file with -f, or give its parameters as options")
+
+
+def from_here(given: Mapping[str, Any], local: bool) -> dict[str, Any]:
+    """Return flags with the relative paths among them as such: a shell's user means the current directory.
+
+    :param local: the store's ``url`` is a path.
+    """
+    values = dict(given)
+    for key in (*task.PATHS, *(["url"] if local else [])):
+        if key in values:
+            values[key] = _from_here(values[key])
+    for key in task.FILES & set(values):
+        names = (name.strip() for name in values[key].split(","))
+        values[key] = ",".join(_from_here(name) if "/" in name else name for name in names)
+    return values
+
+
+def _from_here(path: str) -> str:
+    return path if not path or path.startswith(("/", "~")) or task.is_here(path) else f"./{path}"
 
 
 def flags(asked: argparse.Namespace) -> dict[str, Any]:

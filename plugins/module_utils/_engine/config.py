@@ -26,6 +26,11 @@ _EXPANDS = re.compile(r"\$[A-Za-z0-9_{(@*#?$!-]")
 _OPERATORS = ";&|<>()"
 
 
+def default_conf_dir() -> str:
+    """Return where the command has its config files when nothing says otherwise; it is called like the command."""
+    return os.path.join("/etc", os.environ.get("ENV_SYNC_NAME") or "govuk_env_sync")
+
+
 def read_config(path: str) -> dict[str, str]:
     """Return the assignments in a config file; of a key that is given twice, the last, as in a shell.
 

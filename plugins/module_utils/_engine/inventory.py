@@ -18,7 +18,7 @@ from typing import Any
 
 from .errors import EnvSyncError, one_line
 from .schedule import Schedule
-from .task import KEYS, SECRETS, Task
+from .task import FILES, KEYS, PATHS, SECRETS, Task, is_here
 
 #: keys of a task's timing
 TIMING = frozenset({"ensure", "hour", "minute", "freshness"})
@@ -160,6 +160,8 @@ def _declared(
     for key, value in given.items():
         if key not in SECRETS:
             faults += [f"{key} has {fault}" for fault in _unwritable(value)]
+        if key in PATHS | FILES | {"url"} and any(map(is_here, _names(value))):
+            faults.append(f"{key} must be a name or an absolute path: a run has no directory of its own to begin in")
     try:
         task = Task.from_mapping({key: value for key, value in given.items() if key not in TIMING}, title, conf_dir)
     except EnvSyncError as error:
@@ -182,6 +184,11 @@ def _unwritable(value: Any) -> Iterator[str]:
             yield f"{interpolation[0]} in it, which only Puppet replaces: write the value itself"
         if "\n" in text or "\0" in text:
             yield "a line break or a NUL in it"
+
+
+def _names(value: Any) -> Iterator[str]:
+    for text in _texts(value):
+        yield from (name.strip() for name in text.split(","))
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, Callable
 
+from .config import default_conf_dir
 from .errors import EnvSyncError
 
 ACTIONS = ("push", "pull", "s3_sync")
@@ -143,11 +144,25 @@ def _user(value: Any) -> str:
 
 
 def _path(value: Any) -> str:
-    return os.path.expanduser(_text(value))
+    """A path: absolute, or beginning with ``./`` or ``../`` for the directory that the caller is in."""
+    text = os.path.expanduser(_text(value))
+    if is_here(text):
+        try:
+            return os.path.abspath(text)
+        except OSError:
+            raise ValueError("is relative to the current directory, which is gone") from None
+    if not os.path.isabs(text):
+        raise ValueError("must be an absolute path (or begin with ./)")
+    return text
+
+
+def is_here(text: str) -> bool:
+    """Say whether a path is meant to begin in the current directory: that is said, and never assumed."""
+    return text in (".", "..") or text.startswith(("./", "../"))
 
 
 def _absolute(value: Any) -> str:
-    text = _path(value)
+    text = os.path.expanduser(_text(value))
     if not os.path.isabs(text):
         raise ValueError("must be an absolute path")
     return text
@@ -273,8 +288,9 @@ class Task:
 
         :param values: keys as in ``KEYS``; None and empty strings count as not given.
         :param name: the task's title (a config file's base name); ``values['name']`` where that is empty.
-        :param conf_dir: where relative names of transformation files are looked up, in its folder
-            ``transformation_sql``, as the original does; a name that exists as it stands is taken as it stands.
+        :param conf_dir: where names of transformation files are looked up, in its folder ``transformation_sql``, as
+            the original does. One that begins with ``./`` is a path from the current directory, which is looked into
+            for nothing else. Empty: that of the command.
         :raises EnvSyncError: names every fault at once.
         """
         given: dict[str, Any] = {}
@@ -304,6 +320,17 @@ class Task:
         local = given.pop("dest", "") or given.pop("src", "")
         if local:
             given.update(storagebackend="directory", url=local, path="")
+        if given.get("storagebackend") == "directory" and "url" in given:
+            try:
+                given["url"] = _path(given["url"])
+            except ValueError as error:
+                faults.append(f"url {error}, not {given['url']!r}")
+        scripts: dict[str, Any] = {}
+        for stem in ("transformation_sql", "pre_dump_transformation_sql"):
+            try:
+                scripts[stem] = _scripts(given, stem, conf_dir)
+            except ValueError as error:
+                faults.append(f"{stem}_filename {error}")
         if faults:
             raise EnvSyncError(
                 f"reading the task {name}".rstrip(), "; ".join(faults), "Correct the parameters named here."
@@ -320,8 +347,7 @@ class Task:
             s3=S3Options(**{f.name: given[f.name] for f in fields(S3Options) if f.name in given}),
             ssh=SshOptions(**{f.name: given[f.name] for f in fields(SshOptions) if f.name in given}),
             elastic=ElasticOptions(**{f.name: given[f.name] for f in fields(ElasticOptions) if f.name in given}),
-            transformation_sql=_scripts(given, "transformation_sql", conf_dir),
-            pre_dump_transformation_sql=_scripts(given, "pre_dump_transformation_sql", conf_dir),
+            **scripts,
             **{key: given[key] for key in direct},
         )
 
@@ -348,11 +374,18 @@ def any_dbms(storagebackend: str) -> str:
 
 def _scripts(given: Mapping[str, Any], stem: str, conf_dir: str) -> tuple[str, ...]:
     """Return the paths of the scripts given as ``<stem>_filename`` (the inventory) or ``<stem>_file`` (old configs)."""
-    found = []
-    for name in given.get(f"{stem}_filename", ()) + given.get(f"{stem}_file", ()):
-        in_conf_dir = os.path.join(conf_dir, "transformation_sql", name)
-        found.append(in_conf_dir if conf_dir and not os.path.exists(name) else name)
-    return tuple(found)
+    names = given.get(f"{stem}_filename", ()) + given.get(f"{stem}_file", ())
+    return tuple(deployed(name, conf_dir or default_conf_dir(), "transformation_sql") for name in names)
+
+
+def deployed(name: str, conf_dir: str, folder: str) -> str:
+    """Return the path of a file that a task names: one of the deployed ones, unless it is absolute or begins with ./.
+
+    :raises ValueError: it begins with ./, and the current directory is gone.
+    """
+    if os.path.isabs(name) or is_here(name):
+        return _path(name)
+    return os.path.join(conf_dir, folder, name)
 
 
 def _missing(given: Mapping[str, Any]) -> dict[str, str]:
@@ -371,6 +404,19 @@ def _missing(given: Mapping[str, Any]) -> dict[str, str]:
         needed.append("directory")  # the original has the path in database
     return {key: "" for key in needed if key not in given}
 
+
+#: keys whose values are paths
+PATHS = frozenset({"temppath", "src", "dest", "aws_ca_bundle", "ssh_key_file", "ssh_known_hosts_file", "state_dir"})
+
+#: keys that name files, which are the deployed ones unless a path is given
+FILES = frozenset(
+    {
+        "transformation_sql_filename",
+        "transformation_sql_file",
+        "pre_dump_transformation_sql_filename",
+        "pre_dump_transformation_sql_file",
+    }
+)
 
 #: every key a task may have, with what turns a value given for it into the engine's own type
 KEYS: dict[str, Callable[[Any], Any]] = {
