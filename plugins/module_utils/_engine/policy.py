@@ -19,6 +19,7 @@ from typing import Any, Callable
 from .config import parse_config
 from .errors import EnvSyncError
 from .manifest import Manifest
+from .point import how_long
 from .task import KEYS, Task, environment_name
 
 #: where it is, on every host
@@ -94,7 +95,7 @@ class Policy:
         said += ["protected: no pull lands here"] if self.protected else []
         said += ["sanitised data is required"] if self.require_sanitised else []
         said += [f"points of {', '.join(self.sources)} only"] if self.sources else []
-        said += [f"points at most {age(self.max_point_age)} old"] if self.max_point_age else []
+        said += [f"points at most {how_long(self.max_point_age)} old"] if self.max_point_age else []
         return [f"The host's policy ({self.path}): {'; '.join(said)}."]
 
     def apply(self, task: Task) -> Task:
@@ -189,21 +190,10 @@ def check_point(task: Task, manifest: Manifest, age_seconds: float, doing: str) 
     if task.max_point_age and age_seconds > task.max_point_age:
         raise EnvSyncError(
             doing,
-            f"it is {age(age_seconds)} old, and at most {age(task.max_point_age)} is allowed (max_point_age)",
+            f"it is {how_long(age_seconds)} old, and at most {how_long(task.max_point_age)} is allowed (max_point_age)",
             "Find out why there is no newer one: the last pushes of this database may have failed.",
         )
 
 
 def _any_of(names: Collection[str]) -> str:
     return " or ".join(names)
-
-
-def age(seconds: float) -> str:
-    """Return an age for a person: ``3 d 4 h``, ``5 h 10 min``, ``2 min``."""
-    minutes = int(seconds) // 60
-    days, hours, minutes = minutes // 1440, minutes // 60 % 24, minutes % 60
-    if days:
-        return f"{days} d {hours} h" if hours else f"{days} d"
-    if hours:
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    return f"{minutes} min"

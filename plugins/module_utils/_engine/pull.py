@@ -36,6 +36,7 @@ def plan(task: Task, host: Host) -> dict[str, Any]:
     point = catalogue.choose(store, task.database, task.timestamp, task.timezone, warnings.append)
     manifest = manifest_of(store, point, task.dbms)
     age = _age(point, manifest, task)
+    policy.check_point(task, manifest, age, f"pulling {store.url(point.name)}")
     with open_database(task, None, host.cancelled) as database:
         prepared = _preflight(task, manifest, database)
         database.check_scripts(scripts)
@@ -86,6 +87,7 @@ def pull(task: Task, host: Host) -> dict[str, Any]:
         run.progress.point(point.name)
         manifest = manifest_of(store, point, task.dbms)
         age = _age(point, manifest, task)
+        policy.check_point(task, manifest, age, f"pulling {store.url(point.name)}")
         host.log("info", f"taking {store.url(point.name)}, which is {how_long(age)} old")
         key = server_key(task)
         with (
@@ -115,7 +117,7 @@ def pull(task: Task, host: Host) -> dict[str, Any]:
                 raise
         for warning in swapped.pop("warnings", ()):
             run.warn(warning)
-        message = f"{task.database} is {point.name} since {swapped['name_away_seconds']} s"
+        message = f"{task.database} now serves {point.name}; its name was away for {swapped['name_away_seconds']} s"
         run.progress.finish("done", message, {"stored_bytes": point.stored_bytes})
         return result(
             run,
