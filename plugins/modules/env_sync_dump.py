@@ -91,6 +91,13 @@ options:
   compression_level:
     description: From 1 (fast) to 19 (small), for gzip up to 9. The default is the compressor's.
     type: int
+  stall_timeout:
+    description:
+      - How many seconds a dump program may write nothing before it is ended and the push fails. What the store keeps
+        waiting does not count.
+      - V(0) means that it may be silent for ever.
+    type: int
+    default: 1800
   environment:
     description: The name of the environment, noted in the manifest.
     type: str
@@ -269,6 +276,7 @@ def main() -> None:
             "format": {"type": "str", "choices": list(task.FORMATS), "default": "directory"},
             "compression": {"type": "str", "choices": list(task.COMPRESSIONS), "default": "zstd"},
             "compression_level": {"type": "int"},
+            "stall_timeout": {"type": "int", "default": 1800},
             "environment": {"type": "str"},
         },
         required_one_of=[("url", "dest")],

@@ -17,6 +17,7 @@ import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import cli, push, task
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import Cancelled, EnvSyncError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host, Snapshot
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.signals import Signals
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.directory import DirectoryStore
 
 Capture = pytest.CaptureFixture[str]
@@ -234,7 +235,7 @@ def test_a_stop_is_told_by_the_signal(monkeypatch: pytest.MonkeyPatch, capsys: C
 def test_an_ignored_signal_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with cli._Signals() as signals:
+        with Signals() as signals:
             os.kill(os.getpid(), signal.SIGHUP)
         assert not signals.came()
     finally:

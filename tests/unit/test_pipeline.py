@@ -20,6 +20,7 @@ import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import pipeline
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import Cancelled, EnvSyncError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.pipeline import Group, StageReader
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stopping import Stop
 
 PIPE = subprocess.PIPE
 ROOT = Path(__file__).resolve().parents[2]
@@ -286,31 +287,143 @@ def test_tools_speak_english_and_get_what_they_are_given(tmp_path: Path) -> None
         reader.close()
 
 
-def test_a_guarded_process_dies_with_a_parent_that_was_killed() -> None:
+def test_all_that_was_started_dies_with_a_parent_that_was_killed(tmp_path: Path) -> None:
     script = textwrap.dedent(
         """
-        import sys, time
+        import sys, threading, time
         sys.path.insert(0, sys.argv[1])
         from _engine.pipeline import Group
         with Group() as group:
-            guarded = group.run(["/bin/sh", "-c", "sleep 60 & wait"], "x", guarded=True)
-            print(guarded.popen.pid, guarded._watchdog.process.pid, flush=True)
+            # What it starts leaves its session, so that no signal to it or to its group gets there.
+            started = f"setsid sleep 60 & echo $! >{sys.argv[2]}/grandchild; sleep 60"
+            tools = [group.run(["/bin/sh", "-c", started], "x"), group.run(["sleep", "60"], "x")]
+            print(*(tool.popen.pid for tool in tools), group._guard.process.pid, flush=True)
             time.sleep(60)
         """
     )
-    argv = [sys.executable, "-S", "-B", "-c", script, str(ROOT / "plugins" / "module_utils")]
+    argv = [sys.executable, "-S", "-B", "-c", script, str(ROOT / "plugins" / "module_utils"), str(tmp_path)]
     with subprocess.Popen(argv, stdout=PIPE) as parent:
         assert parent.stdout is not None
-        guarded, watchdog = map(int, parent.stdout.readline().split())
-        os.kill(guarded, 0)
+        pids = [int(pid) for pid in parent.stdout.readline().split()]
+        while not (tmp_path / "grandchild").exists() or not (tmp_path / "grandchild").read_text():
+            time.sleep(0.005)
+        pids.append(int((tmp_path / "grandchild").read_text()))
+        for pid in pids:
+            os.kill(pid, 0)
         os.kill(parent.pid, signal.SIGKILL)
-    assert gone(guarded)
-    assert gone(watchdog)
+    assert [gone(pid) for pid in pids] == [True] * 4
 
 
-def test_a_guarded_process_that_ends_takes_its_watchdog_along() -> None:
+def test_the_guard_of_a_group_ends_with_it() -> None:
     with Group() as group:
-        stage = group.run(["/bin/true"], "x", guarded=True)
+        group.run(["/bin/true"], "x").wait()
+        assert group._guard.process is not None
+    assert group._guard.process.returncode == -signal.SIGKILL
+
+
+def test_a_guard_is_not_ended_by_the_guard_of_a_run_around_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENV_SYNC_GUARD", "of another run")
+    with Group() as group:
+        stage = group.run(["/bin/sleep", "60"], "x")
+        assert group._guard.process is not None
+        marks = [Path(f"/proc/{pid}/environ").read_bytes() for pid in (stage.popen.pid, group._guard.process.pid)]
+        stage.stop()
+    assert b"ENV_SYNC_GUARD=" in marks[0] and b"of another run" not in marks[0]
+    assert b"ENV_SYNC_GUARD=" not in marks[1]
+
+
+def test_threads_that_hang_are_waited_for_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "SETTLE", 0.3)
+    stop = Stop()
+    never = threading.Event()
+    began = time.monotonic()
+    with pytest.raises(ZeroDivisionError), Group(stop) as group:
+        for _unused in range(16):
+            group.start(never.wait)
+        raise ZeroDivisionError
+    assert time.monotonic() - began < 1
+    assert stop.stragglers == 16, "what they are at may still come to pass"
+    never.set()
+    stop.settle()
+    assert stop.stragglers == 0
+
+
+def test_a_closer_that_hangs_keeps_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "SETTLE", 0.2)
+    never = threading.Event()
+    began = time.monotonic()
+    with pytest.raises(ZeroDivisionError), Group() as group:
+        group.on_stop(lambda: never.wait() and None)
+        raise ZeroDivisionError
+    assert time.monotonic() - began < 1
+    never.set()
+
+
+def test_a_silent_tool_does_not_keep_a_reader_from_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "GRACE", 0.1)
+    asked = threading.Event()
+    began = time.monotonic()
+    with pytest.raises(Cancelled), Group(asked.is_set) as group:
+        reader = StageReader(group.run(shell("trap '' TERM INT; exec sleep 60"), "dumping", stdout=PIPE))
+        threading.Timer(0.1, asked.set).start()
+        reader.read(10)
+    assert time.monotonic() - began < 2
+
+
+def test_a_dump_that_writes_nothing_is_ended_with_that_reason() -> None:
+    with pytest.raises(EnvSyncError) as raised, Group(stall_timeout=0.3) as group:
+        stage = group.run(["sleep", "60"], "dumping x", stdout=PIPE, dumps=True)
+        StageReader(stage).read(10)
+    assert raised.value.why == "sleep has written nothing for 0 s"
+    assert "stall_timeout" in raised.value.hint
+    assert stage.popen.returncode == -signal.SIGTERM
+
+
+@pytest.mark.parametrize(("timeout", "dumps"), [(0.0, True), (0.1, False)])
+def test_other_tools_may_be_silent_and_so_may_all_where_the_limit_is_off(timeout: float, dumps: bool) -> None:
+    with Group(stall_timeout=timeout) as group:
+        reader = StageReader(group.run(shell("sleep 0.7; echo done"), "x", stdout=PIPE, dumps=dumps))
+        assert reader.read(10) == b"done\n"
+        assert reader.read(10) == b""
+
+
+def test_what_keeps_a_dump_waiting_is_not_its_silence() -> None:
+    with Group(stall_timeout=0.5) as group:
+        stage = group.run(shell("head -c 1000000 /dev/zero"), "x", stdout=PIPE, dumps=True)
+        reader = StageReader(stage)
+        time.sleep(0.8)  # a store that takes its time; the pipe is full
+        size = 0
+        while block := reader.read(65536):
+            size += len(block)
+    assert size == 1000000
+
+
+def test_waiting_takes_no_processor() -> None:
+    with Group() as group:
+        worker = group.start(time.sleep, 1.0)
+        before = time.thread_time()
+        group.join([worker])
+        assert time.thread_time() - before < 0.01
+        stage = group.run(["sleep", "1"], "x")
+        before = time.thread_time()
+        group.wait()
+        assert time.thread_time() - before < 0.01
+        assert stage.ended()
+
+
+def test_waiting_ends_at_once_with_what_is_waited_for() -> None:
+    with Group() as group:
+        let = threading.Event()
+        worker = group.start(let.wait)
+        threading.Timer(0.3, let.set).start()
+        group.join([worker])
+        began = time.monotonic()
+    assert time.monotonic() - began < 0.1
+
+
+def test_a_process_that_does_not_end_by_itself_is_killed_when_the_run_is_ended() -> None:
+    stop = Stop()
+    with pytest.raises(EnvSyncError, match="ended by signal 9"), Group(stop) as group:
+        stage = group.run(["sleep", "60"], "x")
+        stop.tell_the_end("stopped by SIGTERM; it hung")
         stage.wait()
-        assert stage._watchdog is not None
-        assert stage._watchdog.process.returncode == -signal.SIGKILL

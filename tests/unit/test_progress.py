@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -69,6 +70,51 @@ def test_a_run_whose_process_is_gone_was_killed(tmp_path: Path) -> None:
     progress.write_status(progress.status_path(str(tmp_path), "x"), replace(FIRST, pid=process.pid))
     [now] = progress.read_statuses(str(tmp_path))
     assert (now.state, now.message) == ("failed", "the run was killed")
+
+
+def test_another_process_of_the_same_number_is_not_the_run(tmp_path: Path) -> None:
+    Progress(Host(), FIRST, str(tmp_path)).phase("dumping")
+    [alive] = progress.read_statuses(str(tmp_path))
+    assert (alive.state, alive.pid) == ("running", os.getpid())
+    boot, start = alive.process.split()
+    path = progress.status_path(str(tmp_path), FIRST.title)
+    for process in (f"{boot} {int(start) + 1}", f"{boot[::-1]} {start}"):  # a later one; one of another boot
+        progress.write_status(path, replace(alive, process=process))
+        [now] = progress.read_statuses(str(tmp_path))
+        assert (now.state, now.message) == ("failed", "the run was killed")
+    progress.write_status(path, replace(alive, process=""))  # of a version that did not note it
+    assert [now.state for now in progress.read_statuses(str(tmp_path))] == ["running"]
+
+
+def test_a_status_is_never_overtaken_by_an_older_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[tuple[str, int]] = []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(path: str, snapshot: progress.Snapshot) -> None:
+        if threading.current_thread().name == "worker":
+            begun.set()
+            go_on.wait(5)
+        written.append((snapshot.state, snapshot.bytes_done))
+
+    monkeypatch.setattr(progress, "write_status", slow)
+    run = Progress(Host(), FIRST, str(tmp_path), interval=0.0)
+    worker = threading.Thread(target=run.add, args=(10,), name="worker")
+    worker.start()
+    assert begun.wait(5)
+    threading.Timer(0.2, go_on.set).start()
+    run.finish("failed", "the store is gone")
+    worker.join()
+    run.add(5)
+    assert written == [("running", 10), ("failed", 10), ("failed", 15)]
+
+
+def test_what_is_said_first_of_an_end_counts(tmp_path: Path) -> None:
+    run = Progress(Host(), FIRST, str(tmp_path))
+    run.finish("failed", "stopped by SIGTERM; it hung")
+    run.finish("done", "stored")
+    assert [(now.state, now.message) for now in progress.read_statuses(str(tmp_path))] == [
+        ("failed", "stopped by SIGTERM; it hung")
+    ]
 
 
 def test_what_is_no_status_is_passed_over(tmp_path: Path) -> None:

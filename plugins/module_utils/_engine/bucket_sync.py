@@ -15,9 +15,10 @@ from typing import Any
 
 from . import locks, policy
 from .errors import Cancelled, EnvSyncError
-from .pipeline import Group, Worker
+from .pipeline import Group
 from .progress import Host
 from .run import Run, result, running
+from .stopping import Stop
 from .stores.s3 import split_url
 from .stores.s3_client import Bucket, error_code
 from .task import S3Options, Task
@@ -93,10 +94,10 @@ class _Tally:
 class _Place:
     """A bucket, or what is below a prefix of it."""
 
-    def __init__(self, url: str, options: S3Options) -> None:
+    def __init__(self, url: str, options: S3Options, stop: Stop) -> None:
         name, prefix = split_url(url)
         self.prefix = f"{prefix}/" if prefix else ""
-        self.bucket = Bucket(name, options, _ATTEMPTS, 1)
+        self.bucket = Bucket(name, options, _ATTEMPTS, 1, stop)
         self.url = f"s3://{name}/{self.prefix}".rstrip("/")
 
     def overlaps(self, other: _Place) -> bool:
@@ -108,8 +109,7 @@ class _Place:
         """Yield all objects, in the order of their names' bytes, as S3 lists them; raises where a server does not."""
         doing = f"listing {self.url}"
         with self.bucket.during(doing):
-            paginator = self.bucket.client.get_paginator("list_objects_v2")
-            pages = iter(paginator.paginate(Bucket=self.bucket.name, Prefix=self.prefix))
+            pages = self.bucket.client.pages("list_objects_v2", Bucket=self.bucket.name, Prefix=self.prefix)
         last = b""
         while True:
             with self.bucket.during(doing):
@@ -134,7 +134,7 @@ def plan(task: Task, host: Host) -> dict[str, Any]:
     """Say what a sync would do; change nothing."""
     rules = policy.read_policy()
     task = rules.apply(task)
-    source, destination = _places(task)
+    source, destination = _places(task, host.stop)
     tally = _Tally()
     for _item in _to_copy(source, destination, tally):
         if host.cancelled():
@@ -171,7 +171,7 @@ def sync(task: Task, host: Host, limits: Limits | None = None) -> dict[str, Any]
     """
     with running(task, host) as run:
         task = policy.read_policy().apply(task)
-        source, destination = _places(task)
+        source, destination = _places(task, host.stop)
         key = f"s3_sync {destination.url}"
         with locks.hold(key, f"the sync to {destination.url} on this host", task.lock_wait, host.cancelled):
             tally = _Tally()
@@ -198,8 +198,8 @@ def sync(task: Task, host: Host, limits: Limits | None = None) -> dict[str, Any]
         )
 
 
-def _places(task: Task) -> tuple[_Place, _Place]:
-    source, destination = _Place(task.source_bucket, task.s3), _Place(task.destination_bucket, task.s3)
+def _places(task: Task, stop: Stop) -> tuple[_Place, _Place]:
+    source, destination = (_Place(url, task.s3, stop) for url in (task.source_bucket, task.destination_bucket))
     if source.overlaps(destination):
         raise EnvSyncError(
             f"syncing {source.url} to {destination.url}",
@@ -325,7 +325,7 @@ class _Copier:
                     break
             for _worker in workers:
                 _put(group, waiting, None)
-            _join(group, workers)
+            group.join(workers)
         self._tally.copied -= len(self._not_copied)
         self._tally.copied_bytes -= sum(item.size for item in self._not_copied)
         self._tally.vanished = len(self._not_copied) - len(self._failures)
@@ -380,7 +380,7 @@ class _Copier:
             with self._client.during(doing):
                 client.complete_multipart_upload(**target, MultipartUpload={"Parts": parts})
         except BaseException:
-            with contextlib.suppress(EnvSyncError), self._client.during(doing):
+            with contextlib.suppress(EnvSyncError), self._client.stop.cleaning(), self._client.during(doing):
                 client.abort_multipart_upload(**target)
             raise
 
@@ -438,8 +438,3 @@ def _put(group: Group, waiting: queue.Queue[_Object | None], item: _Object | Non
             return
         except queue.Full:
             continue
-
-
-def _join(group: Group, workers: list[Worker]) -> None:
-    while any(worker.alive() for worker in workers):
-        group.sleep(0.01)

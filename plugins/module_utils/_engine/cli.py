@@ -13,13 +13,11 @@ import io
 import json
 import os
 import re
-import signal
 import sys
 import time
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any, Callable
 
 from . import catalogue, cli_options, cli_text, monitoring, pull, push, task, upkeep
@@ -28,6 +26,7 @@ from .cli_terminal import Terminal, print_answer
 from .config import read_config, read_envdir
 from .errors import Cancelled, EnvSyncError, one_line, visible
 from .progress import Host, Snapshot, default_state_dir, read_statuses
+from .signals import Signals
 from .stores import open_store
 from .task import Task
 
@@ -53,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = cli_options.make_parser(name, os.path.join(CONF_ROOT, name), log_path)
     asked = parser.parse_args(argv)
     cli_options.check_usage(parser, asked)
-    with _Signals() as signals:
+    with Signals() as signals:
         with Terminal(sys.stderr, shown=sys.stderr.isatty() and not asked.quiet) as terminal:
             log = Log(name, log_path, SYSLOG, terminal, asked.verbose)
             ending = _Command(asked, log, terminal, signals).run()
@@ -83,7 +82,7 @@ class Ending:
     ``verb`` is ``run``, ``plan``, ``list``, ``verify``, ``status`` or ``prune``; ``name`` is the task's name, from that
     of its config file, and empty for a task that is given by flags alone; ``task`` is None where it could not even be
     read; ``conf_dir`` is where its config file is; ``started`` is seconds since the epoch; ``status`` is the exit
-    status, ``message`` one line, ``result`` what the engine returned.
+    status, ``message`` one line, ``result`` what the engine returned; ``left`` says how many seconds are left to tell.
     """
 
     verb: str
@@ -94,6 +93,7 @@ class Ending:
     status: int
     message: str
     result: Any = None
+    left: Callable[[], float] = lambda: float("inf")
 
 
 def on_exit(log: Log, ending: Ending) -> None:
@@ -122,7 +122,7 @@ def _report(log: Log, ending: Ending) -> None:
         stored_bytes=int(manifest.get("stored_bytes", 0)),
         point_finished=str(manifest.get("finished", "")),
     )
-    monitoring.report(outcome, settings, os.environ, log)
+    monitoring.report(outcome, settings, os.environ, log, ending.left)
 
 
 # -- what is done ----------------------------------------------------------------------------------------------------
@@ -157,13 +157,14 @@ _ACTIONS: Mapping[str, Callable[[], _Action]] = {"push": _push, "pull": _pull, "
 class _Command:
     """One call of the command."""
 
-    def __init__(self, asked: argparse.Namespace, log: Log, terminal: Terminal, signals: _Signals) -> None:
+    def __init__(self, asked: argparse.Namespace, log: Log, terminal: Terminal, signals: Signals) -> None:
         self._asked = asked
         self._log = log
         self._terminal = terminal
         self._signals = signals
         self._phase = ""
-        self._host = Host(log, self._progress, signals.came)
+        self._host = Host(log, self._progress, signals.stop)
+        signals.tell = self._tell_the_end
         self._conf_dir = os.path.join(CONF_ROOT, log.program)
         self._name = ""
         self._task: Task | None = None
@@ -177,17 +178,40 @@ class _Command:
         except Cancelled as error:
             if not self._signals.number:
                 return self._ending(1, str(error))
-            during = f" while {self._phase}" if self._phase else ""
-            stopped_by = signal.Signals(self._signals.number).name
-            return self._ending(128 + self._signals.number, f"{self._log.title}: stopped by {stopped_by}{during}")
+            why = f"stopped by {self._signals.name}{self._during}{self._signals.stop.left_behind()}"
+            return self._ending(128 + self._signals.number, f"{self._log.title}: {why}")
         except EnvSyncError as error:
             return self._ending(1, str(error))
         except Exception as error:  # an exit status and a line, not a page, also for what nobody thought of
             return self._ending(1, self._unexpected(error))
 
+    @property
+    def _during(self) -> str:
+        return f" while {self._phase}" if self._phase else ""
+
+    def _tell_the_end(self, why: str, seconds: float) -> None:
+        """The process is about to be ended, as the run hangs or somebody is in a hurry: tell those who want to know."""
+        by = f"stopped by {self._signals.name}"
+        message = f"{self._log.title}: {by}{self._during}{why[len(by) :]}"
+        until = time.monotonic() + seconds
+        # First of all, and not by way of anything that others may hold.
+        os.write(2, f"{self._log.program}: error: {message}\n".encode("utf-8", "backslashreplace"))
+        ending = self._ending(128 + self._signals.number, message)
+        on_exit(self._log, dataclasses.replace(ending, left=lambda: until - time.monotonic()))
+
     def _ending(self, status: int, message: str, result: Any = None) -> Ending:
         verb = "plan" if self._asked.plan else self._asked.verb
-        return Ending(verb, self._name, self._task, self._conf_dir, self._started, status, message, result)
+        return Ending(
+            verb,
+            self._name,
+            self._task,
+            self._conf_dir,
+            self._started,
+            status,
+            message,
+            result,
+            self._signals.left,
+        )
 
     def _unexpected(self, error: Exception) -> str:
         place = traceback.extract_tb(error.__traceback__)[-1]
@@ -233,7 +257,7 @@ class _Command:
         dbms = task.any_dbms(str(values.get("storagebackend", "")))
         whole = {"dbms": dbms, "database": "*", **values, "action": _reading(values)}
         of_task = Task.from_mapping(whole, self._name, self._conf_dir)
-        store = open_store(of_task)
+        store = open_store(of_task, self._host.cancelled)
         store.preflight(write=False)
         points = catalogue.list_points(store, database, details=True, timezone=of_task.timezone)
         where = f" of {database}" if database else ""
@@ -345,30 +369,3 @@ def _json(result: Any) -> str:
 def _reading(values: Mapping[str, Any]) -> str:
     """Return the action whose store is to be read: a push's may be named by ``dest``, all others are like a pull's."""
     return "push" if values.get("action") == "push" else "pull"
-
-
-# -- what is around it -----------------------------------------------------------------------------------------------
-
-
-class _Signals:
-    """Notes the first signal that asks the command to stop, while entered; what was ignored before stays ignored."""
-
-    def __init__(self) -> None:
-        self.number = 0
-        self._before: dict[int, Any] = {}
-
-    def came(self) -> bool:
-        return self.number != 0
-
-    def __enter__(self) -> _Signals:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                self._before[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, _frame: FrameType | None) -> None:
-        self.number = self.number or number

@@ -117,6 +117,11 @@ OPTIONS: Mapping[str, Sequence[Option]] = {
         Option("analyze", "", "gather the planner's statistics before a pull goes live"),
         Option("timezone", "ZONE", f"of points' timestamps: {_one_of(task.TIMEZONES)} (default: {Task.timezone})"),
         Option("lock_wait", "SECONDS", "how long to wait for another run on the same database (default: 0)"),
+        Option(
+            "stall_timeout",
+            "SECONDS",
+            f"how long a dump program may write nothing; 0: for ever (default: {Task.stall_timeout})",
+        ),
         Option("state_dir", "DIR", "where statuses and journals are kept"),
     ),
     "buckets, for the action s3_sync": (

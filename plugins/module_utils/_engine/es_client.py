@@ -13,12 +13,12 @@ import base64
 import json
 import os
 import ssl
-import time
 import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
 from .errors import EnvSyncError, MissingLibrary
+from .stopping import Stop, interruptible, pause
 from .task import Connection, ElasticOptions, S3Options, Task
 
 try:
@@ -188,6 +188,7 @@ class Client:
         self._headers = {} if elastic.aws_sigv4 else login_headers(connection, elastic, os.environ)
         self._signer = Signer(self.name, s3) if elastic.aws_sigv4 else None
         self._pool: Any = None
+        self.stop = Stop()
         self._about: dict[str, Any] = {}
 
     @classmethod
@@ -240,7 +241,7 @@ class Client:
         pool = self._opened()
         while True:
             try:
-                answer = self._send(pool, method, url, data)
+                answer = interruptible(lambda: self._send(pool, method, url, data), self.stop, doing)
             except urllib3.exceptions.SSLError as error:
                 raise EnvSyncError(
                     doing,
@@ -257,7 +258,7 @@ class Client:
             else:
                 if answer.status not in _BUSY or not pauses:
                     return self._read(answer, doing)
-            time.sleep(pauses.pop(0))
+            pause(pauses.pop(0), self.stop, doing)
 
     def close(self) -> None:
         if self._pool is not None:

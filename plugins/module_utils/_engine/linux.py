@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
+import secrets
 import subprocess
-from types import TracebackType
+import threading
 
 from . import programs
 
@@ -17,8 +19,24 @@ PAGE = 4096
 _KEEP_SIZE = 1
 _PUNCH_HOLE = 2
 
-# Reads until its standard input ends, which is when the process that held the other end is gone, by any cause.
-_WATCHDOG = ("/bin/sh", "-c", 'read -r _; kill -s KILL -- "-$1"', "env_sync-watchdog")
+#: the variable that marks the processes that a :class:`Guard` ends
+MARK = "ENV_SYNC_GUARD"
+
+# Reads until its standard input ends, which is when every process that held the other end is gone or has become a
+# program of its own. Then it ends what has the mark ($1) in its environment, and the process group of each.
+_GUARD = (
+    "/bin/sh",
+    "-c",
+    """read -r _
+    for _ in 1 2 3 4 5; do
+        for file in $(grep -lsF -e "$1" /proc/[0-9]*/environ); do
+            pid=${file#/proc/}
+            kill -s KILL -- "-${pid%/environ}" "${pid%/environ}"
+        done
+        sleep 0.1
+    done""",
+    "env_sync-guard",
+)
 
 
 def punch_hole(descriptor: int, start: int, stop: int) -> int:
@@ -34,35 +52,94 @@ def punch_hole(descriptor: int, start: int, stop: int) -> int:
     return start + length
 
 
-class Watchdog:
-    """Kills a process group when this process dies by any cause, even SIGKILL; a context manager.
+class Guard:
+    """Ends what this process started when it dies by any cause, even SIGKILL: all that has :attr:`environment`.
 
-    ``process`` is the one that watches.
+    The processes may come and go as they like, and cost nothing each; what they start has the mark too, in whatever
+    session or process group it is. None escapes by being too new: the guard notices our death by the end of a pipe,
+    which a process that was just made holds open until it has become a program, with the mark in its environment.
 
-    :param group: the process group's number.
+    It is started when the environment is first asked for. ``process`` is the one that watches.
     """
 
-    def __init__(self, group: int) -> None:
-        self.process = subprocess.Popen(
-            [*_WATCHDOG, str(group)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd=programs.START,
-            start_new_session=True,
-        )
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._mark = secrets.token_hex(16)
+        self.process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Watchdog:
-        return self
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a process has in its environment that is to be ended with this one."""
+        with self._lock:
+            if self.process is None:
+                # Without a mark of its own, should this process be in the care of another one's guard.
+                unmarked = {name: value for name, value in programs.environment().items() if name != MARK}
+                self.process = subprocess.Popen(
+                    [*_GUARD, f"{MARK}={self._mark}"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    env=unmarked,
+                    cwd=programs.START,
+                    start_new_session=True,
+                )
+        return {MARK: self._mark}
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.stop()
+    def close(self) -> None:
+        """Watch no more: all that had the mark has ended."""
+        with self._lock:
+            if self.process is not None:
+                self.process.kill()
+                self.process.wait()
+                if self.process.stdin is not None:
+                    self.process.stdin.close()
 
-    def stop(self) -> None:
-        """Watch no more: the group has ended."""
-        self.process.kill()
-        self.process.wait()
-        if self.process.stdin is not None:
-            self.process.stdin.close()
+
+def children(pid: int) -> list[int]:
+    """Return the processes that a process has started and that have not ended.
+
+    :raises OSError: there is no such process any more.
+    """
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as stream:
+            return [int(child) for child in stream.read().split()]
+    except FileNotFoundError:
+        os.stat(f"/proc/{pid}")
+        return _children_by_parent(pid)
+
+
+def _children_by_parent(pid: int) -> list[int]:
+    """As :func:`children`, on a kernel that lists none (built without CONFIG_PROC_CHILDREN)."""
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with contextlib.suppress(OSError):
+                if int(_stat(int(name))[1]) == pid:
+                    found.append(int(name))
+    return found
+
+
+def _stat(pid: int) -> list[str]:
+    """Return what /proc/PID/stat has behind the name, which may hold anything: state, parent..."""
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
+        return stream.read().rpartition(")")[2].split()
+
+
+def process_mark(pid: int) -> str | None:
+    """Return what tells a process from any other that has had, or will have, its number: the boot and its start.
+
+    None where there is no such process; empty where /proc does not say.
+    """
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return None
+    except PermissionError:
+        pass
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:
+            boot = stream.read().strip()
+        fields = _stat(pid)
+        return None if fields[0] == "Z" else f"{boot} {fields[19]}"
+    except (OSError, LookupError):
+        return ""

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import select
 import signal
 import subprocess
 import threading
@@ -23,7 +24,8 @@ from typing import IO, Any, Callable
 
 from . import programs
 from .errors import Cancelled, EnvSyncError, one_line
-from .linux import Watchdog
+from .linux import Guard
+from .stopping import Stop
 from .stores.base import BLOCK, Reader
 
 #: how much of a tool's standard error is kept for its error message, in bytes
@@ -32,31 +34,14 @@ STDERR_KEPT = 64 * 1024
 #: how long a tool may take to end after SIGTERM before it gets SIGKILL, in seconds
 GRACE = 5.0
 
+#: how long the threads of a group may take to end after its processes, all together, in seconds
+SETTLE = 3.0
+
+#: how often what waits looks whether the run is to stop, in seconds
+LOOK = 0.2
+
 #: how long a broken pipe waits for the failure that broke it, in seconds
 CONSEQUENCE = 3.0
-
-# Becomes its arguments when a line comes through the pipe whose descriptor is the first of them; ends when none does.
-_GATE = ("/bin/sh", "-c", 'read -r _ <"/proc/self/fd/$1" || exit 125; shift; exec "$@"', "env_sync-gate")
-
-
-class _Gate:
-    """Holds a process back until its watchdog is there: without one it must not begin, whenever this one dies."""
-
-    def __init__(self) -> None:
-        self.reading, self._writing = os.pipe()
-
-    def before(self, argv: Sequence[str | bytes]) -> list[str | bytes]:
-        return [*_GATE, str(self.reading), *argv]
-
-    def open(self, pid: int) -> Watchdog:
-        """Start the watchdog of the process (and group) ``pid``, then let that go on; return the watchdog."""
-        watchdog = Watchdog(pid)
-        os.write(self._writing, b"\n")
-        return watchdog
-
-    def close(self) -> None:
-        os.close(self.reading)
-        os.close(self._writing)
 
 
 class Stage:
@@ -71,7 +56,7 @@ class Stage:
         self.repeatable: Callable[[str], str] = str
         self._stderr: list[bytes] = []
         self._ended = threading.Event()
-        self._watchdog: Watchdog | None = None
+        self._silence = 0.0
 
     @property
     def stdin(self) -> IO[bytes]:
@@ -92,7 +77,7 @@ class Stage:
 
     def wait(self) -> None:
         """Wait for the process; raise when it, or anything else in the group, failed."""
-        while not self._ended.wait(0.2):
+        while not self._ended.wait(LOOK):
             self.group.check()
         if self.popen.returncode != 0:
             self.group.check()
@@ -100,9 +85,33 @@ class Stage:
 
     def join(self) -> None:
         """Wait for the process, whatever its exit status; raise when the group failed."""
-        while not self._ended.wait(0.2):
+        while not self._ended.wait(LOOK):
             self.group.check()
         self.group.check()
+
+    def read(self, size: int) -> bytes:
+        """Return what comes out of its standard output, at most ``size`` bytes; empty at the end, of any kind.
+
+        :raises EnvSyncError: the group failed meanwhile, or is to stop; or the process gave nothing for too long.
+        """
+        descriptor = self.stdout.fileno()
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        began = time.monotonic()
+        while not poll.poll(LOOK * 1000):
+            self.group.check()
+            self.note_silence(time.monotonic() - began)
+        return os.read(descriptor, size)
+
+    def note_silence(self, seconds: float) -> None:
+        """Raise where the process has given nothing for longer than it may, while it was waited for."""
+        if 0 < self._silence <= seconds:
+            tool = os.path.basename(self.argv[0])
+            raise EnvSyncError(
+                self.doing,
+                f"{tool} has written nothing for {seconds:.0f} s",
+                "Find out what it waits for, or set stall_timeout higher (0: it may be silent for ever).",
+            )
 
     def ended(self) -> bool:
         """Say whether the process has ended and its exit status is known."""
@@ -145,8 +154,6 @@ class Stage:
                     kept -= len(self._stderr.pop(0))
             stderr.close()
         status = self.popen.wait()
-        if self._watchdog is not None:
-            self._watchdog.stop()
         if status != 0 and not self.stopped:
             # A tool that lost its reader is a consequence: the reader's own failure is about to be known.
             if status == -signal.SIGPIPE:
@@ -154,6 +161,7 @@ class Stage:
             self.group.fail(self.error())
         # After the failure is known: who sees that all has ended must also see how.
         self._ended.set()
+        self.group._wake()
 
 
 class StageReader:
@@ -167,7 +175,7 @@ class StageReader:
         self._upstream = tuple(upstream)
 
     def read(self, size: int) -> bytes:
-        block = os.read(self._stage.stdout.fileno(), size)
+        block = self._stage.read(size)
         if not block:
             self._stage.wait()
             for stage in self._upstream:
@@ -184,24 +192,30 @@ class Worker:
 
     def __init__(self, thread: threading.Thread) -> None:
         self._thread = thread
+        self._ended = False
         self.result: Any = None
 
     def join(self) -> None:
         self._thread.join()
 
     def alive(self) -> bool:
-        return self._thread.is_alive()
+        return not self._ended
 
 
 class Group:
     """The processes and threads of one step; a context manager.
 
     :param cancelled: asked about every 0.2 s; the step is stopped when it says True.
+    :param stall_timeout: how long a process that dumps may be silent, in seconds; 0: for ever.
     """
 
-    def __init__(self, cancelled: Callable[[], bool] = lambda: False) -> None:
-        self._cancelled = cancelled
+    def __init__(self, cancelled: Callable[[], bool] = lambda: False, stall_timeout: float = 0.0) -> None:
+        self._cancelled = Stop.of(cancelled)
+        self._stall_timeout = stall_timeout
+        self._guard = Guard()
+        self._resources = contextlib.ExitStack()
         self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._stages: list[Stage] = []
         self._followers: list[threading.Thread] = []
         self._workers: list[Worker] = []
@@ -210,6 +224,7 @@ class Group:
         self.stopping = threading.Event()
 
     def __enter__(self) -> Group:
+        self._resources.enter_context(self._cancelled.at_the_end(lambda why: self._signal_all(signal.SIGKILL)))
         return self
 
     def run(
@@ -220,50 +235,42 @@ class Group:
         stdout: Any = subprocess.DEVNULL,
         env: Mapping[str, str] | None = None,
         cwd: str = programs.START,
-        guarded: bool = False,
+        dumps: bool = False,
         checked: bool = True,
         repeatable: Callable[[str], str] = str,
     ) -> Stage:
-        """Start a process.
+        """Start a process. It, and all that it starts, ends with this process, whatever ends that, even SIGKILL.
 
         :param argv: an argument vector; never a shell's.
         :param doing: what it is for, the first part of its error message.
         :param env: added to this process's environment.
-        :param guarded: also end the process, and all it started, when this process dies by any cause, even SIGKILL;
-            for tools that would not notice by themselves (those that write to files).
+        :param dumps: its standard output may be silent for no longer than the group's ``stall_timeout``.
         :param repeatable: given what the tool says on its standard error, returns what of it an error may repeat.
         :param checked: an exit status other than zero is a failure of the group; otherwise the caller looks at it.
         """
         self.check()
         environment = dict(programs.environment(), LC_ALL="C.UTF-8")
         environment.update(env or {})
-        gate = _Gate() if guarded else None
         try:
-            if gate is not None and programs.find(os.fsdecode(argv[0])) is None:
-                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+            environment.update(self._guard.environment)
             popen = subprocess.Popen(
-                gate.before(argv) if gate is not None else list(argv),
+                list(argv),
                 stdin=stdin,
                 stdout=stdout,
                 stderr=subprocess.PIPE,
                 env=environment,
                 cwd=cwd,
                 start_new_session=True,
-                pass_fds=(gate.reading,) if gate is not None else (),
             )
-            watchdog = gate.open(popen.pid) if gate is not None else None
         except OSError as error:
             program = os.fsdecode(argv[0])
             raise EnvSyncError(
                 doing, f"{program} cannot be started: {error.strerror}", f"Install {os.path.basename(program)}."
             ) from error
-        finally:
-            if gate is not None:
-                gate.close()
         stage = Stage(self, argv, popen, doing)
         stage.stopped = not checked
         stage.repeatable = repeatable
-        stage._watchdog = watchdog
+        stage._silence = self._stall_timeout if dumps else 0.0
         follower = threading.Thread(target=stage._follow, daemon=True, name=f"follow {stage.argv[0]}")
         with self._lock:
             self._stages.append(stage)
@@ -279,6 +286,9 @@ class Group:
                 worker.result = function(*args, **kwargs)
             except BaseException as error:  # every failure has to reach the thread that waits
                 self.fail_unless_consequence(error)
+            finally:
+                worker._ended = True
+                self._wake()
 
         worker = Worker(threading.Thread(target=body, daemon=True, name=getattr(function, "__name__", "worker")))
         with self._lock:
@@ -300,6 +310,7 @@ class Group:
             if self._failure is None:
                 self._failure = error
         self.stopping.set()
+        self._wake()
 
     def fail_unless_consequence(self, error: BaseException) -> None:
         """Record a failure; a broken pipe first gives way to the failure that broke it."""
@@ -316,14 +327,25 @@ class Group:
 
     def wait(self) -> None:
         """Wait for every thread and process; raise the first failure as soon as there is one."""
+        self._wait_while(lambda: any(w.alive() for w in self._workers) or any(not s.ended() for s in self._stages))
+
+    def join(self, workers: Sequence[Worker]) -> None:
+        """Wait for these threads; raise the first failure of the group as soon as there is one."""
+        self._wait_while(lambda: any(worker.alive() for worker in workers))
+
+    def _wait_while(self, busy: Callable[[], bool]) -> None:
         while True:
             self.check()
-            with self._lock:
-                busy = any(worker.alive() for worker in self._workers) or any(not s.ended() for s in self._stages)
-            if not busy:
-                break
-            self.stopping.wait(0.02)
+            with self._changed:
+                if self._failure is None and busy():
+                    self._changed.wait(LOOK)
+                elif self._failure is None:
+                    break
         self.check()
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
 
     def sleep(self, seconds: float) -> None:
         """Sleep; raise when the group fails meanwhile."""
@@ -331,37 +353,57 @@ class Group:
         self.check()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
-        if error is None:
-            try:
-                self.wait()
-            except BaseException:
-                self._stop_all()
-                raise
-            return
-        self.fail(error)
-        self._stop_all()
+        with self._resources:
+            if error is None:
+                try:
+                    self.wait()
+                except BaseException:
+                    self._stop_all()
+                    raise
+                self._guard.close()
+                return
+            self.fail(error)
+            self._stop_all()
         # What surfaces here is often only the consequence (a pipe that broke); the first failure is the cause.
         if self._failure is not None and self._failure is not error:
             raise self._failure from error
 
+    def _signal_all(self, number: int) -> None:
+        with self._lock:
+            stages = list(self._stages)
+        for stage in stages:
+            stage.signal(number)
+
     def _stop_all(self) -> None:
+        """End all processes and threads: all of them by one deadline. What does not end by then is left behind."""
         self.stopping.set()
+        self._wake()
         with self._lock:
             closers, stages, workers = list(self._closers), list(self._stages), list(self._workers)
         for stage in stages:
             stage.stopped = True
-            stage.signal(signal.SIGCONT)
-            stage.signal(signal.SIGTERM)
-        for closer in closers:
-            closer()
-        deadline = time.monotonic() + GRACE
+        self._signal_all(signal.SIGCONT)
+        self._signal_all(signal.SIGTERM)
+        deadline = time.monotonic() + min(GRACE, self._cancelled.left())
+        closing = threading.Thread(target=_call_all, args=(closers,), daemon=True, name="closers")
+        closing.start()
         for stage in stages:
             stage._ended.wait(max(0.0, deadline - time.monotonic()))
-            stage.signal(signal.SIGKILL)
-        for worker in workers:
-            worker._thread.join(GRACE)
+        self._signal_all(signal.SIGKILL)
+        deadline = time.monotonic() + SETTLE
+        for thread in [closing, *(worker._thread for worker in workers)]:
+            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():
+                self._cancelled.abandon(thread)
         for stage in stages:
-            stage._ended.wait(GRACE)
+            stage._ended.wait(max(0.0, deadline - time.monotonic()))
+        if all(stage.ended() for stage in stages):
+            self._guard.close()
+
+
+def _call_all(functions: Sequence[Callable[[], None]]) -> None:
+    for function in functions:
+        function()
 
 
 def _hint(error: OSError) -> str:

@@ -17,7 +17,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Callable
 
 from .errors import EnvSyncError, one_line
+from .linux import process_mark
 from .ownership import make_folders, names_in, read_small, write_small
+from .stopping import Stop
+
+#: how long a change of phase waits for a status that is being written, in seconds: its file system may hang
+_PATIENCE = 2.0
 
 
 @dataclass(frozen=True)
@@ -26,9 +31,10 @@ class Snapshot:
 
     Sizes are bytes, before compression for a dump and as stored for anything that reads a point; times are seconds
     since the epoch (UTC). ``bytes_total`` and ``members_total`` are estimates while a dump runs, and 0 where nothing is
-    known. ``state`` is ``running``, ``done`` or ``failed``. ``last_success`` is of the task's last run that did its
-    job, this one or one before: ``finished`` (seconds since the epoch), ``seconds``, ``point`` and ``stored_bytes``;
-    empty where there was none.
+    known. ``state`` is ``running``, ``done`` or ``failed``. ``process`` tells the process ``pid`` from others of that
+    number (:func:`~.linux.process_mark`). ``last_success`` is of the task's last run that did its job, this one or one
+    before: ``finished`` (seconds since the epoch), ``seconds``, ``point`` and ``stored_bytes``; empty where there was
+    none.
     """
 
     title: str
@@ -46,6 +52,7 @@ class Snapshot:
     updated: float = 0.0
     message: str = ""
     pid: int = 0
+    process: str = ""
     result: dict[str, Any] = field(default_factory=dict)
     last_success: dict[str, Any] = field(default_factory=dict)
 
@@ -67,12 +74,21 @@ class Snapshot:
 class Host:
     """What the engine needs of the program that runs it: a log, a place for progress, a reason to stop.
 
-    ``log`` takes a level (``info``, ``warning`` or ``error``) and one line of text.
+    ``log`` takes a level (``info``, ``warning`` or ``error``) and one line of text; ``cancelled`` says whether the run
+    is to stop.
     """
 
     log: Callable[[str, str], None] = lambda level, text: None
     progress: Callable[[Snapshot], None] = lambda snapshot: None
     cancelled: Callable[[], bool] = lambda: False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cancelled", Stop.of(self.cancelled))
+
+    @property
+    def stop(self) -> Stop:
+        """What ``cancelled`` has become: one for all that works for the run."""
+        return Stop.of(self.cancelled)
 
 
 class Progress:
@@ -88,8 +104,14 @@ class Progress:
         self._path = status_path(status_dir, first.title) if status_dir else ""
         self._interval = interval
         self._lock = threading.Lock()
+        # Held while a snapshot is passed on: one is never overtaken by an older one, and none comes after the last.
+        self._telling = threading.Lock()
+        self._finished = False
         self._reported = 0.0
-        self._change(started=time.time(), pid=os.getpid(), last_success=_last_success(self._path))
+        pid = os.getpid()
+        self._change(
+            started=time.time(), pid=pid, process=process_mark(pid) or "", last_success=_last_success(self._path)
+        )
 
     @property
     def snapshot(self) -> Snapshot:
@@ -124,7 +146,11 @@ class Progress:
             self._report()
 
     def finish(self, state: str, message: str, result: dict[str, Any] | None = None) -> None:
-        """The run is over: ``state`` is ``done`` or ``failed``."""
+        """The run is over: ``state`` is ``done`` or ``failed``. What is said first, counts."""
+        with self._lock:
+            if self._finished:
+                return
+            self._finished = True
         if state == "done":
             now = time.time()
             self._change(
@@ -141,15 +167,20 @@ class Progress:
         with self._lock:
             self._now = _replace(self._now, updated=time.time(), **changes)
         if at_once:
-            self._report()
+            self._report(_PATIENCE)
 
-    def _report(self) -> None:
-        with self._lock:
-            snapshot = self._now
-            self._reported = snapshot.updated
-        self._host.progress(snapshot)
-        if self._path:
-            write_status(self._path, snapshot)
+    def _report(self, patience: float = 0.0) -> None:
+        if not self._telling.acquire(timeout=patience):
+            return  # another thread is at it
+        try:
+            with self._lock:
+                snapshot = self._now
+                self._reported = snapshot.updated
+            self._host.progress(snapshot)
+            if self._path:
+                write_status(self._path, snapshot)
+        finally:
+            self._telling.release()
 
 
 def _replace(snapshot: Snapshot, **changes: Any) -> Snapshot:
@@ -200,19 +231,15 @@ def _read_statuses(folder: str) -> Iterator[Snapshot]:
             snapshot = Snapshot(**{key: values[key] for key in Snapshot.__dataclass_fields__ if key in values})
         except (OSError, ValueError, TypeError):
             continue
-        if snapshot.state == "running" and not _alive(snapshot.pid):
+        if snapshot.state == "running" and not _alive(snapshot):
             snapshot = _replace(snapshot, state="failed", message="the run was killed")
         yield snapshot
 
 
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+def _alive(snapshot: Snapshot) -> bool:
+    """Say whether the run's process lives. Its number alone says little: after a restart, another one has it soon."""
+    mark = process_mark(snapshot.pid)
+    return mark is not None and snapshot.process in ("", mark)
 
 
 def default_state_dir() -> str:

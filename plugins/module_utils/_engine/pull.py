@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,7 +31,7 @@ def plan(task: Task, host: Host) -> dict[str, Any]:
     rules = policy.read_policy()
     task = rules.apply(task)
     scripts = read_scripts(task.transformation_sql)
-    store = open_store(task)
+    store = open_store(task, host.cancelled)
     store.preflight(write=False)
     warnings: list[str] = []
     point = catalogue.choose(store, task.database, task.timestamp, task.timezone, warnings.append)
@@ -81,7 +82,7 @@ def pull(task: Task, host: Host) -> dict[str, Any]:
     with running(task, host) as run:
         task = policy.read_policy().apply(task)
         scripts = read_scripts(task.transformation_sql)
-        store = open_store(task)
+        store = open_store(task, host.cancelled)
         store.prepare(write=False)
         point = catalogue.choose(store, task.database, task.timestamp, task.timezone, run.warn)
         run.progress.point(point.name)
@@ -113,7 +114,9 @@ def pull(task: Task, host: Host) -> dict[str, Any]:
                 with run.phase("swapping"):
                     swapped = dict(database.swap(keep_old=task.old_database == "keep"))
             except BaseException:
-                database.discard()
+                scratch = f"the scratch database of {task.database}"
+                with contextlib.suppress(EnvSyncError), host.stop.cleaning(scratch):
+                    database.discard()
                 raise
         for warning in swapped.pop("warnings", ()):
             run.warn(warning)

@@ -24,6 +24,7 @@ from .point import belongs, encode, iso_utc, manifest_name, moment, now, point_n
 from .progress import Host
 from .run import Run, nothing_to_do, result, running, work_dir
 from .scripts import Effect, Script, read_scripts
+from .stopping import pause
 from .stores import Store, open_store
 from .task import Task
 from .version import VERSION
@@ -36,7 +37,7 @@ def plan(task: Task, host: Host) -> dict[str, Any]:
     rules = policy.read_policy()
     task = rules.apply(task)
     scripts = read_scripts(task.pre_dump_transformation_sql)
-    store = open_store(task)
+    store = open_store(task, host.cancelled)
     store.preflight(write=True)
     with open_database(task, None, host.cancelled) as database:
         identity = database.identity()
@@ -76,7 +77,7 @@ def push(task: Task, host: Host) -> dict[str, Any]:
     with running(task, host) as run:
         task = policy.read_policy().apply(task)
         scripts = read_scripts(task.pre_dump_transformation_sql)
-        store = open_store(task)
+        store = open_store(task, host.cancelled)
         store.prepare(write=True)
         key = server_key(task)
         with (
@@ -96,7 +97,7 @@ def push(task: Task, host: Host) -> dict[str, Any]:
             database.check_scripts(scripts)
             point = _new_point(task)
             if point in before and not task.timestamp:
-                time.sleep(1)  # the last push is of this very second
+                pause(1.0, host.cancelled, "pushing")  # the last push is of this very second
                 point = _new_point(task)
             if point in before:
                 raise EnvSyncError(
@@ -177,7 +178,7 @@ def _dump_and_store(
             effects = database.prepare(scripts, group)
         for warning in guards.changed_nothing(effects, task.may_change_nothing):
             run.warn(warning)
-    with run.phase("dumping", bytes_total=size), Group(run.host.cancelled) as group:
+    with run.phase("dumping", bytes_total=size), Group(run.host.cancelled, task.stall_timeout) as group:
         sink = StoreSink(group, store, point, task.compression, task.compression_level, run.progress.add)
         facts = database.dump(group, sink)
     facts.peak_temporary_bytes += store.peak_temporary_bytes
@@ -231,16 +232,23 @@ def remove(store: Store, point: str, run: Run) -> list[str] | None:
 
     Never raises, as it runs when something failed.
     """
+    left = f"what is left of {store.url(point)}"
     try:
-        names = [found.name for found in store.list(point) if belongs(found.name, point)]
-        # The manifest goes first: from then on the point is no point, whatever happens next.
-        store.delete([name for name in names if name == manifest_name(point)])
-        store.delete(names)
-        # Last, as it takes a right (to list unfinished uploads) that nothing else here needs.
-        removed = store.sweep(point)
+        with run.stop.cleaning(left):
+            run.stop.settle()
+            names = [found.name for found in store.list(point) if belongs(found.name, point)]
+            # The manifest goes first: from then on the point is no point, whatever happens next.
+            store.delete([name for name in names if name == manifest_name(point)])
+            store.delete(names)
+            # Last, as it takes a right (to list unfinished uploads) that nothing else here needs.
+            removed = store.sweep(point)
+            if run.stop.stragglers:
+                raise EnvSyncError(
+                    f"removing {left}", "something that did not end in time may still write to it", "Push again."
+                )
         return removed + [store.url(name) for name in names]
     except EnvSyncError as error:
-        run.warn(f"what is left of {store.url(point)} could not be removed: {error}")
+        run.warn(f"{left} could not be removed: {error}")
         return None
 
 

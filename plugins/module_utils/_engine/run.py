@@ -28,6 +28,7 @@ class Run:
 
     def __init__(self, task: Task, host: Host, dry_run: bool = False) -> None:
         self.host = host
+        self.stop = host.stop
         self.state_dir = task.state_dir or default_state_dir()
         first = Snapshot(title=task.title, action=task.action, database=task.database)
         self.progress = Progress(host, first, "" if dry_run else self.state_dir)
@@ -63,9 +64,10 @@ def running(task: Task, host: Host, dry_run: bool = False) -> Iterator[Run]:
     """Give the run of a task; its status file says how it ended, but for that of a dry run, which has none."""
     run = Run(task, host, dry_run)
     try:
-        yield run
+        with run.stop.at_the_end(lambda why: run.progress.finish("failed", why)):
+            yield run
     except BaseException as error:
-        run.progress.finish("failed", str(error) or type(error).__name__)
+        run.progress.finish("failed", (str(error) or type(error).__name__) + run.stop.left_behind())
         raise
 
 

@@ -65,7 +65,6 @@ def run_sql_file(
         [*argv, "-d", conninfo, "-f", script],
         doing,
         env=dict(environment, PGOPTIONS=options),
-        guarded=True,
         checked=False,
     )
     try:

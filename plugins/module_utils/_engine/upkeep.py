@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 from dataclasses import replace
 from typing import Any
@@ -17,7 +18,7 @@ from .errors import EnvSyncError
 from .journal import Journal
 from .manifest import Manifest, Member
 from .members import PointSource, VerifyingReader
-from .pipeline import Group, Worker
+from .pipeline import Group
 from .point import iso_utc, manifest_name, parse
 from .progress import Host
 from .pull import manifest_of
@@ -38,7 +39,7 @@ def _as(task: Task, operation: str) -> Task:
 def verify(task: Task, host: Host) -> dict[str, Any]:
     """Read a point wholly: sizes, SHA-256, and the DBMS's own tool over its contents; raise when anything is wrong."""
     with running(_as(task, "verify"), host) as run:
-        store = open_store(task)
+        store = open_store(task, host.cancelled)
         store.preflight(write=False)
         point = catalogue.choose(store, task.database, task.timestamp, task.timezone, run.warn)
         run.progress.point(point.name)
@@ -76,7 +77,7 @@ def prune(task: Task, host: Host, keep: int, dry_run: bool = False) -> dict[str,
     if keep < 1:
         raise EnvSyncError(f"pruning {task.database}", f"keep is {keep}", "Keep at least one point.")
     with running(_as(task, "prune"), host, dry_run) as run:
-        store = open_store(task)
+        store = open_store(task, host.cancelled)
         store.preflight(write=not dry_run)
         points = catalogue.list_points(store, task.database, timezone=task.timezone)
         complete = [p for p in points if p.state == COMPLETE and not p.from_future]
@@ -115,7 +116,7 @@ def copy(task: Task, target: Task, host: Host, dry_run: bool = False) -> dict[st
     A copy that fails removes what it stored, and what a killed one left is removed by the next.
     """
     with running(_as(task, "copy"), host, dry_run) as run:
-        source, destination = open_store(task), open_store(target)
+        source, destination = open_store(task, host.cancelled), open_store(target, host.cancelled)
         source.preflight(write=False)
         destination.preflight(write=not dry_run)
         point = catalogue.choose(source, task.database, task.timestamp, task.timezone, run.warn)
@@ -173,14 +174,18 @@ def _copy_members(source: Store, destination: Store, manifest: Manifest, at_once
                 pass
         run.progress.add(member.size, 1)
 
+    waiting = collections.deque(manifest.members)
+
+    def copy_all(group: Group) -> None:
+        with contextlib.suppress(IndexError):  # another worker took the last one
+            while waiting:
+                group.check()
+                copy_one(waiting.pop())
+
     with Group(run.host.cancelled) as group:
-        waiting = list(manifest.members)
-        workers: list[Worker] = []
-        while waiting or workers:
-            workers = [worker for worker in workers if worker.alive()]
-            while waiting and len(workers) < at_once:
-                workers.append(group.start(copy_one, waiting.pop()))
-            group.sleep(0.005)
+        for _unused in range(min(at_once, len(waiting))):
+            group.start(copy_all, group)
+        group.wait()
 
 
 def sweep(task: Task, host: Host, dry_run: bool = False) -> dict[str, Any]:
@@ -190,7 +195,7 @@ def sweep(task: Task, host: Host, dry_run: bool = False) -> dict[str, Any]:
     original may have stored is left alone: it is no point of ours, but nothing else has that data.
     """
     with running(_as(task, "sweep"), host, dry_run) as run:
-        store = open_store(task)
+        store = open_store(task, host.cancelled)
         store.preflight(write=not dry_run)
         doomed = _abandoned(store, task.database, iso_utc(run.started - ABANDONED_HOURS * 3600))
         if not dry_run:

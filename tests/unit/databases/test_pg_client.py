@@ -134,20 +134,6 @@ def test_a_silent_server_does_not_keep_a_run_that_is_told_to_stop(silent: int, m
     assert time.monotonic() - began < 5
 
 
-def test_a_statement_that_ended_before_it_could_be_cancelled_has_done_what_it_did() -> None:
-    asked = threading.Event()
-
-    def ask() -> str:
-        asked.wait(10)
-        return "done"
-
-    def too_late(over: threading.Event) -> None:
-        asked.set()
-        over.wait(10)
-
-    assert pg_client._interruptible(ask, too_late, lambda: True, "swapping") == "done"
-
-
 # -- which client programs ---------------------------------------------------------------------------------------------
 
 

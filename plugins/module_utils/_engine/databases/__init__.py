@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Callable
 
 from ..errors import EnvSyncError
+from ..stopping import Stop
 from ..task import Task
 from .base import Database
 
@@ -88,7 +89,7 @@ def open_database(
     :param cancelled: says whether the run is to stop.
     """
     database = database_class(task.dbms).from_task(task, work_dir)
-    database.cancelled = cancelled
+    database.obey(Stop.of(cancelled))
     try:
         yield database
     finally:

@@ -11,12 +11,13 @@ import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Callable
+from typing import Any
 
 from ..manifest import Manifest
 from ..members import PointSource, StoreSink
 from ..pipeline import Group
 from ..scripts import Effect, Script
+from ..stopping import Stop
 from ..task import Task
 
 
@@ -83,7 +84,7 @@ class Database(abc.ABC):
     legacy = ("", "")
 
     #: says whether the run is to stop: asked while the server keeps it waiting outside of a group
-    cancelled: Callable[[], bool] = staticmethod(lambda: False)
+    cancelled: Stop = Stop()
 
     @classmethod
     @abc.abstractmethod
@@ -100,6 +101,10 @@ class Database(abc.ABC):
 
         Needs no server. Sizes and SHA-256 are compared by the source, as its members are read to their ends.
         """
+
+    def obey(self, stop: Stop) -> None:
+        """Have ``stop`` say whether the run is to stop, also while a server keeps it waiting."""
+        self.cancelled = stop
 
     @abc.abstractmethod
     def identity(self) -> Identity:
@@ -166,7 +171,10 @@ class Database(abc.ABC):
 
     @abc.abstractmethod
     def discard(self) -> None:
-        """Drop the scratch database, if there is one; never raises."""
+        """Drop the scratch database, if there is one.
+
+        :raises EnvSyncError: it may still be there.
+        """
 
     @abc.abstractmethod
     def close(self) -> None:

@@ -24,6 +24,7 @@ from ..members import PointSource, StoreSink
 from ..pipeline import Group
 from ..point import now, parse, point_name
 from ..scripts import Effect, Script
+from ..stopping import Stop
 from ..task import Task
 from ..version import VERSION
 from . import es_swap
@@ -120,6 +121,10 @@ class Elasticsearch(Database):
             raise EnvSyncError(doing, "it belongs to no cluster yet", "Look into the server's log.")
         return Identity(self.kind, cluster, self._client.version(doing).text, self._client.name)
 
+    def obey(self, stop: Stop) -> None:
+        super().obey(stop)
+        self._client.stop = stop
+
     def close(self) -> None:
         self._client.close()
 
@@ -129,7 +134,8 @@ class Elasticsearch(Database):
         try:
             yield
         finally:
-            with contextlib.suppress(EnvSyncError):
+            lock = f"the lock on {self._database}, which ends by itself within a minute"
+            with contextlib.suppress(EnvSyncError), self.cancelled.cleaning(lock):
                 self._lease.release()
 
     @classmethod
@@ -581,6 +587,11 @@ class Elasticsearch(Database):
         }
 
     def swap(self, keep_old: bool) -> Mapping[str, Any]:
+        self.cancelled.check(f"swapping {self._database}")
+        with self.cancelled.cleaning():  # from here on it is sooner completed than undone
+            return self._swap(keep_old)
+
+    def _swap(self, keep_old: bool) -> Mapping[str, Any]:
         """Move all names in one atomic request; what comes after it is no reason to fail."""
         doing = f"swapping {self._database} in on {self._client.name}"
         swap = es_swap.plan_swap(
@@ -617,9 +628,8 @@ class Elasticsearch(Database):
         }
 
     def discard(self) -> None:
-        with contextlib.suppress(EnvSyncError):
-            # By name: who has lost the lock must not drop what its next holder restores.
-            self._drop_scratch(f"dropping the scratch indices of {self._database}", set(self._restored.values()))
+        # By name: who has lost the lock must not drop what its next holder restores.
+        self._drop_scratch(f"dropping the scratch indices of {self._database}", set(self._restored.values()))
 
     # -- helpers -----------------------------------------------------------------------------------------------------
 

@@ -146,7 +146,7 @@ class Files(Database):
         # Two dumps of one tree are the same bytes: no order by chance, no times of access, no process numbers.
         argv += ["--sort=name", "--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime"]
         argv += ["--sparse", "--xattrs", "--acls", *_selinux(), *_exclusions(self._excluded), "--", "."]
-        stage = group.run(argv, doing, stdout=subprocess.PIPE, checked=False)
+        stage = group.run(argv, doing, stdout=subprocess.PIPE, dumps=True, checked=False)
         expected = self._measured
         # Every file has a header or two, and its last block is filled up.
         hint = expected.size + 4096 * (expected.files + expected.folders) + 10240
@@ -370,7 +370,7 @@ def _run_script(script: Script, tree: str, where: str, group: Group) -> Effect:
     """Run an executable of the operator's with ``tree`` as its working directory."""
     doing = f"running {script.path} in {where}"
     _check_script(script, doing)
-    group.run([os.path.abspath(script.path)], doing, cwd=tree, guarded=True).wait()
+    group.run([os.path.abspath(script.path)], doing, cwd=tree).wait()
     return Effect(script, 0)
 
 
@@ -421,7 +421,7 @@ class _TarReader:
         self._stage = stage
 
     def read(self, size: int) -> bytes:
-        block = os.read(self._stage.stdout.fileno(), size)
+        block = self._stage.read(size)
         if not block:
             self._stage.join()
             if self._stage.popen.returncode not in (0, 1):
@@ -443,7 +443,7 @@ def _feed(
     group: Group, source: PointSource, argv: list[str], doing: str, root: Sequence[str] = ()
 ) -> tuple[Stage, Contents]:
     """Have a tar read the point's archive, looked at on its way; return when it has, and was found good."""
-    stage = group.run(argv, doing, stdin=subprocess.PIPE, guarded=True)
+    stage = group.run(argv, doing, stdin=subprocess.PIPE)
     worker = group.start(_pass_on, group, source.open(next(iter(source.names()))), stage, doing, root)
     group.wait()
     return stage, worker.result

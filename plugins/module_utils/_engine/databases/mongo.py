@@ -24,6 +24,7 @@ from ..members import PointSource, StoreSink
 from ..pipeline import Group, StageReader, send_archive
 from ..point import SINGLE_SUFFIX
 from ..scripts import Effect, Script
+from ..stopping import Stop
 from ..stores.base import BLOCK
 from ..task import Task
 from . import mongo_tar
@@ -108,6 +109,10 @@ class Mongo(Database):
         version = str(self._server.command("admin", {"buildInfo": 1}, doing)["version"])
         return Identity(self.kind, self._server.system(doing), version, self._server.name)
 
+    def obey(self, stop: Stop) -> None:
+        super().obey(stop)
+        self._server.stop = stop
+
     def close(self) -> None:
         self._server.close()
 
@@ -120,7 +125,8 @@ class Mongo(Database):
         try:
             yield
         finally:
-            with contextlib.suppress(EnvSyncError):
+            lock = f"the lock on {self._database}, which ends by itself within a minute"
+            with contextlib.suppress(EnvSyncError), self.cancelled.cleaning(lock):
                 looking = "looking for what stays"
                 left = self._named(OLD_PREFIX, looking) + self._named(SCRATCH_PREFIX, looking)
                 self._lease.release(keep=bool(left))
@@ -188,7 +194,7 @@ class Mongo(Database):
         argv += [f"--excludeCollection={name}" for name in (*self._excluded, "system.profile", MARK)]
         argv += [f"--excludeCollectionsWithPrefix={prefix}" for prefix in (SCRATCH_PREFIX, OLD_PREFIX)]
         before = set(self._live(doing))
-        stage = group.run(argv, doing, stdout=subprocess.PIPE, repeatable=complaint)
+        stage = group.run(argv, doing, stdout=subprocess.PIPE, dumps=True, repeatable=complaint)
         archive = Archive(StageReader(stage), self._database, doing)
         size = self._size(doing)
         group.start(sink.member, self._member, archive, size or None, threads=self._jobs)
@@ -299,14 +305,14 @@ class Mongo(Database):
             finally:
                 reader.close()
             argv += self._fitting(manifest, collections, doing)
-            group.run([*argv, f"--dir={directory}"], doing, guarded=True, repeatable=complaint).wait()
+            group.run([*argv, f"--dir={directory}"], doing, repeatable=complaint).wait()
         else:
             archive = Archive(reader, manifest.database, doing)
             head = archive.head(BLOCK)
             collections = archive.collections
             argv += self._fitting(manifest, collections, doing)
             argv += ["--archive"]
-            stage = group.run(argv, doing, stdin=subprocess.PIPE, guarded=True, repeatable=complaint)
+            stage = group.run(argv, doing, stdin=subprocess.PIPE, repeatable=complaint)
             group.start(send_archive, group, head, archive, stage)
             group.wait()
             _compare_counts(manifest, collections, doing)
@@ -371,6 +377,11 @@ class Mongo(Database):
         return {"tables": len(names), "size_bytes": self._size(doing)}
 
     def swap(self, keep_old: bool) -> Mapping[str, Any]:
+        self.cancelled.check(f"swapping {self._database}")
+        with self.cancelled.cleaning():  # from here on it is sooner completed than undone
+            return self._swap(keep_old)
+
+    def _swap(self, keep_old: bool) -> Mapping[str, Any]:
         """Swap collection by collection: each at once, but all of them not in one moment."""
         doing = f"swapping {self._database} in on {self._server.name}"
         exchange = Swap(self._server, self._database, keep_old)
@@ -390,12 +401,11 @@ class Mongo(Database):
 
     def discard(self) -> None:
         doing = f"dropping the scratch collections of {self._database}"
-        with contextlib.suppress(EnvSyncError):
-            if self._swapping:
-                put_back(self._server, self._database, self._new, doing)
-                self._swapping = False
-                self._lease.note(swapping=False)
-            self._drop(self._named(SCRATCH_PREFIX, doing), doing)
+        if self._swapping:
+            put_back(self._server, self._database, self._new, doing)
+            self._swapping = False
+            self._lease.note(swapping=False)
+        self._drop(self._named(SCRATCH_PREFIX, doing), doing)
 
     # -- helpers -----------------------------------------------------------------------------------------------------
 

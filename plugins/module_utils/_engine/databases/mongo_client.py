@@ -10,12 +10,14 @@ import os
 import re
 import socket
 import subprocess
+import threading
 import urllib.parse
 from collections.abc import Mapping
 from typing import Any, Callable
 
 from .. import programs
 from ..errors import EnvSyncError, MissingLibrary, one_line
+from ..stopping import Stop, interruptible
 from ..task import LOOPBACK, Connection
 from .base import within
 
@@ -29,6 +31,9 @@ except ImportError:
 
 #: how long to look for the server, where nobody said, in seconds
 _PATIENCE = 10
+
+#: how long the end of a connection may take, in seconds
+_GOODBYE = 2.0
 
 #: codes with which servers say that they lack a feature: CommandNotSupported, NotImplemented (FerretDB),
 #: "Feature not supported" (Amazon DocumentDB, functional differences)
@@ -100,6 +105,7 @@ class Server:
     def __init__(self, uri: str) -> None:
         self.uri = uri
         self.name = urllib.parse.urlsplit(uri).netloc.rpartition("@")[2]
+        self.stop = Stop()
         self._client: Any = None
 
     def client(self, doing: str) -> Any:
@@ -139,7 +145,7 @@ class Server:
     def _ask(self, call: Callable[[Any], Any], doing: str) -> Any:
         client = self.client(doing)
         try:
-            return call(client)
+            return interruptible(lambda: call(client), self.stop, doing)
         except pymongo.errors.OperationFailure as error:
             raise ServerError(doing, describe(error), error.code or 0) from error
         except pymongo.errors.PyMongoError as error:
@@ -179,7 +185,10 @@ class Server:
 
     def close(self) -> None:
         if self._client is not None:
-            self._client.close()
+            # It says goodbye to the server, which may not listen.
+            closing = threading.Thread(target=self._client.close, daemon=True, name="close")
+            closing.start()
+            closing.join(_GOODBYE)
             self._client = None
 
 

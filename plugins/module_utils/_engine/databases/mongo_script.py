@@ -144,7 +144,7 @@ def _run_javascript(
     try:
         # mongosh keeps its settings and logs in HOME, which a backup user may lack.
         argv = [mongosh, "--nodb", "--quiet", "--norc", "--file", path]
-        stage = group.run(argv, doing, env={"HOME": os.path.dirname(path)}, guarded=True, checked=False)
+        stage = group.run(argv, doing, env={"HOME": os.path.dirname(path)}, checked=False)
         stage.join()
     finally:
         os.unlink(path)

@@ -23,8 +23,9 @@ from dataclasses import dataclass, field
 from typing import Any, Callable
 
 from .. import programs
-from ..errors import Cancelled, EnvSyncError, MissingLibrary
+from ..errors import EnvSyncError, MissingLibrary
 from ..pipeline import Group
+from ..stopping import Stop, interruptible
 from ..task import Connection
 from . import my_dump
 
@@ -73,8 +74,8 @@ _GONE = (2006, 2013)
 #: after how long a silent connection shows that it lives, in seconds: firewalls forget it within minutes
 _KEEP_ALIVE = 60
 
-#: how often, while the server keeps us waiting, it is asked whether the run is to stop, in seconds
-_LOOK = 0.2
+#: how long a server may take to end a statement that it was told to end, in seconds
+_CANCEL_PATIENCE = 1.0
 
 # Errors (MySQL manual, "Server Error Message Reference") whose text can't hold a value of a row: it names columns,
 # keys, tables, rights. Others (1062 duplicate entry, 1292 incorrect value, 1644 raised by a routine...) may.
@@ -246,7 +247,7 @@ class Server:
         if not HAS_PYMYSQL:
             raise MissingLibrary("pymysql", "PyMySQL", "a task with dbms mysql")
         self.settings = settings(connection)
-        self.cancelled = cancelled
+        self.stop = Stop.of(cancelled)
         self._control: Any = None
         self._version = ""
 
@@ -272,9 +273,10 @@ class Server:
         tls = {"ssl_disabled": True} if chosen.socket else _tls(chosen.tls)
         if not tls and pymysql.VERSION < _PREFERS_TLS:
             with contextlib.suppress(pymysql.err.Error, RuntimeError, OSError):
-                return _kept_alive(pymysql.connect(**values, ssl=dict(_ANY_TLS)))
+                options = {**values, "ssl": dict(_ANY_TLS)}
+                return _kept_alive(interruptible(lambda: pymysql.connect(**options), self.stop, doing))
         try:
-            connection = pymysql.connect(**values, **tls)
+            connection = interruptible(lambda: pymysql.connect(**values, **tls), self.stop, doing)
         except (pymysql.err.Error, RuntimeError, OSError) as error:
             raise self._error(doing, error) from error
         return connection if chosen.socket else _kept_alive(connection)
@@ -292,8 +294,8 @@ class Server:
             connection=connection,
         )
         for setting in _OFF:
-            with contextlib.suppress(pymysql.err.Error, OSError):  # not every server has it, nor may every user set it
-                connection.query(f"SET SESSION {setting} = 0")
+            with contextlib.suppress(ServerError):  # not every server has it, nor may every user set it
+                self.query(f"SET SESSION {setting} = 0", doing=doing, connection=connection)
         if raw:
             self.query("SET SESSION character_set_results = NULL", doing=doing, connection=connection)
         return connection
@@ -314,25 +316,37 @@ class Server:
         """
         used = connection or self.control()
         doing = doing or f"running a statement on {self.name}"
-        watch = _Watch(self, used)
-        try:
-            with watch, used.cursor() as cursor:
+
+        def execute() -> list[tuple[Any, ...]]:
+            with used.cursor() as cursor:
                 # Without parameters nothing is interpolated, so that a % in a name stays what it is.
                 cursor.execute(statement, tuple(parameters) if parameters else None)
                 return list(cursor.fetchall())
+
+        try:
+            return interruptible(execute, self.stop, doing, lambda over: self._cancel(used, over))
         except (pymysql.err.Error, OSError) as error:
-            if watch.fired:
-                raise Cancelled(doing, "it was told to stop") from error
             raise self._error(doing, error) from error
+
+    def _cancel(self, connection: Any, over: threading.Event) -> None:
+        """Have the server end the statement that ``connection`` waits for; hang up on a server that does not."""
+        asking = threading.Thread(target=self.kill, args=([connection.thread_id()], "QUERY"), daemon=True)
+        asking.start()
+        asking.join(_CANCEL_PATIENCE)
+        if not over.wait(_CANCEL_PATIENCE):
+            with contextlib.suppress(AttributeError, OSError):
+                connection._sock.shutdown(socket.SHUT_RDWR)
+            over.wait(_CANCEL_PATIENCE)
+        elif not asking.is_alive():
+            # It may have come too late for this statement, and is not to end the one after it.
+            with contextlib.suppress(pymysql.err.Error, OSError):
+                connection.query("DO 0")
 
     @contextlib.contextmanager
     def undisturbed(self) -> Iterator[None]:
-        """Nothing that is run meanwhile is cancelled: it is short, or puts in order what a run that stops leaves."""
-        cancelled, self.cancelled = self.cancelled, lambda: False
-        try:
+        """What is run meanwhile may go on as long as there is time: it puts in order what a run that stops leaves."""
+        with self.stop.cleaning():
             yield
-        finally:
-            self.cancelled = cancelled
 
     def send(self, statement: bytes, connection: Any, doing: str, data: bool = False) -> None:
         """Run a statement of a dump: of an error, no more is repeated than may be.
@@ -356,10 +370,15 @@ class Server:
 
     def kill(self, identifiers: Sequence[int], what: str = "CONNECTION") -> None:
         """End these connections (or the ``QUERY`` that each is at), those that this user may; never raises."""
-        with contextlib.suppress(EnvSyncError), contextlib.closing(self._open("ending connections")) as connection:
+        doing = "ending connections"
+        with (
+            contextlib.suppress(EnvSyncError),
+            self.stop.cleaning(),
+            contextlib.closing(self._open(doing)) as connection,
+        ):
             for identifier in identifiers:
-                with contextlib.suppress(pymysql.err.Error, OSError):
-                    connection.query(f"KILL {what} {int(identifier)}")
+                with contextlib.suppress(ServerError):
+                    self.query(f"KILL {what} {int(identifier)}", (), doing, connection)
 
     @property
     def version(self) -> str:
@@ -423,38 +442,6 @@ class Server:
     def _error(self, doing: str, error: Exception) -> ServerError:
         code, text = _code_and_text(error)
         return ServerError(doing, code, text)
-
-
-class _Watch:
-    """Has the server end the statement that a connection is at when the run is to stop.
-
-    The thread that waits for the server notices a signal; but it goes on waiting.
-    """
-
-    def __init__(self, server: Server, connection: Any) -> None:
-        self._server = server
-        self._connection = connection
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True, name="watch a statement")
-        self.fired = False
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
-        self._over.set()
-        self._thread.join()
-        if self.fired and kind is None:
-            # It came too late for this statement, and is not to end the one after it.
-            with contextlib.suppress(pymysql.err.Error, OSError):
-                self._connection.query("DO 0")
-
-    def _look(self) -> None:
-        while not self._over.wait(_LOOK):
-            if self._server.cancelled():
-                self.fired = True
-                self._server.kill([self._connection.thread_id()], "QUERY")
-                return
 
 
 def _like(pattern: str, text: str) -> bool:
@@ -617,7 +604,7 @@ def run_script(
         argv.append("--init-command=SET NAMES utf8mb4")
     argv += ["--", database]
     with open(script, "rb") as stream:
-        stage = group.run(argv, doing, stdin=stream, guarded=True, checked=False)
+        stage = group.run(argv, doing, stdin=stream, checked=False)
         stage.join()
     if stage.popen.returncode != 0:
         why = _describe_script_error(script, stage.stderr_text, _DYNAMIC.search(text) is not None)

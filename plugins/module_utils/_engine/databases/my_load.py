@@ -72,9 +72,7 @@ class Loader:
         for name in sorted(names, key=lambda name: -self._source.member(name).raw_size):
             waiting.put(name)
         workers = [self._group.start(self._work, waiting) for _unused in range(min(jobs, len(names)))]
-        while any(worker.alive() for worker in workers):
-            self._group.sleep(0.02)
-        self._group.check()
+        self._group.join(workers)
 
     def _work(self, waiting: queue.SimpleQueue[str]) -> None:
         connection = self._connect()
@@ -253,9 +251,7 @@ def _side_by_side(group: Group, server: Server, schema: str, checks: Sequence[_C
             connection.close()
 
     workers = [group.start(work) for _unused in range(min(jobs, len(checks)))]
-    while any(worker.alive() for worker in workers):
-        group.sleep(0.02)
-    group.check()
+    group.join(workers)
 
 
 def _foreign_keys(server: Server, schema: str, doing: str) -> list[_Check]:

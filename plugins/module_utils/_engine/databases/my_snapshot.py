@@ -99,7 +99,7 @@ def _why_not(server: Server, doing: str) -> str:
             return ""
         if time.monotonic() > deadline:
             return f"a statement has been running for {rows[0][0]} s, behind which the lock would make others wait"
-        if server.cancelled():
+        if server.stop():
             raise Cancelled(doing, "it was told to stop")
         time.sleep(0.5)
 
@@ -149,7 +149,7 @@ class RowsDump:
                 )
 
     def _work(self, share: Sequence[str], begun: threading.Event) -> None:
-        stage = self._group.run(self._command(share), self._doing, stdout=subprocess.PIPE)
+        stage = self._group.run(self._command(share), self._doing, stdout=subprocess.PIPE, dumps=True)
         sections = Sections(Gathering(stage, StageReader(stage)), self._doing)
         try:
             sections.begin()

@@ -22,6 +22,7 @@ from ..members import PointSource, StoreSink
 from ..pipeline import Group, StageReader
 from ..point import SINGLE_SUFFIX
 from ..scripts import Effect, Script
+from ..stopping import Stop
 from ..task import Connection, Task
 from . import my_code, my_dump, my_load, my_swap
 from .base import Database, DumpFacts, Identity, Plan, within
@@ -81,7 +82,7 @@ class MySQL(Database):
         analyze: bool,
         scripted: bool,
     ) -> None:
-        self._server = Server(connection, self._is_to_stop)
+        self._server = Server(connection)
         self._database = database
         self._work_dir = work_dir
         self._jobs = jobs
@@ -116,8 +117,9 @@ class MySQL(Database):
 
     # -- both ways ---------------------------------------------------------------------------------------------------
 
-    def _is_to_stop(self) -> bool:
-        return self.cancelled()  # which is known only after the server is
+    def obey(self, stop: Stop) -> None:
+        super().obey(stop)
+        self._server.stop = stop
 
     def identity(self) -> Identity:
         server = self._server
@@ -169,7 +171,7 @@ class MySQL(Database):
         try:
             yield
         finally:
-            with contextlib.suppress(EnvSyncError):
+            with contextlib.suppress(EnvSyncError), self.cancelled.cleaning():
                 self._server.query("SELECT RELEASE_LOCK(%s)", (name,), doing)
 
     @classmethod
@@ -312,7 +314,7 @@ class MySQL(Database):
     def _dump_one(
         self, group: Group, sink: StoreSink, argv: Sequence[str], name: str, size: int | None, doing: str
     ) -> None:
-        stage = group.run(argv, doing, stdout=subprocess.PIPE)
+        stage = group.run(argv, doing, stdout=subprocess.PIPE, dumps=True)
         reader = my_dump.Complete(Gathering(stage, StageReader(stage)), doing)
         sink.member(name, reader, size, threads=self._jobs if size else 1)
 
@@ -671,8 +673,10 @@ class MySQL(Database):
                         my_swap.end_sessions(self._server, self.scratch, "throwing away what was restored")
                         my_swap.drop(self._server, self.scratch)
                 return
-            except EnvSyncError:
+            except EnvSyncError as error:
                 self._server.close()  # a connection that broke; another one is made
+                failed = error
+        raise failed
 
 
 def _similar(server: Server) -> str:

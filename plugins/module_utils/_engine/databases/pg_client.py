@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from typing import Any, Callable, TypeVar
 
 from .. import programs
-from ..errors import Cancelled, EnvSyncError, MissingLibrary
+from ..errors import EnvSyncError, MissingLibrary
+from ..stopping import Stop, interruptible
 from ..task import LOOPBACK, Connection
 
 try:
@@ -43,11 +44,10 @@ _NO_LIMITS = (
     "transaction_timeout",
 )
 
+_Answer = TypeVar("_Answer")
+
 #: the first major version that has transaction_timeout, and whose pg_restore sets it
 _TRANSACTION_TIMEOUT = 17
-
-#: how often a run that waits for the server looks whether it is to stop, in seconds
-_LOOK = 0.1
 
 #: how long the server may take to be asked to cancel a statement, and to do it, in seconds
 _CANCEL_PATIENCE = 1.0
@@ -153,7 +153,8 @@ class Server:
         if not HAS_PSYCOPG2:
             raise MissingLibrary("psycopg2", "psycopg2-binary", "a task with dbms postgresql")
         self._connection = connection
-        self._cancelled = cancelled
+        self.stop = Stop.of(cancelled)
+        self._finishing = False
         self._maintenance = [name for name in _MAINTENANCE if name != replaced]
         self._control: Any = None
 
@@ -184,7 +185,7 @@ class Server:
             )
 
         try:
-            connection = _interruptible(open_connection, lambda over: None, self._cancelled, doing)
+            connection = self._call(open_connection, doing)
             connection.set_session(autocommit=True)
             connection.set_client_encoding("UTF8")
         except (psycopg2.Error, UnicodeError) as error:
@@ -231,14 +232,20 @@ class Server:
                 return list(cursor.fetchall()) if cursor.description else []
 
         try:
-            return _interruptible(
-                execute,
-                lambda over: self._cancel(used, over),
-                self._cancelled,
-                doing or f"running a statement on {self.name}",
+            return self._call(
+                execute, doing or f"running a statement on {self.name}", lambda over: self._cancel(used, over)
             )
         except (psycopg2.Error, UnicodeError) as error:
             raise self._error(doing or f"running a statement on {self.name}", error) from error
+
+    def _call(
+        self,
+        ask: Callable[[], _Answer],
+        doing: str,
+        cancel: Callable[[threading.Event], None] = lambda over: None,
+    ) -> _Answer:
+        with self.stop.cleaning() if self._finishing else contextlib.nullcontext():
+            return interruptible(ask, self.stop, doing, cancel)
 
     def _cancel(self, connection: Any, over: threading.Event) -> None:
         """Have the server cancel the statement that ``connection`` waits for; hang up on a server that does not."""
@@ -262,8 +269,8 @@ class Server:
                 another.query("SELECT pg_cancel_backend(%s)", (pid,), doing, connection)
 
     def finish(self) -> None:
-        """From now on nothing is cancelled: what follows puts in order what a run that stops leaves behind."""
-        self._cancelled = lambda: False
+        """What follows puts in order what a run that stops leaves behind: it may go on as long as there is time."""
+        self._finishing = True
 
     def close(self) -> None:
         if self._control is not None:
@@ -274,46 +281,6 @@ class Server:
     def _error(self, doing: str, error: Exception, database: str = "") -> EnvSyncError:
         why = str(error).strip() or type(error).__name__
         return ServerError(doing, why, _hint(why, database), getattr(error, "pgcode", None) or "")
-
-
-_Answer = TypeVar("_Answer")
-
-
-def _interruptible(
-    ask: Callable[[], _Answer], cancel: Callable[[threading.Event], None], cancelled: Callable[[], bool], doing: str
-) -> _Answer:
-    """Return what ``ask`` returns; while it waits for a server, this thread is free to notice a signal.
-
-    libpq goes on waiting through signals, and Python's handlers run in the main thread only: so another one waits.
-
-    :param cancel: ends the waiting; given the event that says it is over.
-    :raises Cancelled: ``cancelled`` said True, and ``ask`` did not come to its end all the same.
-    """
-    over = threading.Event()
-    answers: list[_Answer] = []
-    errors: list[BaseException] = []
-
-    def body() -> None:
-        try:
-            answers.append(ask())
-        except BaseException as error:  # it belongs to the thread that asked
-            errors.append(error)
-        finally:
-            over.set()
-
-    threading.Thread(target=body, daemon=True, name="statement").start()
-    try:
-        while not over.wait(_LOOK):
-            if cancelled():
-                raise Cancelled(doing, "it was told to stop")
-    except BaseException as stop:
-        cancel(over)
-        # A cancellation comes too late for a statement that has just ended: what it did, it did.
-        if not (isinstance(stop, Cancelled) and answers):
-            raise
-    if errors:
-        raise errors[0]
-    return answers[0]
 
 
 def _hint(why: str, database: str) -> str:

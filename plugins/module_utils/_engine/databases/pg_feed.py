@@ -11,6 +11,8 @@ written as plain files beforehand, because finding out that a pipe was opened co
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import errno
 import fcntl
 import itertools
@@ -19,7 +21,6 @@ import re
 import shutil
 import tarfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import IO, cast
 
@@ -41,7 +42,7 @@ _BATCH_BYTES = 4 * 1024 * 1024
 
 #: how long to wait between two looks for opened pipes, at first and at most, in seconds
 _TICK = 0.002
-_LONGEST_TICK = 0.02
+_LONGEST_TICK = 0.05
 
 #: how many pipes are looked at each time, and at which look all of them
 _NEAR = 16
@@ -93,9 +94,8 @@ class Feeder:
 
     def prepare(self) -> None:
         """Write the small members, and make the pipes for the others."""
-        with ThreadPoolExecutor(_FETCHERS) as pool:
-            for _unused in pool.map(self._fetch, self._small + self._large_objects):
-                self._group.check()
+        waiting = collections.deque(self._small + self._large_objects)
+        self._group.join([self._group.start(self._fetch_all, waiting) for _unused in range(_FETCHERS)])
         for name in self._pipes:
             os.mkfifo(self._path(name), 0o600)
         if len(self._large_objects) == 1:
@@ -136,6 +136,12 @@ class Feeder:
 
     def _path(self, name: str) -> str:
         return os.path.join(self._directory, name)
+
+    def _fetch_all(self, waiting: collections.deque[str]) -> None:
+        with contextlib.suppress(IndexError):  # another worker took the last one
+            while waiting:
+                self._group.check()
+                self._fetch(waiting.popleft())
 
     def _fetch(self, name: str) -> None:
         reader = self._source.open(f"/{name}")
@@ -221,7 +227,7 @@ class Feeder:
             if self._restored:
                 raise EnvSyncError("restoring the large objects", f"pg_restore did not read {os.path.basename(path)}")
             self._group.sleep(pause)
-            pause = min(pause * 1.5, _TICK)
+            pause = min(pause * 1.5, _LONGEST_TICK)
 
     def _unpack_large_objects(self) -> None:
         size = self._source.member("/blobs.tar").raw_size

@@ -21,9 +21,9 @@ import time
 from typing import IO, cast
 
 from ..errors import EnvSyncError
-from ..linux import PAGE, punch_hole
+from ..linux import PAGE, children, punch_hole
 from ..members import StoreSink
-from ..pipeline import Group, Stage, Worker
+from ..pipeline import Group, Stage
 from ..stores.base import BytesReader
 
 #: how much is read at once behind the end of a growing file, in bytes
@@ -35,7 +35,13 @@ PUNCH_STEP = 4 * 1024 * 1024
 #: pg_dump is stopped when its files hold this much, and goes on when half of it is gone, in bytes
 BACKLOG = 24 * 1024 * 1024
 
+#: how often the dump's files are looked at, at least and, while nothing happens, at most, in seconds
 _TICK = 0.02
+_LONGEST_TICK = 0.2
+
+#: how often a file that nothing can be read of is looked at, at first and at last, in seconds
+_SHORTEST_WAIT = 0.005
+_LONGEST_WAIT = 0.1
 
 #: how pg_dump ends a table's data (dumpTableData_copy in pg_dump.c): without it, rows are missing
 _END_OF_TABLE = b"\\.\n\n\n"
@@ -78,6 +84,8 @@ class Follower:
 
     def run(self) -> None:
         """Follow until the dump has ended and everything is stored; the table of contents last."""
+        pause = _TICK
+        written, since = (0, 0), time.monotonic()
         while not self._dump.ended():
             began = time.thread_time()
             # Looked at before new files are taken up: what appears in between counts as open until the next round.
@@ -86,18 +94,23 @@ class Follower:
                 self._finish_all_but(open_files)
             self._take_up()
             self._bound_backlog()
+            now = self._written(open_files or set())
+            if now != written or self._stopped:
+                written, since, pause = now, time.monotonic(), _TICK
+            else:
+                pause = min(pause * 1.2, _LONGEST_TICK)
+                self._dump.note_silence(time.monotonic() - since)
             # There may be ten thousands of files to look at: that is not to take much of a processor.
-            self._group.sleep(max(_TICK, 4 * (time.thread_time() - began)))
+            self._group.sleep(max(pause, 4 * (time.thread_time() - began)))
         self._dump.wait()
         self._take_up()
         self._finish_all_but(set())
         self._dismiss()
-        while any(worker.alive() for worker in self._workers):
-            self._bound_backlog()
-            self._group.sleep(_TICK)
+        self._bound_backlog()
+        self._group.join(self._workers)
         if self._large_objects is not None:
             self._large_objects.finish()
-            self._join(self._large_objects.worker)
+            self._group.join([self._large_objects.worker])
         self._sink.member("/toc.dat", _PlainFile(os.path.join(self._directory, "toc.dat")))
 
     def _dismiss(self) -> None:
@@ -105,10 +118,13 @@ class Follower:
         for _unused in self._workers:
             self._queue.put(None)
 
-    def _join(self, worker: Worker) -> None:
-        while worker.alive():
-            self._group.sleep(_TICK)
-        self._group.check()
+    def _written(self, open_files: set[str]) -> tuple[int, int]:
+        """Return what changes when the dump writes: how many files there were, and the bytes of those it is at."""
+        sizes = 0
+        for name in open_files & set(self._files):
+            with contextlib.suppress(OSError):
+                sizes += self._files[name].size()
+        return len(self._files) + len(self._emptied), sizes
 
     def _take_up(self) -> None:
         """Begin to read every file that has appeared since the last time; forget those that are stored."""
@@ -152,7 +168,7 @@ class Follower:
         """Return the names of the dump's files that any of its processes has open; None where that can't be seen."""
         names: set[str] = set()
         try:
-            for pid in [self._dump.popen.pid, *_children(self._dump.popen.pid)]:
+            for pid in [self._dump.popen.pid, *children(self._dump.popen.pid)]:
                 folder = f"/proc/{pid}/fd"
                 for descriptor in os.listdir(folder):
                     try:
@@ -183,11 +199,6 @@ class Follower:
 def _is_data(name: str) -> bool:
     """Say whether a dump's file holds data: not the table of contents, which is complete at the dump's end only."""
     return name != "toc.dat"
-
-
-def _children(pid: int) -> list[int]:
-    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as stream:
-        return [int(child) for child in stream.read().split()]
 
 
 class _GrowingFile:
@@ -221,12 +232,16 @@ class _GrowingFile:
 
     def _wait(self, size: int) -> int:
         """Wait until ``size`` bytes can be read or the file is finished; return how many can be read."""
+        pause = _SHORTEST_WAIT
+        before = -1
         while True:
             finished = self.finished.is_set()
             available = self.size() - self._offset
             if available >= size or finished:
                 return available
-            self.finished.wait(0.005)
+            pause = _SHORTEST_WAIT if available != before else min(pause * 1.5, _LONGEST_WAIT)
+            before = available
+            self.finished.wait(pause)
             self._group.check()
 
     def read(self, size: int) -> bytes:

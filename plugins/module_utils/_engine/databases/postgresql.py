@@ -22,6 +22,7 @@ from ..pipeline import Group, StageReader, send_archive
 from ..point import LEGACY_SUFFIX, SINGLE_SUFFIX
 from ..sanitise import run_sql_file
 from ..scripts import Effect, Script
+from ..stopping import Stop
 from ..stores.base import BLOCK
 from ..task import Connection, Task
 from . import pg_archive, pg_swap
@@ -83,7 +84,7 @@ class PostgreSQL(Database):
         excluded_tables: Sequence[str],
         analyze: bool,
     ) -> None:
-        self._server = Server(connection, self._is_to_stop, database)
+        self._server = Server(connection, replaced=database)
         self._conninfo = functools.partial(conninfo, connection)
         self._environment = environment(connection)
         self._database = database
@@ -132,8 +133,9 @@ class PostgreSQL(Database):
     def close(self) -> None:
         self._server.close()
 
-    def _is_to_stop(self) -> bool:
-        return self.cancelled()  # which is known only after the server is
+    def obey(self, stop: Stop) -> None:
+        super().obey(stop)
+        self._server.stop = stop
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -151,11 +153,11 @@ class PostgreSQL(Database):
                 raise Cancelled(doing, "it was told to stop")
             if time.monotonic() > deadline:
                 raise EnvSyncError(doing, "another host is pulling into it", "Wait for that pull to end.")
-            time.sleep(0.1)
+            time.sleep(0.2)
         try:
             yield
         finally:
-            with contextlib.suppress(EnvSyncError):
+            with contextlib.suppress(EnvSyncError), self.cancelled.cleaning():
                 self._server.query("SELECT pg_advisory_unlock(%s)", (key,), doing)
 
     @classmethod
@@ -174,7 +176,7 @@ class PostgreSQL(Database):
                 stream.write(toc.to_bytes())
             feeder = Feeder(group, source, directory, list(toc.data_members()))
             feeder.prepare()
-            feeder.run(group.run([*argv, directory], doing, guarded=True))
+            feeder.run(group.run([*argv, directory], doing))
         else:
             reader = source.open(_only_member(source, doing))
             toc = read_by(pg_archive.Toc.read(reader), programs.version[0], doing, hint)
@@ -226,7 +228,7 @@ class PostgreSQL(Database):
         os.mkdir(directory, 0o700)
         # -Z0 and --no-sync: compressing and syncing happen where the data is going, not on its way.
         argv += ["-Fd", f"-j{self._jobs}", "-Z0", "--no-sync", "-f", directory, "-d", self._conninfo(self._database)]
-        stage = group.run(argv, doing, env=self._dump_environment(facts), guarded=True, repeatable=without_values)
+        stage = group.run(argv, doing, env=self._dump_environment(facts), dumps=True, repeatable=without_values)
         # Two threads keep up with the one server process that a table comes from. Those of many tables at once, or of a
         # slow level, would take much memory, and save no time.
         threads = 2 if self._jobs <= 8 and self._compression_level <= 3 else 1
@@ -242,13 +244,12 @@ class PostgreSQL(Database):
         packed = self._compression == "gzip"
         level = f"-Z{self._compression_level or 6}" if packed else "-Z0"
         argv += ["-Fc", level, "-d", self._conninfo(self._database)]
-        # Guarded, as one that waits for a lock would notice only after it that nobody reads.
         stage = group.run(
             argv,
             doing,
             stdout=subprocess.PIPE,
             env=self._dump_environment(facts),
-            guarded=True,
+            dumps=True,
             repeatable=without_values,
         )
         name = LEGACY_SUFFIX if packed else SINGLE_SUFFIX
@@ -544,7 +545,6 @@ class PostgreSQL(Database):
             [*self._restore_command(programs, adapted.dump_ids), f"-j{self._jobs}", directory],
             doing,
             env=self._restore_environment(self._index_options()),
-            guarded=True,
             repeatable=without_values,
         )
         feeder.run(restore)
@@ -562,7 +562,6 @@ class PostgreSQL(Database):
             doing,
             stdin=subprocess.PIPE,
             env=self._restore_environment(),
-            guarded=True,
             repeatable=without_values,
         )
         group.start(send_archive, group, adapted.toc.to_bytes(), reader, restore)
@@ -719,7 +718,7 @@ class PostgreSQL(Database):
             programs = self._programs(doing)
             argv = [programs.path("vacuumdb"), "--no-password", "--analyze-only", "--quiet", f"--jobs={self._jobs}"]
             argv += ["-d", self._conninfo(self.scratch)]
-            group.run(argv, f"analysing {self.scratch}", env=self._restore_environment(), guarded=True).wait()
+            group.run(argv, f"analysing {self.scratch}", env=self._restore_environment()).wait()
         size = self._server.query("SELECT pg_database_size(%s::name)", (self.scratch,), doing)[0][0]
         return {"tables": len(tables), "size_bytes": int(size)}
 
@@ -754,8 +753,10 @@ class PostgreSQL(Database):
                 if self._is_ours(self.scratch):
                     self._drop(self.scratch)
                 return
-            except EnvSyncError:
+            except EnvSyncError as error:
                 self._server.close()  # a connection that broke; another one is made
+                failed = error
+        raise failed
 
     # -- helpers -----------------------------------------------------------------------------------------------------
 

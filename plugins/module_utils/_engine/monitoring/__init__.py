@@ -46,15 +46,28 @@ TRY_SECONDS = 5.0
 #: reporting ends after this many seconds, whatever hangs (name service, file system, network)
 LIMIT = 20.0
 
+#: what is kept of the time that is left, to say in the log that there was not enough, in seconds
+_FOR_THE_LOG = 0.5
+
+#: how often it is looked whether there is still time, in seconds
+_LOOK = 0.2
+
 _SENDERS = {"nsca": nsca.send, "icinga2": icinga2.send, "command_file": command_file.send}
 
 Log = Callable[[str, str], None]
 
 
-def report(outcome: Outcome, settings: Mapping[str, str], environ: Mapping[str, str], log: Log) -> None:
+def report(
+    outcome: Outcome,
+    settings: Mapping[str, str],
+    environ: Mapping[str, str],
+    log: Log,
+    left: Callable[[], float] = lambda: LIMIT,
+) -> None:
     """Send the outcome of a run wherever ``settings`` (keys as in ``KEYS``) say. Never raises, ends within ``LIMIT``.
 
     :param log: takes a level and one line of text.
+    :param left: how many seconds there are; asked again and again, as a signal may shorten them.
     """
     # Not all that may hang takes a timeout: so it is waited for, and then left behind (a daemon thread ends with us).
     worker = threading.Thread(target=_report, args=(outcome, settings, environ, log), daemon=True, name="monitoring")
@@ -63,11 +76,14 @@ def report(outcome: Outcome, settings: Mapping[str, str], environ: Mapping[str, 
     except RuntimeError as error:
         log("warning", f"reporting to the monitoring: {error}")
         return
-    worker.join(LIMIT)
+    began = time.monotonic()
+    while worker.is_alive() and time.monotonic() - began < LIMIT and left() > _FOR_THE_LOG:
+        worker.join(_LOOK)
     if worker.is_alive():
         log(
             "warning",
-            f"reporting to the monitoring: not done within {LIMIT:.0f} s. Is its host or its disk in trouble?",
+            f"reporting to the monitoring: not done within {time.monotonic() - began:.0f} s. "
+            "Is its host or its disk in trouble?",
         )
 
 

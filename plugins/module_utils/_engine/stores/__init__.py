@@ -6,7 +6,10 @@
 
 from __future__ import annotations
 
+from typing import Callable
+
 from ..errors import EnvSyncError
+from ..stopping import Stop
 from ..task import Task
 from .base import Store
 
@@ -15,41 +18,46 @@ __all__ = ["STORES", "Store", "open_store"]
 # Each is imported when it is asked for: with it come libraries that the others can do without.
 
 
-def _directory(task: Task) -> Store:
+def _directory(task: Task, stop: Stop) -> Store:
     from .directory import DirectoryStore
 
     return DirectoryStore(task.url, task.path)
 
 
-def _es_snapshot(task: Task) -> Store:
+def _es_snapshot(task: Task, stop: Stop) -> Store:
     from ..es_client import Client
     from .es_snapshot import SnapshotStore
 
-    return SnapshotStore(Client.from_task(task), task.url, task.elastic, task.database)
+    client = Client.from_task(task)
+    client.stop = stop
+    return SnapshotStore(client, task.url, task.elastic, task.database)
 
 
-def _s3(task: Task) -> Store:
+def _s3(task: Task, stop: Stop) -> Store:
     from .s3 import S3Store
 
-    return S3Store(task.url, task.path, task.s3, task.temppath)
+    return S3Store(task.url, task.path, task.s3, task.temppath, stop=stop)
 
 
-def _rsync(task: Task) -> Store:
+def _rsync(task: Task, stop: Stop) -> Store:
     from .rsync import RsyncStore
 
-    return RsyncStore(task.url, task.path, task.ssh, task.temppath)
+    return RsyncStore(task.url, task.path, task.ssh, task.temppath, stop=stop)
 
 
 #: what ``storagebackend`` can be
 STORES = {"directory": _directory, "es_snapshot": _es_snapshot, "rsync": _rsync, "s3": _s3}
 
 
-def open_store(task: Task) -> Store:
-    """Return the task's store; nothing is connected yet."""
+def open_store(task: Task, cancelled: Callable[[], bool] = lambda: False) -> Store:
+    """Return the task's store; nothing is connected yet.
+
+    :param cancelled: says whether the run is to stop.
+    """
     if task.storagebackend not in STORES:
         raise EnvSyncError(
             "opening the store",
             f"there is no storagebackend {task.storagebackend!r}",
             f"Known are {', '.join(STORES)}.",
         )
-    return STORES[task.storagebackend](task)
+    return STORES[task.storagebackend](task, Stop.of(cancelled))

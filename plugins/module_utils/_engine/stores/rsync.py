@@ -30,12 +30,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO, Callable
 
 from ..errors import EnvSyncError
-from ..linux import Watchdog, punch_hole
+from ..linux import punch_hole
 from ..ownership import temporary_folder, workplace
 from ..point import belongs, parse
 from ..task import SshOptions
 from .base import BLOCK, Reader, Store, Stored, StoredObject
-from .rsync_client import Done, Remote, names_from
+from .rsync_client import Done, Remote, end, names_from
 
 #: where rsync keeps what a broken connection left of a file, in that file's own folder
 _PARTIAL = ".env_sync-partial"
@@ -67,6 +67,11 @@ _ATTEMPTS = 8
 _Count = Callable[[int], None]
 
 
+#: how long a reader waits for a file to grow, at first and at last, in seconds
+_SHORTEST_WAIT = 0.002
+_LONGEST_WAIT = 0.05
+
+
 class RsyncStore(Store):
     """The files below ``path`` on a host.
 
@@ -75,12 +80,21 @@ class RsyncStore(Store):
         first needed.
     :param temp_dir: where there is room for the members that are under way.
     :param attempts: how often something is tried in all where the connection breaks.
+    :param stop: says whether the run is to stop.
     """
 
     kind = "rsync"
 
-    def __init__(self, url: str, path: str, options: SshOptions, temp_dir: str = "", attempts: int = _ATTEMPTS) -> None:
-        self._remote = Remote(url, options, attempts)
+    def __init__(
+        self,
+        url: str,
+        path: str,
+        options: SshOptions,
+        temp_dir: str = "",
+        attempts: int = _ATTEMPTS,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._remote = Remote(url, options, attempts, stop)
         self._attempts = attempts
         self._path = path
         self._root = path if path.startswith("/") else f"./{path}".rstrip("/")
@@ -271,16 +285,19 @@ class _Download:
         self._punched = 0
         self._whole = False
         self._process: subprocess.Popen[bytes] | None = None
-        self._watchdog: Watchdog | None = None
 
     def read(self, size: int) -> bytes:
+        wait = _SHORTEST_WAIT
         while True:
             ended = self._ended()
             block = self._read(size)
             if block or self._whole:
                 return block
+            # It is looked often while there is something to read, and ever less often while rsync has nothing.
+            wait = min(wait * 1.5, _LONGEST_WAIT)
             if not ended:
-                time.sleep(0.003)
+                self._remote.stop.check(self._doing)
+                time.sleep(wait)
 
     def close(self) -> None:
         self._stop()
@@ -312,7 +329,6 @@ class _Download:
                 self._failed(failed)
                 return True
             self._process = self._remote.start([*self._argv, self._path], self._doing)
-            self._watchdog = Watchdog(self._process.pid)
             if self._process.stdin is not None:
                 with contextlib.suppress(BrokenPipeError), self._process.stdin as stdin:
                     stdin.write(names_from([self._name]))
@@ -332,19 +348,12 @@ class _Download:
         self._left -= 1
         if not done.lost or not self._left:
             raise self._remote.error(self._doing, done)
-        self._remote.pause(self._attempts - self._left)
+        self._remote.pause(self._attempts - self._left, self._doing)
 
     def _stop(self) -> None:
         if self._process is None:
             return
-        if self._process.poll() is None:
-            self._process.terminate()
-        self._process.wait()
-        if self._watchdog is not None:
-            self._watchdog.stop()
-        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
-            if stream is not None:
-                stream.close()
+        end(self._process)
         self._process = None
 
 

@@ -14,24 +14,35 @@ import contextlib
 import os
 import re
 import secrets
+import signal
 import subprocess
 import tempfile
 import threading
-import time
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Callable
 
 from .. import programs
 from ..errors import EnvSyncError
-from ..linux import Watchdog
+from ..linux import Guard
 from ..ownership import temporary_folder
+from ..stopping import Stop, pause
 from ..task import SshOptions
 
 #: how long the connection outlives its last use, and a run that was killed, in seconds
 _LINGER = 10
 
 _CONNECT_TIMEOUT = 15
+
+#: how often what waits for a process looks whether the run is to stop, in seconds
+_LOOK = 0.2
+
+#: how long a process may take to end after a signal, in seconds
+_GRACE = 2.0
+
+#: how long the end of the connection may take, in seconds
+_GOODBYE = 3.0
 
 #: what rsync waits for the other side, which may be reading a large file to compare it, in seconds
 _IO_TIMEOUT = 1800
@@ -103,9 +114,10 @@ class Remote:
 
     :param host: ``host`` or ``user@host``.
     :param attempts: how often something is tried in all where the connection breaks.
+    :param stop: says whether the run is to stop; what is under way is then ended.
     """
 
-    def __init__(self, host: str, options: SshOptions, attempts: int) -> None:
+    def __init__(self, host: str, options: SshOptions, attempts: int, stop: Callable[[], bool] = lambda: False) -> None:
         if not _HOST.match(host):
             raise EnvSyncError(
                 f"opening the rsync store {host!r}",
@@ -114,12 +126,15 @@ class Remote:
             )
         self.host = host
         self._attempts = attempts
+        self.stop = Stop.of(stop)
+        self._guard = Guard()
         self._lock = threading.Lock()
         self._connected = False
         # A short name: the path of a socket has 107 bytes at most.
         self._socket = f"/tmp/env_sync-ssh-{secrets.token_hex(8)}"
         self._ssh = ["ssh", "-T", "-a", "-x", "-S", self._socket, *_options(options)]
-        weakref.finalize(self, _hang_up, [*self._ssh, "-O", "exit", self._ssh_host], self._socket)
+        hang_up = [*self._ssh, "-O", "exit", self._ssh_host]
+        weakref.finalize(self, _hang_up, hang_up, self._socket, self._guard)
 
     @property
     def _ssh_host(self) -> str:
@@ -136,7 +151,7 @@ class Remote:
             done = self._run_once(arguments, doing, names)
             if not done.lost or not left:
                 break
-            self.pause(self._attempts - left)
+            self.pause(self._attempts - left, doing)
         if done.status != 0 and done.status not in accept:
             raise self.error(doing, done)
         return done
@@ -145,9 +160,19 @@ class Remote:
         failed = self.connect(doing)
         if failed:
             return failed
-        with self.start(arguments, doing) as process, Watchdog(process.pid):
-            stdout, stderr = process.communicate(names_from(names))
+        process = self.start(arguments, doing)
+        try:
+            stdout, stderr = self._communicate(process, names_from(names), doing)
+        finally:
+            end(process)
         return Done(process.returncode, stdout, stderr.decode("utf-8", "replace"))
+
+    def _communicate(self, process: subprocess.Popen[bytes], data: bytes, doing: str) -> tuple[bytes, bytes]:
+        while True:
+            try:
+                return process.communicate(data, timeout=_LOOK)
+            except subprocess.TimeoutExpired:
+                self.stop.check(doing)
 
     def start(self, arguments: Sequence[str], doing: str) -> subprocess.Popen[bytes]:
         """Start rsync once; :meth:`connect` comes before."""
@@ -159,7 +184,7 @@ class Remote:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env=_environment(),
+                env={**_environment(), **self._guard.environment},
                 cwd=programs.START,
                 start_new_session=True,
             )
@@ -177,17 +202,23 @@ class Remote:
             # It goes into the background when it is connected, and ends by itself.
             argv = [*self._ssh, "-M", "-N", "-f", "-o", f"ControlPersist={_LINGER}", self._ssh_host]
             try:
-                status = subprocess.call(
+                process = subprocess.Popen(
                     argv,
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=said,
-                    env=_environment(),
+                    env={**_environment(), **self._guard.environment},
                     cwd=programs.START,
                     start_new_session=True,
                 )
             except OSError as error:
                 raise EnvSyncError(doing, f"ssh cannot be started: {error.strerror}", "Install ssh.") from error
+            try:
+                self._communicate(process, b"", doing)
+            except BaseException:
+                end(process)
+                raise
+            status = process.returncode
             if status == 0:
                 self._connected = True
                 return None
@@ -197,9 +228,9 @@ class Remote:
                 raise self.error(doing, failed)
             return failed
 
-    def pause(self, attempt: int) -> None:
+    def pause(self, attempt: int, doing: str) -> None:
         """Wait before another attempt; ``attempt`` counts those that failed."""
-        time.sleep(min(0.25 * 2**attempt, _LONGEST_PAUSE))
+        pause(min(0.25 * 2**attempt, _LONGEST_PAUSE), self.stop, doing)
 
     def error(self, doing: str, done: Done) -> EnvSyncError:
         """Return the error that ``done`` amounts to."""
@@ -261,7 +292,22 @@ def _environment() -> dict[str, str]:
     return environment
 
 
-def _hang_up(argv: Sequence[str], socket: str) -> None:
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End what is left of a process and of all that it started, and close its pipes."""
+    if process.poll() is None:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_GRACE)
+                break
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream is not None:
+            with contextlib.suppress(OSError):
+                stream.close()
+
+
+def _hang_up(argv: Sequence[str], socket: str, guard: Guard) -> None:
     if os.path.exists(socket):
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             subprocess.call(
@@ -271,5 +317,6 @@ def _hang_up(argv: Sequence[str], socket: str) -> None:
                 stderr=subprocess.DEVNULL,
                 env=_environment(),
                 cwd=programs.START,
-                timeout=5,
+                timeout=_GOODBYE,
             )
+    guard.close()

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Callable
 
 from ..errors import EnvSyncError
 from ..point import belongs
+from ..stopping import interruptible
 from ..task import S3Options
-from .base import HashingReader, Reader, Store, Stored, StoredObject
+from .base import BLOCK, HashingReader, Reader, Store, Stored, StoredObject
 from .s3_client import Bucket, error_code
 from .s3_transfer import PIECE, ObjectReader, Part, Upload, part_size, put_whole
 
@@ -36,6 +37,7 @@ class S3Store(Store):
         larger than 80 GB).
     :param part: the size of a part, in bytes, as long as all parts will fit.
     :param attempts: how often a request is tried in all.
+    :param stop: says whether the run is to stop.
     """
 
     kind = "s3"
@@ -48,10 +50,11 @@ class S3Store(Store):
         temp_dir: str = "",
         part: int = PIECE,
         attempts: int = _ATTEMPTS,
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
         name, prefix = split_url(url)
         self._prefix = "".join(f"{folder}/" for folder in (prefix.strip("/"), path.strip("/")) if folder)
-        self._bucket = Bucket(name, options, attempts, _HELPERS)
+        self._bucket = Bucket(name, options, attempts, _HELPERS, stop)
         self._options = options
         self._temp_dir = temp_dir
         self._part = part
@@ -103,6 +106,12 @@ class S3Store(Store):
     def open(self, name: str, size: int | None = None) -> Reader:
         return ObjectReader(self._bucket, self._key(name), self.url(name), size)
 
+    def get_bytes(self, name: str, limit: int = 64 * BLOCK) -> bytes:
+        # What is asked for is interrupted by itself; what comes, is not.
+        return interruptible(
+            lambda: super(S3Store, self).get_bytes(name, limit), self._bucket.stop, f"reading {self.url(name)}"
+        )
+
     def delete(self, names: Iterable[str]) -> None:
         left = [self._key(name) for name in names]
         while left:
@@ -148,8 +157,7 @@ class S3Store(Store):
         """Yield what a listing has under ``key``, page after page."""
         doing = f"listing {self.url()}"
         with self._bucket.during(doing):
-            paginator = self._bucket.client.get_paginator(operation)
-            pages = iter(paginator.paginate(Bucket=self._bucket.name, Prefix=self._prefix + prefix))
+            pages = self._bucket.client.pages(operation, Bucket=self._bucket.name, Prefix=self._prefix + prefix)
         while True:
             with self._bucket.during(doing):
                 page = next(pages, None)

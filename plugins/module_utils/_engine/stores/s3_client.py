@@ -11,13 +11,15 @@ import concurrent.futures
 import contextlib
 import hashlib
 import http.client
+import queue
 import re
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Callable, TypeVar
 from urllib.parse import urlsplit
 
 from ..errors import EnvSyncError, MissingLibrary
+from ..stopping import Stop, interruptible
 from ..task import S3Options
 
 try:
@@ -40,6 +42,8 @@ try:
 except ImportError:
     HAS_BOTO3 = False
     FAILURES = ()
+
+_Result = TypeVar("_Result")
 
 _CONNECT_TIMEOUT = 10
 _READ_TIMEOUT = 60
@@ -102,20 +106,64 @@ _OPTIONS = {
 _WRONG_REGION = ("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "301")
 
 
+class Helpers:
+    """Threads that do what is submitted. Unlike those of an executor they do not keep the process from ending.
+
+    :param count: how many at most; each is started when there is more to do than the others can take.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._lock = threading.Lock()
+        self._idle = threading.Semaphore(0)
+        self._started = 0
+        self._waiting: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+
+    def submit(self, function: Callable[..., _Result], *args: Any) -> concurrent.futures.Future[_Result]:
+        """Have a thread call ``function``; return what will have its result."""
+        future: concurrent.futures.Future[_Result] = concurrent.futures.Future()
+
+        def work() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                result = function(*args)
+            except BaseException as error:  # it belongs to whoever asks for the result
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        self._waiting.put(work)
+        with self._lock:
+            if not self._idle.acquire(blocking=False) and self._started < self._count:
+                self._started += 1
+                threading.Thread(target=self._work, daemon=True, name=f"s3_{self._started}").start()
+        return future
+
+    def _work(self) -> None:
+        while True:
+            self._waiting.get()()
+            self._idle.release()
+
+
 class Bucket:
     """One bucket and the client for it, which threads share. Its errors are one line, with advice and no secret.
 
     :param attempts: how often a request is tried in all.
     :param helpers: how many threads help its readers and writers.
+    :param stop: says whether the run is to stop; requests then end at once, answered or not.
     """
 
-    def __init__(self, name: str, options: S3Options, attempts: int, helpers: int) -> None:
+    def __init__(
+        self, name: str, options: S3Options, attempts: int, helpers: int, stop: Callable[[], bool] = lambda: False
+    ) -> None:
         if not HAS_BOTO3:
             raise MissingLibrary("boto3", "boto3", "a task with storagebackend s3")
         self.name = name
         #: one for each helper; held as long as the piece that it works on is in memory
         self.slots = threading.Semaphore(helpers)
-        self.helpers = concurrent.futures.ThreadPoolExecutor(helpers, thread_name_prefix="s3")
+        self.helpers = Helpers(helpers)
+        self.stop = Stop.of(stop)
         self._options = options
         self._attempts = attempts
         self._lock = threading.Lock()
@@ -143,7 +191,8 @@ class Bucket:
                     region_name=options.region or None,
                     profile_name=options.profile or None,
                 )
-                self._connected = _connect(self._session, options, self._attempts)
+                client, aws = _connect(self._session, options, self._attempts)
+                self._connected = _Interruptible(client, self.stop), aws
             return self._connected
 
     def look(self, key: str) -> dict[str, Any] | None:
@@ -211,6 +260,29 @@ class Bucket:
             if secret.strip():
                 text = text.replace(secret.strip(), "***")
         return _USER_INFO.sub("//***@", text)
+
+
+class _Interruptible:
+    """A boto3 client whose requests end when the run is to stop. By itself it waits, again and again, for minutes."""
+
+    def __init__(self, client: Any, stop: Stop) -> None:
+        self._client = client
+        self._stop = stop
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._client, name)
+        if name not in self._client.meta.method_to_api_mapping:
+            return found
+        return lambda **values: interruptible(lambda: found(**values), self._stop, f"asking S3 ({name})")
+
+    def pages(self, operation: str, **values: Any) -> Iterator[dict[str, Any]]:
+        """Yield the pages of a listing."""
+        pages = iter(self._client.get_paginator(operation).paginate(**values))
+        while True:
+            page = interruptible(lambda: next(pages, None), self._stop, f"asking S3 ({operation})")
+            if page is None:
+                return
+            yield page
 
 
 def _connect(session: Any, options: S3Options, attempts: int) -> tuple[Any, bool]:

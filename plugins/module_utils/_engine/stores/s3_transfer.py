@@ -21,12 +21,12 @@ import io
 import mmap
 import re
 import tempfile
-import time
 import zlib
 from typing import IO, Any, Union
 
 from ..errors import EnvSyncError
 from ..ownership import temporary_folder, workplace
+from ..stopping import pause
 from .base import BLOCK, Reader
 from .s3_client import FAILURES, Bucket, error_code, surely_not_done
 
@@ -180,7 +180,7 @@ def put_whole(bucket: Bucket, key: str, url: str, part: Part, arguments: dict[st
 
 def _remove(bucket: Bucket, key: str, doing: str) -> None:
     """Take away what may have been stored; never raises, as it runs when something failed."""
-    with contextlib.suppress(EnvSyncError), bucket.during(doing):
+    with contextlib.suppress(EnvSyncError), bucket.stop.cleaning(), bucket.during(doing):
         bucket.client.delete_object(Bucket=bucket.name, Key=key)
 
 
@@ -249,7 +249,7 @@ class Upload:
             _remove(self._bucket, self._key, self._doing)
 
     def _abort(self) -> None:
-        with contextlib.suppress(EnvSyncError), self._bucket.during(self._doing):
+        with contextlib.suppress(EnvSyncError), self._bucket.stop.cleaning(), self._bucket.during(self._doing):
             self._bucket.client.abort_multipart_upload(Bucket=self._bucket.name, Key=self._key, UploadId=self._id)
 
     def _collect(self, futures: list[concurrent.futures.Future[dict[str, Any]]]) -> None:
@@ -354,7 +354,7 @@ class _Span:
         if self._resumes > _RESUMES:
             why = f"the connection was cut {self._resumes} times, at last at byte {self._position} of {self.total}"
             raise self._bucket.error(self._doing, error, why) from error
-        time.sleep(0.1 * 2 ** (self._resumes - 1))
+        pause(0.1 * 2 ** (self._resumes - 1), self._bucket.stop, self._doing)
 
 
 class ObjectReader:
