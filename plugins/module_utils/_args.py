@@ -10,15 +10,19 @@ names.
 
 from __future__ import annotations
 
+import json
+import os
+import sys
 import traceback
 from collections.abc import Mapping
-from typing import Any, Callable
+from typing import Any, Callable, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import task as engine
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.config import default_conf_dir
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError, one_line
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import Cancelled, EnvSyncError, one_line
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.signals import Signals
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Task
 
 #: where names of transformation files are looked up: in the folder of the command that is deployed on the host
@@ -126,13 +130,22 @@ def run(module: AnsibleModule, work: Callable[[Host], Mapping[str, Any]]) -> Non
         if level == "warning":
             warn(text)
 
-    try:
-        result = dict(work(Host(log=log)))
-    except EnvSyncError as error:
-        module.fail_json(msg=str(error), doing=error.doing, why=error.why, hint=error.hint)
-    except Exception as error:  # one line for the operator, also for what nobody thought of; the rest for a report
-        text = one_line(f"running {module._name}: unexpected {type(error).__name__}: {error}")
-        module.fail_json(msg=text, exception=traceback.format_exc())
+    with Signals() as signals:
+        signals.tell = lambda why, seconds: _say_failure(f"running {module._name}: {why}")
+        try:
+            result = dict(work(Host(log=log, cancelled=signals.stop)))
+        except Cancelled as error:
+            if not signals.number:
+                _fail(module, error)
+            why = f"stopped by {signals.name}{signals.stop.left_behind()}"
+            # As Ansible waits for an answer, it gets one; the exit status is that of the command.
+            _say_failure(f"running {module._name}: {why}", doing=error.doing, why=why, hint="Run it again.")
+            sys.exit(128 + signals.number)
+        except EnvSyncError as error:
+            _fail(module, error)
+        except Exception as error:  # one line for the operator, also for what nobody thought of; the rest for a report
+            text = one_line(f"running {module._name}: unexpected {type(error).__name__}: {error}")
+            module.fail_json(msg=text, exception=traceback.format_exc())
     for text in result.pop("warnings", ()):
         warn(one_line(text))
     if "skipped" in result:
@@ -141,3 +154,12 @@ def run(module: AnsibleModule, work: Callable[[Host], Mapping[str, Any]]) -> Non
     if module._diff and "before" in result:
         result["diff"] = {"before": result["before"], "after": result["after"]}
     module.exit_json(**result)
+
+
+def _fail(module: AnsibleModule, error: EnvSyncError) -> NoReturn:
+    module.fail_json(msg=str(error), doing=error.doing, why=error.why, hint=error.hint)
+
+
+def _say_failure(message: str, **values: str) -> None:
+    """Answer as ``fail_json`` does, and go on: the process may be about to end, with a status of its own."""
+    os.write(1, (json.dumps({"failed": True, "changed": False, "msg": message, **values}) + "\n").encode())
