@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import glob
 import grp
 import hashlib
 import json
@@ -45,6 +44,7 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine.inventory i
 )
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.monitoring import KEYS as MONITORING_KEYS
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.monitoring import prometheus
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.ownership import names_in
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.policy import Policy
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.version import VERSION
 from ansible_collections.govuk.env_sync.plugins.module_utils._host import Entry, recorded
@@ -169,7 +169,9 @@ class Deployment:
 
     def _temppath(self, item: Declared) -> Entry:
         owner = item.become_user or self._given["user"]
-        return Entry(item.task.temppath, 0o775, owner=owner, group=self._given["group"], if_missing=True)
+        # Sticky where the group is another user's: nobody but its owner can then replace what a run makes there.
+        mode = 0o1775 if self._other_user(item) else 0o775
+        return Entry(item.task.temppath, mode, owner=owner, group=self._given["group"], if_missing=True)
 
     def _may_use(self, item: Declared) -> bool:
         """Say whether a task can use its temppath, where that is somebody else's; a missing one is made for it."""
@@ -237,9 +239,9 @@ class Deployment:
 
     def _others(self) -> list[str]:
         if self._absent:
-            return [path for kept in ("journal", "status") for path in glob.glob(f"{self.state_dir}/{kept}/*")]
+            return [path for kept in ("journal", "status") for path in _inside(f"{self.state_dir}/{kept}")]
         # As the original does: a config file that nothing declares was Puppet's, or a task's that is gone.
-        return [path for path in glob.glob(f"{self.conf_dir}/*.cfg") if path != policy.PATH]
+        return [path for path in _inside(self.conf_dir) if path.endswith(".cfg") and path != policy.PATH]
 
     def _record(self, part: str) -> str:
         return os.path.join(self.lib_dir, f"deployed-{part}.json")
@@ -469,6 +471,14 @@ class Deployment:
             f"[Timer]\nOnCalendar={item.timing.schedule.calendar()}\nAccuracySec=1s\nPersistent=false\n\n"
             "[Install]\nWantedBy=timers.target\n"
         )
+
+
+def _inside(folder: str) -> list[str]:
+    """Return the paths of what is in a folder, unless the way there is one that root does not go."""
+    try:
+        return [os.path.join(folder, name) for name in names_in(folder) if not name.startswith(".")]
+    except OSError:
+        return []
 
 
 def warnings(user: str, name: str) -> list[str]:

@@ -11,19 +11,25 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import errno
 import grp
 import json
 import os
 import pwd
-import shutil
 import stat
 import subprocess
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.ownership import (
+    folder,
+    follows_links,
+    open_file,
+    remove_tree,
+    replacing,
+)
 
 
 @dataclass(frozen=True)
@@ -64,15 +70,13 @@ class Change:
         self._before = recorded(record)
         before = set(self._before)
         self._wanted = [
-            entry
-            for entry in wanted
-            if not (entry.if_missing and entry.path not in before and os.path.isdir(entry.path))
+            entry for entry in wanted if not (entry.if_missing and entry.path not in before and _is_folder(entry.path))
         ]
         self._paths = [entry.path for entry in self._wanted if not entry.stays]
         self.differing = [entry for entry in self._wanted if _differs(entry)]
         paths = set(self._paths)
-        self.stale = [path for path in self._before if path not in paths and os.path.lexists(path)]
-        self.stale += [path for path in sorted(others) if path not in paths | before and os.path.isfile(path)]
+        self.stale = [path for path in self._before if path not in paths and look(path) is not None]
+        self.stale += [path for path in sorted(others) if path not in paths | before and _is_file(path)]
 
     @property
     def changed(self) -> bool:
@@ -105,8 +109,7 @@ class Change:
         if self._paths:
             _write_record(self._record, self._paths)
         else:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._record)
+            remove(self._record)
             # The record's own directory could not go before it.
             remove(os.path.dirname(self._record))
 
@@ -114,31 +117,73 @@ class Change:
 def recorded(path: str) -> list[str]:
     """Return the paths that were deployed before, as the record says."""
     try:
-        with open(path, encoding="utf-8") as stream:
-            return [str(item) for item in json.load(stream)]
-    except (OSError, ValueError):
+        return [str(item) for item in json.loads(_read(path) or b"[]")]
+    except ValueError:
         return []
 
 
 def _write_record(path: str, paths: list[str]) -> None:
     content = json.dumps(paths, indent=1).encode() + b"\n"
+    if _read(path) != content:
+        with folder(os.path.dirname(path), make=True) as parent:
+            _write(parent, path, content, 0o644, (-1, -1))
+
+
+def look(path: str) -> os.stat_result | None:
+    """Return what is at a path, a link for what it is; None where nothing is, or nothing that root would look at."""
     try:
-        with open(path, "rb") as stream:
-            if stream.read() == content:
-                return
+        with folder(os.path.dirname(path)) as parent:
+            return _look_in(parent, os.path.basename(path))
     except OSError:
-        pass
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    _write(path, content, 0o644, -1, -1)
+        return None
+
+
+def _look_in(parent: int, name: str) -> os.stat_result | None:
+    try:
+        return os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except OSError:
+        return None
+
+
+def _leads_to(path: str) -> str:
+    try:
+        with folder(os.path.dirname(path)) as parent:
+            return os.readlink(os.path.basename(path), dir_fd=parent)
+    except OSError:
+        return ""
+
+
+def _read(path: str) -> bytes | None:
+    """Return what is in a file; None where it can't be read."""
+    try:
+        with folder(os.path.dirname(path)) as parent:
+            descriptor = open_file(os.path.basename(path), os.O_RDONLY, parent)
+        with os.fdopen(descriptor, "rb") as stream:
+            return stream.read()
+    except OSError:
+        return None
+
+
+def _is_file(path: str) -> bool:
+    found = look(path)
+    return found is not None and not stat.S_ISDIR(found.st_mode)
+
+
+def _is_folder(path: str) -> bool:
+    """Say whether there is a folder, maybe by way of links that root follows."""
+    try:
+        with folder(path):
+            return True
+    except OSError:
+        return False
 
 
 def _differs(entry: Entry) -> bool:
-    try:
-        found = os.lstat(entry.path)
-    except OSError:
+    found = look(entry.path)
+    if found is None:
         return True
     if entry.target is not None:
-        return not stat.S_ISLNK(found.st_mode) or os.readlink(entry.path) != entry.target
+        return not stat.S_ISLNK(found.st_mode) or _leads_to(entry.path) != entry.target
     kind = stat.S_ISDIR if entry.content is None else stat.S_ISREG
     if entry.seed:
         return not kind(found.st_mode)
@@ -147,10 +192,7 @@ def _differs(entry: Entry) -> bool:
     user, group = ids(entry)
     if found.st_gid != group or (entry.owner and found.st_uid != user):
         return True
-    if entry.content is None:
-        return False
-    with open(entry.path, "rb") as stream:
-        return stream.read() != entry.content
+    return entry.content is not None and _read(entry.path) != entry.content
 
 
 def ids(entry: Entry) -> tuple[int, int]:
@@ -169,7 +211,8 @@ def ids(entry: Entry) -> tuple[int, int]:
 def _diff(entry: Entry) -> dict[str, str]:
     before, after = _describe(entry), _wanted(entry)
     if entry.content is not None and not entry.secret:
-        old = _text(entry.path)
+        content = _read(entry.path)
+        old = None if content is None else content.decode("utf-8", "replace")
         new = entry.content.decode("utf-8", "replace")
         if old is not None and max(len(old), len(new)) > 100_000:
             old, new = "", "".join(difflib.unified_diff(old.splitlines(True), new.splitlines(True), n=1))
@@ -186,12 +229,11 @@ def _count(paths: list[str]) -> str:
 
 
 def _describe(entry: Entry) -> str:
-    try:
-        found = os.lstat(entry.path)
-    except OSError:
+    found = look(entry.path)
+    if found is None:
         return "absent\n"
     if stat.S_ISLNK(found.st_mode):
-        return f"link to {os.readlink(entry.path)}\n"
+        return f"link to {_leads_to(entry.path)}\n"
     return f"{_user_name(found.st_uid)}:{_group_name(found.st_gid)} {stat.S_IMODE(found.st_mode):04o}\n"
 
 
@@ -200,8 +242,8 @@ def _wanted(entry: Entry) -> str:
         return f"link to {entry.target}\n"
     owner = entry.owner
     if not owner:
-        with contextlib.suppress(OSError):
-            owner = _user_name(os.lstat(entry.path).st_uid)
+        found = look(entry.path)
+        owner = _user_name(found.st_uid) if found is not None else ""
     return f"{owner or 'root'}:{entry.group} {entry.mode:04o}\n"
 
 
@@ -219,54 +261,59 @@ def _group_name(number: int) -> str:
         return str(number)
 
 
-def _text(path: str) -> str | None:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as stream:
-            return stream.read()
-    except OSError:
-        return None
-
-
 def _make(entry: Entry) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        found = os.lstat(entry.path)
+    above, name = os.path.split(entry.path)
+    with folder(above, make=True) as parent:
+        found = _look_in(parent, name)
         wanted_directory = entry.content is None and entry.target is None
-        if stat.S_ISDIR(found.st_mode) != wanted_directory:
-            remove(entry.path)
-    os.makedirs(os.path.dirname(entry.path), exist_ok=True)
-    if entry.target is not None:
-        temporary = f"{entry.path}.new"
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        os.symlink(entry.target, temporary)
-        os.replace(temporary, entry.path)
-        return
-    user, group = ids(entry)
-    if entry.content is not None:
-        _write(entry.path, entry.content, entry.mode, user, group, entry.validate)
-        return
+        if found is not None and stat.S_ISDIR(found.st_mode) != wanted_directory:
+            _remove_in(parent, name)
+        if entry.target is not None:
+            _link(parent, name, entry.target)
+        elif entry.content is not None:
+            _write(parent, entry.path, entry.content, entry.mode, ids(entry), entry.validate)
+        else:
+            _make_folder(parent, entry)
+
+
+def _link(parent: int, name: str, target: str) -> None:
+    temporary = f"{name}.new"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary, dir_fd=parent)
+    os.symlink(target, temporary, dir_fd=parent)
+    os.replace(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
+
+
+def _make_folder(parent: int, entry: Entry) -> None:
+    """Make a folder, or have one that is there be as it is wanted: this very one, whatever takes its name meanwhile."""
+    name = os.path.basename(entry.path)
     with contextlib.suppress(FileExistsError):
-        os.mkdir(entry.path, entry.mode)
-    os.chown(entry.path, user, group)
-    os.chmod(entry.path, entry.mode)
-
-
-def _write(path: str, content: bytes, mode: int, user: int, group: int, validate: tuple[str, ...] = ()) -> None:
-    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".env_sync-")
+        os.mkdir(name, entry.mode, dir_fd=parent)
     try:
-        with os.fdopen(handle, "wb") as stream:
-            os.fchmod(stream.fileno(), mode)
-            os.fchown(stream.fileno(), user, group)
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(name, flags, dir_fd=parent)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, entry.path) from None
+    try:
+        user, group = ids(entry)
+        if user != 0 and os.fstat(descriptor).st_uid == 0 and not follows_links(parent) and os.listdir(descriptor):
+            raise OSError(errno.EPERM, "it is root's, in a folder of another user's, and not empty", entry.path)
+        os.fchown(descriptor, user, group)
+        os.fchmod(descriptor, entry.mode)
+    finally:
+        os.close(descriptor)
+
+
+def _write(
+    parent: int, path: str, content: bytes, mode: int, owner: tuple[int, int], validate: tuple[str, ...] = ()
+) -> None:
+    with replacing(os.path.basename(path), parent, mode) as (descriptor, temporary):
+        os.fchown(descriptor, *owner)
+        with os.fdopen(os.dup(descriptor), "wb") as stream:
             stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
+        os.fsync(descriptor)
         if validate:
-            _validate(path, [*validate, temporary])
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
+            _validate(path, [*validate, os.path.join(os.path.dirname(path), temporary)])
 
 
 def _validate(path: str, command: list[str]) -> None:
@@ -282,18 +329,30 @@ def _validate(path: str, command: list[str]) -> None:
 
 
 def remove(path: str) -> None:
-    """Remove a file, a link, or a directory that is empty; what others put into a directory stays."""
-    try:
-        if os.path.isdir(path) and not os.path.islink(path):
-            shutil.rmtree(os.path.join(path, "__pycache__"), ignore_errors=True)
-            os.rmdir(path)
-        else:
-            os.unlink(path)
-    except FileNotFoundError:
-        pass
-    except OSError:
-        if not os.path.isdir(path):
-            raise
+    """Remove a file, a link, or a directory that is empty; what others put into a directory stays.
+
+    What can be reached only by a link that another user may have put there was not made by us, and stays.
+    """
+    if look(path) is not None:
+        with folder(os.path.dirname(path)) as parent:
+            _remove_in(parent, os.path.basename(path))
+
+
+def _remove_in(parent: int, name: str) -> None:
+    found = _look_in(parent, name)
+    if found is None:
+        return
+    if not stat.S_ISDIR(found.st_mode):
+        os.unlink(name, dir_fd=parent)
+        return
+    with contextlib.suppress(OSError):
+        descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                remove_tree("__pycache__", descriptor)
+        finally:
+            os.close(descriptor)
+        os.rmdir(name, dir_fd=parent)
 
 
 def summary(change: Change) -> dict[str, Any]:

@@ -4,12 +4,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pwd
 import stat
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._host import Change, Entry, summary
+
+from tests.planted import KINDS, USER, put, swapping, unharmed
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="owners can be set by root only")
 
@@ -113,3 +119,94 @@ def test_a_difference_names_owners_and_only_counts_what_nobody_reads(tmp_path: P
     assert [(item["before_header"], item["before"], item["after"]) for item in gone] == [
         (str(tmp_path / "1"), "present, with 2 files\n", "absent\n")
     ]
+
+
+# -- in a folder of the tasks' user ----------------------------------------------------------------------------------
+
+#: what is deployed below the state directory: path, and what it is
+BELOW = {"": None, "/journal": None, "/status": None, "/x.log": b"", "/x.prom": b"figures"}
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Iterator[Path]:
+    with unharmed(tmp_path / "victim", "x.log", "x.prom", "left.json"):
+        yield tmp_path / "victim"
+
+
+@pytest.fixture
+def users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The state directory, which is the user's."""
+    account = pwd.struct_passwd(("backup", "x", USER, USER, "", "/", "/bin/sh"))
+    known = {"backup": account}
+    original = pwd.getpwnam
+    monkeypatch.setattr(pwd, "getpwnam", lambda name: known.get(name) or original(name))
+    folder = tmp_path / "state"
+    folder.mkdir()
+    os.chown(folder, USER, USER)
+    return folder
+
+
+def deployed(users: Path) -> list[Entry]:
+    return [
+        Entry(f"{users}{path}", 0o775 if content is None else 0o640, content, owner="backup")
+        for path, content in BELOW.items()
+    ]
+
+
+def deploy(users: Path) -> None:
+    with contextlib.suppress(OSError):
+        change(users.parent, *deployed(users)).diff()
+        change(users.parent, *deployed(users)).apply()
+
+
+def uninstall(users: Path) -> None:
+    gone = Change([], str(users.parent / "record" / "deployed.json"), [str(users / "journal" / "left.json")])
+    with contextlib.suppress(OSError):
+        gone.diff()
+        gone.apply()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("path", [*BELOW, "/journal/left.json"])
+@pytest.mark.parametrize("before", [False, True], ids=["at first", "later"])
+@pytest.mark.parametrize("act", [deploy, uninstall])
+def test_nothing_that_the_user_put_there_is_followed(
+    act: Callable[[Path], None], before: bool, path: str, kind: str, users: Path, victim: Path
+) -> None:
+    if before:
+        deploy(users)
+    place = Path(f"{users}{path}")
+    place.parent.mkdir(exist_ok=True)
+    if place.is_dir():
+        place.rename(f"{place}.aside")
+    place.unlink(missing_ok=True)
+    put(kind, place, victim)
+    worker = threading.Thread(target=act, args=(users,), daemon=True)
+    worker.start()
+    worker.join(10)
+    assert not worker.is_alive(), "it waits for ever"
+    if act is deploy and path in BELOW:
+        found = os.lstat(place)
+        kinds = stat.S_ISDIR if BELOW[path] is None else stat.S_ISREG
+        assert kinds(found.st_mode) and found.st_uid == USER, "it is what is wanted"
+
+
+@pytest.mark.parametrize("path", ["/journal", "/status", ""])
+@pytest.mark.parametrize("act", [deploy, uninstall])
+def test_no_race_is_lost(act: Callable[[Path], None], path: str, users: Path, victim: Path) -> None:
+    deploy(users)
+    os.chown(users.parent, USER, USER)
+    with swapping(Path(f"{users}{path}"), victim):
+        for _attempt in range(25):
+            act(users)
+            deploy(users)
+
+
+def test_a_folder_of_roots_is_not_given_away(users: Path) -> None:
+    """The user can give it the name of one that is to be theirs."""
+    (users / "roots").mkdir(mode=0o700)
+    (users / "roots" / "secret").touch()
+    (users / "roots").rename(users / "journal")
+    with pytest.raises(OSError, match="it is root's"):
+        change(users.parent, *deployed(users)).apply()
+    assert (users / "journal").stat().st_uid == 0

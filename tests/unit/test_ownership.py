@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -32,7 +30,7 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress im
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.run import work_dir
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.directory import DirectoryStore
 
-USER = 12345
+from tests.planted import KINDS, USER, put, swapping, unharmed
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files for others")
 
@@ -49,23 +47,8 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def victim(tmp_path: Path) -> Iterator[Path]:
     """A folder of root's, with a file of each name that root writes somewhere; nothing of it may change."""
-    victim = tmp_path / "victim"
-    victim.mkdir(mode=0o700)
-    for name in ("secret", "x.log", "push.json", "env_sync_push.prom"):
-        (victim / name).write_text("root's\n")
-        (victim / name).chmod(0o600)
-    before = state(victim)
-    yield victim
-    assert state(victim) == before
-
-
-def state(place: Path) -> list[tuple[object, ...]]:
-    found = []
-    for path in (place, *sorted(place.rglob("*"))):
-        status = path.lstat()
-        content = path.read_text() if path.is_file() else ""
-        found.append((str(path), status.st_mode, status.st_uid, status.st_gid, status.st_mtime_ns, content))
-    return found
+    with unharmed(tmp_path / "victim", "x.log", "push.json", "env_sync_push.prom"):
+        yield tmp_path / "victim"
 
 
 def strangers(folder: Path) -> list[str]:
@@ -159,79 +142,22 @@ ACTS: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
     "temppath": (work, ("temp",)),
 }
 
-CASES = [
-    (act, path, plant)
-    for act, (_do, paths) in ACTS.items()
-    for path in paths
-    for plant in ("link to a folder", "link to a file", "hard link", "FIFO", "device", "dangling link")
-]
-
-
-def put(plant: str, path: Path, victim: Path) -> None:
-    """Do what the user may do; root's own hand only makes what the kernel may deny to others."""
-    path.parent.mkdir(exist_ok=True, parents=True)
-    for above in (path.parent, path.parent.parent):
-        if above != victim.parent:
-            os.chown(above, USER, USER)
-    if plant == "link to a folder":
-        path.symlink_to(victim)
-    elif plant == "link to a file":
-        path.symlink_to(victim / "secret")
-    elif plant == "dangling link":
-        path.symlink_to(victim / "made")
-    elif plant == "hard link":
-        os.link(victim / "secret", path)
-    elif plant == "FIFO":
-        os.mkfifo(path)
-    else:
-        os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 7))
-    os.chown(path, *((0, 0) if plant == "hard link" else (USER, USER)), follow_symlinks=False)
+CASES = [(act, path, plant) for act, (_do, paths) in ACTS.items() for path in paths for plant in KINDS]
 
 
 @as_root
 @pytest.mark.parametrize(("act", "path", "plant"), CASES)
 def test_root_neither_follows_nor_waits(act: str, path: str, plant: str, folder: Path, victim: Path) -> None:
-    put(plant, folder / path, victim)
+    place = folder / path
+    place.parent.mkdir(exist_ok=True, parents=True)
+    for above in (place.parent, place.parent.parent):
+        if above != victim.parent:
+            os.chown(above, USER, USER)
+    put(plant, place, victim)
     worker = threading.Thread(target=ACTS[act][0], args=(folder,), daemon=True)
     worker.start()
     worker.join(10)
     assert not worker.is_alive(), "it waits for ever"
-
-
-#: as the user, swaps a folder for a link and back, as fast as it can
-SWAPPER = """
-import os, sys, time
-path, victim = sys.argv[1:]
-print("ready", flush=True)
-while True:
-    try:
-        os.rename(path, path + ".aside")
-    except OSError:
-        pass
-    try:
-        os.symlink(victim, path)
-        time.sleep(0.0003)
-        os.unlink(path)
-        os.rename(path + ".aside", path)
-        time.sleep(0.0003)
-    except OSError:
-        pass
-"""
-
-
-@contextlib.contextmanager
-def swapping(path: Path, victim: Path) -> Iterator[None]:
-    argv = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", sys.executable, "-c", SWAPPER]
-    for above in path.parents:
-        if above.stat().st_uid == 0 and above != Path("/tmp"):
-            above.chmod(above.stat().st_mode | 0o011)
-    with subprocess.Popen([*argv, str(path), str(victim)], stdout=subprocess.PIPE) as swapper:
-        assert swapper.stdout is not None
-        assert swapper.stdout.readline() == b"ready\n"
-        try:
-            yield
-        finally:
-            swapper.kill()
 
 
 @as_root
