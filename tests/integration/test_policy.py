@@ -69,7 +69,8 @@ def test_nothing_pulls_into_a_protected_host(site: Site) -> None:
     variables = {"env_sync_environment": "production", "env_sync_protected": True}
     said = site.play("govuk.env_sync.deploy", "--diff", **variables)
     assert '+environment="production"' in said
-    assert changed(site.play("govuk.env_sync.deploy", **variables)) == {"database": 0}
+    again = site.play("govuk.env_sync.deploy", "--diff", **variables)
+    assert changed(again) == {"database": 0}, again
     assert site.host.ssh("stat -c '%U %a' /etc/govuk_env_sync/policy.cfg").stdout.split() == ["root", "644"]
     assert site.command("-f push_uploads")[0] == 0
     (manifest,) = site.host.ssh("cat /srv/backups/files/*.manifest.json").stdout.split("\n\n")

@@ -4,7 +4,13 @@
 
 from __future__ import annotations
 
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError, MissingLibrary
+import errno
+
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import (
+    EnvSyncError,
+    MissingLibrary,
+    advice,
+)
 
 
 def test_three_parts_make_one_line() -> None:
@@ -12,6 +18,14 @@ def test_three_parts_make_one_line() -> None:
     assert str(error) == "dumping app: pg_dump: error: it broke. Mend it."
     assert str(EnvSyncError("a", "b")) == "a: b"
     assert str(EnvSyncError("a", "is it there?", "Look.")) == "a: is it there? Look."
+
+
+def test_advice_goes_by_the_kernels_error() -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    assert advice(full) == "Make room there."
+    assert advice(full, "Make room in temppath.") == "Make room in temppath."
+    assert "ulimit -n" in advice(OSError(errno.EMFILE, "Too many open files"), "Make room in temppath.")
+    assert advice(OSError(errno.EINVAL, "Invalid argument"), "Make room in temppath.") == ""
 
 
 def test_a_missing_library_says_what_to_install() -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -139,9 +140,19 @@ def test_nobody_there_and_nothing_sensible_said(stub: Stub) -> None:
     with pytest.raises(EnvSyncError, match=r"http://127.0.0.1:1: .*refused") as raised:
         gone.get("/", "testing")
     assert "object at" not in str(raised.value)
+    assert "Check database_hostname" in str(raised.value)
     tls = Client(Connection(f"https://127.0.0.1:{stub.server_port}"), ElasticOptions(), S3Options())
     with pytest.raises(EnvSyncError, match="or say http:// where no TLS is spoken"):
         tls.get("/", "testing")
+
+
+def test_a_server_that_is_slow_is_not_called_a_wrong_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(es_client, "_READ_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        slow = Client(Connection("127.0.0.1", silent.getsockname()[1]), ElasticOptions(), S3Options())
+        with pytest.raises(EnvSyncError, match=r"timed out.*The server has the request and is slow") as raised:
+            slow.delete("/_snapshot/backups/2026", "removing a snapshot")
+    assert "database_hostname" not in str(raised.value)
 
 
 def test_a_path_has_no_room_for_another() -> None:

@@ -171,7 +171,10 @@ def test_a_store_that_fails_is_what_is_told_and_not_the_broken_pipe(
 def test_a_compressor_that_is_not_there_is_named(store: DirectoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     monkeypatch.setattr(engine_compression, "HAS_ZSTANDARD", False)
-    with pytest.raises(EnvSyncError, match=r"compressing .*: zstd cannot be started.* Install zstd"), Group() as group:
+    with (
+        pytest.raises(EnvSyncError, match=r"compressing .*: zstd can't be started: it is not installed\. Install zstd"),
+        Group() as group,
+    ):
         sink(group, store, "zstd").member("/1.dat", BytesReader(DATA))
 
 

@@ -84,8 +84,26 @@ def test_the_end_of_a_long_complaint_is_kept() -> None:
 
 
 def test_a_tool_that_is_not_there_is_named() -> None:
-    with pytest.raises(EnvSyncError, match=r"cannot be started: No such file.* Install nonesuch"), Group() as group:
+    with (
+        pytest.raises(EnvSyncError, match=r"can't be started: it is not installed\. Install nonesuch"),
+        Group() as group,
+    ):
         group.run(["/opt/nonesuch"], "x")
+
+
+def test_why_a_program_did_not_start_is_told_as_it_is(tmp_path: Path) -> None:
+    plain, script = tmp_path / "plain", tmp_path / "script"
+    plain.write_text("")
+    script.write_text("#!/nonesuch/interpreter\n")
+    script.chmod(0o755)
+    for argv, cwd, says in (
+        (["true"], str(tmp_path / "gone"), rf"there is no directory {tmp_path}/gone to start it in"),
+        ([str(plain)], "/", "Permission denied. Make it executable"),
+        ([str(script)], "/", "the interpreter that its first line names is missing"),
+        (["true", "x" * 4_000_000], "/", "Argument list too long. Name fewer tables"),
+    ):
+        with pytest.raises(EnvSyncError, match=says), Group() as group:
+            group.run(argv, "x", cwd=cwd)
 
 
 def test_the_first_failure_wins_and_stops_the_others() -> None:

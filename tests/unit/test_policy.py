@@ -128,8 +128,6 @@ def test_a_point_of_another_environment_or_too_old_is_refused(make_manifest: Cal
         policy.check_point(task, make_manifest(environment="lab"), 0, "pulling x")
     with pytest.raises(EnvSyncError, match="from an environment that it does not name"):
         policy.check_point(task, make_manifest(environment=""), 0, "pulling x")
-    with pytest.raises(
-        EnvSyncError, match=r"it is 1 h 01 min old, and at most 1 h 00 min is allowed"
-    ):
+    with pytest.raises(EnvSyncError, match=r"it is 1 h 01 min old, and at most 1 h 00 min is allowed"):
         policy.check_point(task, make_manifest(environment="production"), 3660, "pulling x")
     policy.check_point(Task(action="pull"), make_manifest(environment=""), 1e9, "pulling x")

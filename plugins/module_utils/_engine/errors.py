@@ -9,6 +9,35 @@ Only the two front ends (the modules' ``main()`` and ``cli``) turn an error into
 
 from __future__ import annotations
 
+import errno
+
+#: what to do about what the kernel refuses, where nothing more is known than that it did
+_ADVICE = {
+    errno.ENOSPC: "Make room there.",
+    errno.EDQUOT: "Make room there, or raise the quota of this user.",
+    errno.EACCES: "Correct the owner or the mode of it, or of a folder above it.",
+    errno.EPERM: "Correct the owner or the mode of it, or of a folder above it.",
+    errno.EROFS: "Mount it for writing.",
+    errno.EMFILE: "Raise the limit of open files (ulimit -n), or lower jobs.",
+    errno.ENFILE: "The host has too many open files: raise fs.file-max, or end what holds them.",
+    errno.EAGAIN: "The host or this user has too many processes: raise the limit (ulimit -u), or lower jobs.",
+    errno.ENOMEM: "The host is out of memory: lower jobs, or end what uses it.",
+    errno.EIO: "The disk or the mount has failed: look into the kernel's log.",
+    errno.ESTALE: "The mount has gone stale: mount it again.",
+    errno.ELOOP: "Remove the link, or give the path that it leads to.",
+    errno.ENAMETOOLONG: "Choose a shorter path.",
+}
+
+
+def advice(error: OSError, room: str = "") -> str:
+    """Return what to do about an error of the kernel's; empty where the error alone does not tell.
+
+    :param room: what to do where a file system is full, if more is known of it.
+    """
+    if room and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return room
+    return _ADVICE.get(error.errno or 0, "")
+
 
 class EnvSyncError(Exception):
     """Something that an operator has to know about.

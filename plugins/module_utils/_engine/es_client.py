@@ -250,11 +250,7 @@ class Client:
                 ) from None
             except (urllib3.exceptions.HTTPError, OSError) as error:
                 if not pauses:
-                    raise EnvSyncError(
-                        doing,
-                        f"{self.name}: {_complaint(error)}",
-                        "Check database_hostname (https://... where TLS is spoken) and database_port.",
-                    ) from None
+                    raise EnvSyncError(doing, f"{self.name}: {_complaint(error)}", _remedy(error)) from None
             else:
                 if answer.status not in _BUSY or not pauses:
                     return self._read(answer, doing)
@@ -311,6 +307,15 @@ class Client:
                 doing, f"{self.name}: its answer is no JSON", "Check database_hostname and database_port."
             )
         return found
+
+
+def _remedy(error: Exception) -> str:
+    """Return what to do about a request without an answer: where it never arrived, the address may be wrong."""
+    if isinstance(error, urllib3.exceptions.ReadTimeoutError):
+        return "The server has the request and is slow: look into its log and its load, then run again."
+    if isinstance(error, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)):
+        return "Check database_hostname and database_port, and that the server is running."
+    return "The connection broke: check that the server is running, and say https:// where it speaks TLS."
 
 
 def _plain(value: Any) -> str:

@@ -23,10 +23,12 @@ from collections.abc import Mapping, Sequence
 from typing import IO, Any, Callable
 
 from . import programs
-from .errors import Cancelled, EnvSyncError, one_line
+from .errors import Cancelled, EnvSyncError, advice, one_line
 from .linux import Guard
 from .stopping import Stop
 from .stores.base import BLOCK, Reader
+
+_ROOM = "Make room, or set temppath to a folder with more."
 
 #: how much of a tool's standard error is kept for its error message, in bytes
 STDERR_KEPT = 64 * 1024
@@ -263,10 +265,7 @@ class Group:
                 start_new_session=True,
             )
         except OSError as error:
-            program = os.fsdecode(argv[0])
-            raise EnvSyncError(
-                doing, f"{program} cannot be started: {error.strerror}", f"Install {os.path.basename(program)}."
-            ) from error
+            raise _not_started(os.fsdecode(argv[0]), cwd, doing, error) from error
         stage = Stage(self, argv, popen, doing)
         stage.stopped = not checked
         stage.repeatable = repeatable
@@ -305,7 +304,7 @@ class Group:
         """Record a failure (the first one counts) and stop everything."""
         if isinstance(error, OSError):
             place = f"{error.filename}: " if error.filename else ""
-            error = EnvSyncError("moving the data", f"{place}{error.strerror or error}", _hint(error))
+            error = EnvSyncError("moving the data", f"{place}{error.strerror or error}", advice(error, _ROOM))
         with self._lock:
             if self._failure is None:
                 self._failure = error
@@ -406,10 +405,24 @@ def _call_all(functions: Sequence[Callable[[], None]]) -> None:
         function()
 
 
-def _hint(error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "Make room, or set temppath to a folder with more."
-    return ""
+#: what to do where a program can't be started, beside what holds for any error of the kernel's
+_START_ADVICE = {
+    errno.EACCES: "Make it executable for this user.",
+    errno.E2BIG: "Name fewer tables; wildcards help.",
+    errno.ENOEXEC: "A script needs a first line that names its interpreter.",
+}
+
+
+def _not_started(program: str, cwd: str, doing: str, error: OSError) -> EnvSyncError:
+    """Return what it means that a process could not be started: the program, its directory, or the host may be why."""
+    why, hint = str(error.strerror), _START_ADVICE.get(error.errno or 0) or advice(error)
+    if error.errno in (errno.ENOENT, errno.ENOTDIR) and not os.path.isdir(cwd):
+        why, hint = f"there is no directory {cwd} to start it in", "Run again; something removed it."
+    elif error.errno == errno.ENOENT and "/" in program and os.path.exists(program):
+        why, hint = "the interpreter that its first line names is missing", "Install that, or correct the line."
+    elif error.errno == errno.ENOENT:
+        why, hint = "it is not installed", f"Install {os.path.basename(program)}."
+    return EnvSyncError(doing, f"{program} can't be started: {why}", hint)
 
 
 def send_archive(group: Group, head: bytes, rest: Reader, stage: Stage) -> None:

@@ -84,6 +84,25 @@ def test_a_server_is_called_by_what_was_asked_for_or_what_libpq_takes(monkeypatc
     assert pg_client.Server(Connection()).name == "db-2:5434"
 
 
+@pytest.mark.parametrize(
+    ("state", "said", "advice"),
+    [
+        ("42501", "keine Berechtigung für Tabelle users", "Give the role of login_user the right"),
+        ("53300", "désolé, trop de clients sont déjà connectés", "max_connections"),
+        ("25006", "não é possível executar em uma transação somente leitura", "the primary's address"),
+        # the words of a hint, in an error that they have nothing to do with
+        ("42883", 'function "role_of_database" does not exist', ""),
+        ("", "Verbindung zum Server ist gescheitert", "the server's log says more"),
+    ],
+)
+def test_advice_goes_by_the_sqlstate_whatever_the_servers_language(state: str, said: str, advice: str) -> None:
+    class Refused(Exception):
+        pgcode = state
+
+    error = pg_client.Server(Connection("db-1"))._error("asking", Refused(said))
+    assert advice in error.hint if advice else not error.hint
+
+
 def test_a_server_that_is_not_there_is_told_with_what_to_do_and_without_the_password() -> None:
     server = pg_client.Server(Connection("127.0.0.1", 1, "me", "hunter2"))
     with pytest.raises(EnvSyncError, match=r"looking: .*Connection refused.*Check database_hostname") as raised:

@@ -280,10 +280,31 @@ class Server:
 
     def _error(self, doing: str, error: Exception, database: str = "") -> EnvSyncError:
         why = str(error).strip() or type(error).__name__
-        return ServerError(doing, why, _hint(why, database), getattr(error, "pgcode", None) or "")
+        state = getattr(error, "pgcode", None) or ""
+        return ServerError(doing, why, _ADVICE.get(state, "") if state else _unreachable(why, database), state)
 
 
-def _hint(why: str, database: str) -> str:
+#: what to do about an error of the server's, by its SQLSTATE: its text is in the server's language (lc_messages)
+_ADVICE = {
+    "28000": "Check login_user, and what the server's pg_hba.conf lets it do.",
+    "28P01": "Check login_user, and the password in ~/.pgpass or login_password.",
+    "3D000": "Check the parameter database.",
+    "25006": "It is a standby, or read-only: give the primary's address in database_hostname.",
+    "42501": "Give the role of login_user the right that is missing.",
+    "53100": "Make room on the database server.",
+    "53200": "The server is out of memory, or of locks (max_locks_per_transaction): raise it there.",
+    "53300": "Raise the CONNECTION LIMIT of the database and the role, or the server's max_connections.",
+    "57P01": "The server was shut down: run again when it is up.",
+    "57P02": "The server crashed: look into its log, then run again.",
+    "57P03": "The server is starting or shutting down: run again later.",
+}
+
+
+def _unreachable(why: str, database: str) -> str:
+    """Return what to do about a connection that was not made, or is lost: libpq gives no SQLSTATE, only a text.
+
+    The server's part of it is in its own language; what is not understood gets advice that holds for all.
+    """
     if "does not exist" in why and "database" in why:
         return "Check the parameter database."
     if "does not exist" in why and "role" in why:
@@ -296,9 +317,7 @@ def _hint(why: str, database: str) -> str:
         return f"ALTER DATABASE {quote(database)} ALLOW_CONNECTIONS true, or leave it out."
     if "too many connections" in why or "remaining connection slots" in why:
         return "Raise the CONNECTION LIMIT of the database and the role, or the server's max_connections."
-    if "permission denied" in why or "must be owner" in why or "must be superuser" in why:
-        return "Give the role of login_user the right that is missing."
-    return ""
+    return "Check database_hostname, database_port, database, login_user and its password; the server's log says more."
 
 
 #: lines in which the server quotes rows, and where the next line of pg_dump's or pg_restore's own begins

@@ -24,7 +24,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, cast
 
-from ..errors import EnvSyncError
+from ..errors import EnvSyncError, advice
 from ..members import PointSource, widen
 from ..pipeline import Group, Stage, Worker
 from ..stores.base import BLOCK, Reader
@@ -157,7 +157,9 @@ class Feeder:
                 _copy(reader, stream)
         except OSError as error:
             raise EnvSyncError(
-                f"writing {path}", str(error.strerror), "Make room, or set temppath to a folder with more."
+                f"writing {path}",
+                str(error.strerror),
+                advice(error, "Make room, or set temppath to a folder with more."),
             ) from error
 
     def _try_open(self, name: str) -> Iterator[int]:

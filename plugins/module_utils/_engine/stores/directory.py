@@ -17,7 +17,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from typing import Callable
 
-from ..errors import EnvSyncError
+from ..errors import EnvSyncError, advice
 from ..ownership import folder, follows_links, hand_over, make_folders, open_file, remove_file
 from .base import BLOCK, Reader, Store, Stored, StoredObject, write_all
 
@@ -223,16 +223,11 @@ class DirectoryStore(Store):
             path = above
 
     def _error(self, what: str, name: str, error: OSError) -> EnvSyncError:
-        hints = {
-            errno.ENOSPC: "Make room, or prune old points.",
-            errno.EDQUOT: "Make room, or prune old points.",
-            errno.EACCES: "Correct its owner or its mode.",
-            errno.EROFS: "Mount it for writing.",
-        }
-        if what == "reading":
-            hints[errno.ENOENT] = "Choose another point (--list shows them)."
-        # What else a file system refuses, it refuses for any name: one of the kernel's, one that has gone away.
-        hint = hints.get(error.errno or 0, "Check the file system, or correct url and path.")
+        if what == "reading" and error.errno == errno.ENOENT:
+            hint = "Choose another point (--list shows them)."
+        else:
+            # What else a file system refuses, it refuses for any name: one of the kernel's, one that has gone away.
+            hint = advice(error, "Make room, or prune old points.") or "Check the file system, or correct url and path."
         return EnvSyncError(f"{what} {self.url(name)}", str(error.strerror), hint)
 
 
