@@ -4,6 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/pytest
+# nothing is left of what this runs, however it ends
+CONTAINED := $(PYTHON) -m tests.contained
+CACHE := $(or $(ENV_SYNC_TEST_CACHE),$(HOME)/.cache/env_sync-tests)
 BENCH ?= postgresql mysql files deploy
 
 .PHONY: help demo test test-unit test-integration lint bench build venv clean
@@ -14,26 +17,26 @@ help: ## show this list
 demo: ## the main job in front of your eyes: production pushed, staging pulled, sanitised (STORE=directory or s3)
 	@tests/install demo
 	@$(MAKE) --no-print-directory venv
-	@$(BIN)/python -m demo.run
+	@$(CONTAINED) $(BIN)/python -m demo.run
 
 test: ## everything: checks, unit tests, integration tests on real servers
 	@tests/install
 	@$(MAKE) --no-print-directory venv
-	@$(PYTEST) -n 2 --dist loadfile tests
+	@$(CONTAINED) $(PYTEST) -n 2 --dist loadfile tests
 
 test-unit: venv ## unit tests only (seconds)
-	@$(PYTEST) -q tests/unit
+	@$(CONTAINED) $(PYTEST) -q tests/unit
 
 test-integration: venv ## integration tests only
-	@$(PYTEST) -n 2 --dist loadfile tests/integration
+	@$(CONTAINED) $(PYTEST) -n 2 --dist loadfile tests/integration
 
 lint: venv ## ruff, mypy, sanity, ansible-lint, documentation, changelog, build
-	@$(PYTEST) -q tests/checks
+	@$(CONTAINED) $(PYTEST) -q tests/checks
 
 bench: ## measure beside what users would pick instead (BENCH=postgresql: only that)
 	@tests/install
 	@$(MAKE) --no-print-directory venv
-	@for what in $(BENCH); do $(BIN)/python -m benchmarks.$$what || exit 1; done
+	@for what in $(BENCH); do $(CONTAINED) $(BIN)/python -m benchmarks.$$what || exit 1; done
 
 build: venv ## build the collection's archive into the current directory
 	@$(BIN)/ansible-galaxy collection build --force
@@ -43,7 +46,7 @@ venv: $(VENV)/.ready ## the Python environment, with the host's command in .venv
 $(VENV)/.ready: tests/requirements.txt Makefile
 	@echo "making $(VENV) from tests/requirements.txt (ansible-core, boto3, psycopg2, pytest and the linters)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip --quiet --disable-pip-version-check install --requirement tests/requirements.txt
+	@$(BIN)/python -m pip --quiet --disable-pip-version-check --cache-dir "$(CACHE)/pip" install --requirement tests/requirements.txt
 	@printf '#!/bin/sh\nexec "%s" -I "%s" command "$$@"\n' \
 		"$(CURDIR)/$(BIN)/python" "$(CURDIR)/plugins/module_utils/_engine/start.py" > $(BIN)/govuk_env_sync
 	@chmod 755 $(BIN)/govuk_env_sync

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import Unavailable
+pytest_plugins = ["tests.skips"]
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -51,15 +51,3 @@ def _state_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     """No test reads or writes the user's own state."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state-home"))
     yield
-
-
-@pytest.hookimpl(hookwrapper=True)
-def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object]) -> Iterator[None]:
-    """A server that can't be had skips its tests, saying why; where everything is required, it fails them."""
-    outcome = yield
-    error = outcome.excinfo[1] if outcome.excinfo else None  # type: ignore[attr-defined]
-    if isinstance(error, Unavailable):
-        text = f"{fixturedef.argname}: {error}"
-        if os.environ.get("ENV_SYNC_TEST_REQUIRE") == "all":
-            pytest.fail(text, pytrace=False)
-        pytest.skip(text)

@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import atexit
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -33,7 +32,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from tests.servers import Unavailable, cache_dir
+from tests.servers import Unavailable, install, made
 
 #: what a database host has before the role comes; the role's own packages are there too, so that it need not be online
 PACKAGES = (
@@ -377,27 +376,18 @@ def base_filesystem(suite: str = SUITE, packages: Sequence[str] = PACKAGES) -> P
     """Return the root filesystem that all hosts of a Debian share; made when it is first needed (a minute)."""
     if os.geteuid() != 0:
         raise Unavailable("hosts of one's own need root")
-    if shutil.which("mmdebstrap") is None:
-        raise Unavailable("there is no mmdebstrap (Debian: mmdebstrap)")
-    cache = cache_dir()
-    cache.mkdir(parents=True, exist_ok=True)
-    base = cache / f"host-{suite}-{hashlib.sha256(' '.join(packages).encode()).hexdigest()[:8]}"
-    with open(cache / f"{base.name}.lock", "w", encoding="ascii") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not base.is_dir():
-            building = Path(tempfile.mkdtemp(prefix="building-", dir=cache))
-            try:
-                run(
-                    "mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(packages)}",
-                    # The packages start nothing, and make no cluster: a host's own tests do.
-                    "--essential-hook=mkdir -p $1/etc/postgresql-common",
-                    "--essential-hook=echo create_main_cluster=false > $1/etc/postgresql-common/createcluster.conf",
-                    suite, str(building / "root"), *_mirror(suite),
-                )  # fmt: skip
-                (building / "root").rename(base)
-            finally:
-                shutil.rmtree(building, ignore_errors=True)
-    return base
+
+    def make(folder: Path) -> None:
+        options = [
+            "--quiet", "--variant=minbase", f"--include={','.join(packages)}",
+            # The packages start nothing, and make no cluster: a host's own tests do.
+            "--essential-hook=mkdir -p $1/etc/postgresql-common",
+            "--essential-hook=echo create_main_cluster=false > $1/etc/postgresql-common/createcluster.conf",
+        ]  # fmt: skip
+        where = [suite, str(folder / "root"), *_mirror(suite)]
+        install(f"a root filesystem of Debian {suite}", ["mmdebstrap", *options, *where], Path("/"))
+
+    return made(f"root-{suite}-{hashlib.sha256(' '.join(packages).encode()).hexdigest()[:8]}", make) / "root"
 
 
 def _mirror(suite: str) -> list[str]:
@@ -405,9 +395,10 @@ def _mirror(suite: str) -> list[str]:
     sources = Path("/etc/apt/sources.list.d/debian.sources")
     if not sources.exists():
         return []
-    if suite == SUITE:
+    text = sources.read_text(encoding="utf-8")
+    if re.search(rf"^Suites:.*\b{suite}\b", text, re.M):
         return [str(sources)]
-    found = re.search(r"^URIs: *(\S+)", sources.read_text(encoding="utf-8"), re.M)
+    found = re.search(r"^URIs: *(\S+)", text, re.M)
     return [found[1]] if found else []
 
 

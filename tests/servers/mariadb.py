@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.servers import Unavailable
+from tests.servers import Unavailable, fast_dir
 from tests.servers.postgresql import free_port
 
 #: what a server has by itself
@@ -56,9 +56,7 @@ class MariaServer:
         self._settings = settings
         self._path = os.environ.get("PATH")
         # In memory where there is room: half of the time of small databases goes to the disk otherwise.
-        memory = "/dev/shm"
-        roomy = os.path.isdir(memory) and shutil.disk_usage(memory).free > 1 << 30
-        self.folder = tempfile.mkdtemp(prefix=f"maria-{name}-", dir=memory if roomy else "/tmp")
+        self.folder = tempfile.mkdtemp(prefix=f"maria-{name}-", dir=fast_dir(1 << 30))
         self.socket = os.path.join(self.folder, "s")
         self._server: subprocess.Popen[bytes] | None = None
         atexit.register(self.stop)

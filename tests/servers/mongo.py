@@ -21,7 +21,7 @@ from typing import Any
 
 import pymongo
 
-from tests.servers import Unavailable, install, made
+from tests.servers import Unavailable, cache_dir, go, install, made, node
 from tests.servers.postgresql import free_port
 
 _FERRETDB = "v1.24.2"
@@ -160,8 +160,11 @@ def _build_ferretdb(folder: Path) -> None:
     source.mkdir()
     (source / "main.go").write_text(_MAIN, encoding="utf-8")
     (source / "go.mod").write_text(_MODULE, encoding="utf-8")
-    build = ("go", "build", "-o", str(folder / "ferretdb"), ".")
-    install("FerretDB", build, source, GOFLAGS="-mod=mod", GOWORK="off")
+    keeps = {"GOPATH": str(folder / "modules"), "GOCACHE": str(folder / "objects")}
+    settings = {"GOFLAGS": "-mod=mod -modcacherw", "GOWORK": "off", "GOTOOLCHAIN": "local", "CGO_ENABLED": "0", **keeps}
+    install("FerretDB", (str(go() / "go"), "build", "-o", str(folder / "ferretdb"), "."), source, **settings)
+    for path in keeps.values():
+        shutil.rmtree(path)
 
 
 def mongosh() -> Path:
@@ -171,11 +174,25 @@ def mongosh() -> Path:
         return Path(found).parent
 
     def fetch(folder: Path) -> None:
+        programs = node()
+        npm = (str(programs / "node"), str(programs.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"))
         # Its optional parts (Kerberos, client-side encryption) download binaries of their own.
-        options = ("--no-audit", "--no-fund", "--omit=optional", "--ignore-scripts", "--prefix", str(folder))
-        install("mongosh", ("npm", "install", *options, f"mongosh@{_MONGOSH}"), folder)
+        options = ("--no-audit", "--no-fund", "--no-update-notifier", "--omit=optional", "--ignore-scripts")
+        own = ("--prefix", str(folder), "--cache", str(folder / "npm"))
+        path = f"{programs}:{os.environ['PATH']}"
+        install("mongosh", (*npm, "install", *options, *own, f"mongosh@{_MONGOSH}"), folder, PATH=path)
+        shutil.rmtree(folder / "npm")
+        launcher = folder / "bin" / "mongosh"
+        launcher.parent.mkdir()
+        launcher.write_text(
+            '#!/bin/sh\nhere=$(dirname "$0")/..\n'
+            f'exec "$here/../{programs.relative_to(cache_dir())}/node" '
+            '"$here/node_modules/mongosh/bin/mongosh.js" "$@"\n',
+            encoding="utf-8",
+        )
+        launcher.chmod(0o755)
 
-    return made(f"mongosh-{_MONGOSH}", fetch) / "node_modules" / ".bin"
+    return made(f"mongosh-{_MONGOSH}", fetch) / "bin"
 
 
 @dataclass(frozen=True)

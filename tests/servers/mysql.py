@@ -16,7 +16,7 @@ import zipfile
 from pathlib import Path
 from typing import IO, Callable
 
-from tests.servers import Unavailable, install, made
+from tests.servers import Unavailable, install, made, maven
 from tests.servers.mariadb import MariaServer, program
 
 #: Maven's name of it, and what of the archive is needed: below which folder, and which of the files there
@@ -69,10 +69,8 @@ def _base(variable: str, name: str, make: Callable[[Path], None]) -> Path:
 
 def _fetch(artifact: str, folder: Path) -> Path:
     """Have Maven copy an artifact into ``folder``; return its path there."""
-    folder.mkdir(parents=True)
-    # A repository of its own, as what is half a gigabyte is not to stay in the user's.
-    options = [f"-Dartifact={artifact}", f"-DoutputDirectory={folder / 'got'}", f"-Dmaven.repo.local={folder}"]
-    install(artifact, ["mvn", "--batch-mode", "--quiet", *options, _COPY], folder)
+    folder.mkdir()
+    maven(artifact, folder, f"-Dartifact={artifact}", f"-DoutputDirectory={folder / 'got'}", _COPY)
     return next((folder / "got").iterdir())
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import urllib3
 
-from tests.servers import Unavailable, install, made
+from tests.servers import Unavailable, install, made, maven
 from tests.servers.postgresql import free_port
 
 
@@ -103,8 +103,7 @@ def _installed(product: _Product) -> Path:
     def fetch(folder: Path) -> None:
         (folder / "pom.xml").write_text(_POM.format(p=product), encoding="utf-8")
         (folder / "TestNode.java").write_text(_MAIN.format(p=product), encoding="utf-8")
-        copy = ("mvn", "-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=lib")
-        install(product.artifact, copy, folder)
+        maven(product.artifact, folder, "dependency:copy-dependencies", "-DoutputDirectory=lib")
         install(product.artifact, (f"{_java(product)}javac", "-cp", "lib/*", "-d", ".", "TestNode.java"), folder)
 
     return made(f"{product.artifact}-{product.version}", fetch)

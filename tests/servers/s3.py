@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import fcntl
+import hashlib
 import os
 import pwd
 import secrets
@@ -26,7 +26,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from tests.servers import Unavailable, cache_dir, install
+from tests.servers import Unavailable, install, made
 from tests.servers.postgresql import free_port
 
 # One set that is known to work together; none of it gets into the environment that the tests run in.
@@ -133,22 +133,16 @@ def _user() -> str:
 
 def _installed() -> Path:
     """Return the folder of an environment that has Swift; made by the first who asks, the others wait for it."""
-    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
-    folder = cache_dir() / f"{_PACKAGES[0].replace('==', '-')}-python{version}"
-    wanted = "\n".join(_PACKAGES)
-    complete = folder / "complete"
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with open(f"{folder}.lock", "w", encoding="utf-8") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not (complete.exists() and complete.read_text(encoding="utf-8") == wanted):
-                shutil.rmtree(folder, ignore_errors=True)
-                _check(sys.executable, "-m", "venv", str(folder))
-                _check(str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", *_PACKAGES)
-                complete.write_text(wanted, encoding="utf-8")
-    except OSError as error:
-        raise Unavailable(f"OpenStack Swift can't be installed in {folder}: {error}") from error
-    return folder
+
+    def make(folder: Path) -> None:
+        # It is moved afterwards: its programs are started by its Python, and not by what their first lines name.
+        _check(sys.executable, "-m", "venv", str(folder))
+        pip = (str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+        _check(*pip, "--no-cache-dir", *_PACKAGES)
+
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    packages = hashlib.sha256(" ".join(_PACKAGES).encode()).hexdigest()[:8]
+    return made(f"{_PACKAGES[0].replace('==', '-')}-{version}-{packages}", make)
 
 
 def _check(*argv: str) -> None:
