@@ -133,7 +133,7 @@ def install(what: str, argv: Sequence[str], folder: Path, **environment: str) ->
     if status == 0:
         return
     if status is None:
-        said = f"{said}\nit took longer than {FETCH_TIMEOUT} s"
+        said = f"{said.strip()[-400:]}\nit took longer than {FETCH_TIMEOUT} s"
     text = f"{what} can't be had: {' '.join(argv[:3])}: {said.strip()[-500:]}"
     raise Interrupted(text) if status is not None and _PASSING.search(said) else Unavailable(text)
 
