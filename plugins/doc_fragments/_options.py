@@ -68,6 +68,15 @@ options:
       - The default is all but those whose names begin with a dot. A name with a dot has to be asked for.
     type: list
     elements: str
+  allow_special_files:
+    description:
+      - With O(dbms=files), the tree is meant to have device nodes, programs that run as their owner or group
+        (set-user-ID, set-group-ID), programs with capabilities, or extended attributes of the system's.
+      - A pull refuses such files otherwise, as whoever may write to the store could make them. A push stores them, and
+        warns.
+    type: bool
+    default: false
+    version_added: 0.4.0
 """
 
     CONNECTION = r"""

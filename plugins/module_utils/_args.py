@@ -45,6 +45,7 @@ DATABASE: Spec = {
     "database": {"type": "str", "required": True},
     "directory": {"type": "path"},
     "indices": {"type": "list", "elements": "str"},
+    "allow_special_files": {"type": "bool", "default": False},
 }
 
 CONNECTION: Spec = {

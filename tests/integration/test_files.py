@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -67,7 +68,7 @@ def source(tmp_path: Path) -> Path:
     (top / "folder" / "deep" / "secret").chmod(0o600)
     (top / "folder" / "deep").chmod(0o551)
     (top / "program").write_text("#!/bin/sh")
-    (top / "program").chmod(0o4755)
+    (top / "program").chmod(0o755)
     (top / "outside").symlink_to("/etc/hostname")
     (top / "dangling").symlink_to("../nowhere")
     os.link(top / "plain", top / "second name")
@@ -137,13 +138,85 @@ def test_owners_go_by_name_and_capabilities_are_kept(task: Make, source: Path, t
     os.chown(source / "folder", 4242, 4242)
     capability = bytes.fromhex("0100000200040000000000000000000000000000")
     os.setxattr(source / "program", "security.capability", capability)
+    (source / "as its owner").write_text("#!/bin/sh")
+    (source / "as its owner").chmod(0o6755)
+    os.mknod(source / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
 
-    pushed = push.push(task("push"), Host())
-    pull.pull(task("pull"), Host())
+    pushed = push.push(task("push", allow_special_files=True), Host())
+    assert (pushed["warnings"], pushed["manifest"]["details"]["special_files"]) == ([], 3)
+    pull.pull(task("pull", allow_special_files="true"), Host())
 
     assert described(tmp_path / "target") == described(source)
     assert os.getxattr(tmp_path / "target" / "program", "security.capability") == capability
     assert pushed["manifest"]["roles"] == ["nobody", "root"]
+
+
+def device(path: Path) -> None:
+    os.mknod(path, stat.S_IFBLK | 0o600, os.makedev(8, 0))
+
+
+def program(mode: int) -> Callable[[Path], None]:
+    def make(path: Path) -> None:
+        path.write_text("#!/bin/sh")
+        path.chmod(mode)
+
+    return make
+
+
+def capable(path: Path) -> None:
+    program(0o755)(path)
+    os.setxattr(path, "security.capability", bytes.fromhex("0100000200040000000000000000000000000000"))
+
+
+def trusted(path: Path) -> None:
+    path.write_text("x")
+    os.setxattr(path, "trusted.overlay.opaque", b"y")
+
+
+SPECIAL = {
+    "set-user-ID": program(0o4755),
+    "set-group-ID": program(0o2755),
+    "device node": device,
+    "security.capability": capable,
+    "trusted.overlay.opaque": trusted,
+}
+
+
+@as_root
+@pytest.mark.parametrize("said", SPECIAL)
+def test_special_files_are_refused_unless_the_task_asks(task: Make, tmp_path: Path, said: str) -> None:
+    (tmp_path / "source").mkdir()
+    SPECIAL[said](tmp_path / "source" / "odd\x1b[2J")
+    pushed = push.push(task("push", compression="none"), Host())
+    assert re.match(r"the tree has 1 special file \(\./odd\\x1b\[2J (is|has) .*" + said, pushed["warnings"][0])
+    with pytest.raises(EnvSyncError, match=r"the point has 1 special file: .*Set allow_special_files"):
+        pull.plan(task("pull"), Host())
+
+    # and where the manifest says nothing of it
+    path = tmp_path / "store" / f"{pushed['point']}.manifest.json"
+    values = json.loads(path.read_text())
+    values["details"]["special_files"] = 0
+    del values["checksum"]
+    path.write_text(json.dumps(values))
+    with pytest.raises(EnvSyncError, match=rf"its member \./odd\\x1b\[2J (is|has) .*{said}.*Set allow_special_files"):
+        pull.pull(task("pull"), Host())
+    assert not (tmp_path / "target").exists()
+    assert hidden(tmp_path) == []
+
+    assert upkeep.verify(task("pull"), Host())["point"] == pushed["point"]
+    pull.pull(task("pull", allow_special_files=True), Host())
+    assert described(tmp_path / "target") == described(tmp_path / "source")
+
+
+def test_what_is_left_out_of_a_push_is_not_special(task: Make, tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    program(0o4755)(tmp_path / "source" / "odd")
+    (tmp_path / "source" / "shared").mkdir()
+    (tmp_path / "source" / "shared").chmod(0o2775)
+    pushed = push.push(task("push", excluded_tables="odd"), Host())
+    assert (pushed["warnings"], pushed["manifest"]["details"]["special_files"]) == ([], 0)
+    pull.pull(task("pull"), Host())
+    assert stat.S_IMODE(os.stat(tmp_path / "target" / "shared").st_mode) == 0o2775
 
 
 def test_stock_tools_restore_a_point(task: Make, source: Path, tmp_path: Path) -> None:

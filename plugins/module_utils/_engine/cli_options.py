@@ -113,6 +113,7 @@ OPTIONS: Mapping[str, Sequence[Option]] = {
             "WHAT",
             f"what a pull replaced: {_one_of(task.OLD_DATABASE)} it (default: {Task.old_database})",
         ),
+        Option("allow_special_files", "", "files: let device nodes and programs with rights of their own pass"),
         Option("allow_restore_to_source", "", "let a pull replace the database that the point was pushed from"),
         Option("analyze", "", "gather the planner's statistics before a pull goes live"),
         Option("timezone", "ZONE", f"of points' timestamps: {_one_of(task.TIMEZONES)} (default: {Task.timezone})"),

@@ -269,6 +269,7 @@ class Task:
     timezone: str = "utc"
     environment: str = ""
     allow_restore_to_source: bool = False
+    allow_special_files: bool = False
     require_sanitised: bool = False
     sources: tuple[str, ...] = ()
     max_point_age: int = 0
@@ -486,6 +487,7 @@ KEYS: dict[str, Callable[[Any], Any]] = {
     "timezone": _choice(*TIMEZONES),
     "environment": _text,
     "allow_restore_to_source": _boolean,
+    "allow_special_files": _boolean,
     "require_sanitised": _boolean,
     "sources": _environments,
     "max_point_age": _duration,

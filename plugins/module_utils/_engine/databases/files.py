@@ -29,7 +29,7 @@ from ..task import Task
 from . import tree_swap
 from .base import Database, DumpFacts, Identity, Plan
 from .gather import Gathering
-from .tree_archive import Contents, pass_on, shown
+from .tree_archive import Contents, Watched, pass_on, shown
 
 #: the point's only member, before the compression's suffix
 MEMBER = "/tree.tar"
@@ -51,17 +51,27 @@ class Files(Database):
     :param excluded: patterns of names to leave out of a dump.
     :param keep_old: what a pull replaces is kept.
     :param threads: how many threads may compress.
+    :param allow_special: device nodes and programs with rights of their own are meant to be in the tree.
     """
 
     kind = "files"
     legacy = ("tar", "gzip")
 
-    def __init__(self, tree: str, database: str, excluded: Sequence[str], keep_old: bool, threads: int) -> None:
+    def __init__(
+        self,
+        tree: str,
+        database: str,
+        excluded: Sequence[str],
+        keep_old: bool,
+        threads: int,
+        allow_special: bool = False,
+    ) -> None:
         self._tree = tree
         self._database = database
         self._excluded = tuple(excluded)
         self._keep_old = keep_old
         self._threads = threads
+        self._allow_special = allow_special
         self._places = tree_swap.Places(tree)
         self._measured = Measured()
         self._restored = 0
@@ -81,6 +91,7 @@ class Files(Database):
             excluded=task.excluded_tables,
             keep_old=task.old_database == "keep",
             threads=task.worker_count,
+            allow_special=task.allow_special_files,
         )
 
     # -- both ways ---------------------------------------------------------------------------------------------------
@@ -96,7 +107,8 @@ class Files(Database):
     def verify(cls, group: Group, source: PointSource, work_dir: str) -> None:
         manifest = source.manifest
         doing = f"verifying {manifest.timestamp}-{manifest.database}"
-        _feed(group, source, [_tar(doing)[0], "--list", "--file=-"], doing)
+        # Whether special files may be restored is a matter of the task that restores them.
+        _feed(group, source, [_tar(doing)[0], "--list", "--file=-"], doing, allow_special=True)
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -150,15 +162,17 @@ class Files(Database):
         expected = self._measured
         # Every file has a header or two, and its last block is filled up.
         hint = expected.size + 4096 * (expected.files + expected.folders) + 10240
-        group.start(sink.member, MEMBER, Gathering(stage, _TarReader(stage)), hint, False, self._threads)
+        watched = Watched(_TarReader(stage), doing)
+        group.start(sink.member, MEMBER, Gathering(stage, watched), hint, False, self._threads)
         group.wait()
+        special = watched.found
         changed = [match["name"] for match in _CHANGED.finditer(stage.stderr_text)]
         return DumpFacts(
             format="tar",
             jobs=1,
             roles=expected.owners(),
             client_version=version,
-            warnings=_changed_warning(changed),
+            warnings=_changed_warning(changed) + ([] if self._allow_special else _special_warning(special)),
             details={
                 "directory": shown(self._places.live),
                 "files": expected.files,
@@ -166,6 +180,7 @@ class Files(Database):
                 "size_bytes": expected.size,
                 "excluded": [shown(pattern) for pattern in self._excluded],
                 "changed_while_read": len(changed),
+                "special_files": special.special,
             },
         )
 
@@ -186,6 +201,14 @@ class Files(Database):
                 doing,
                 f"something is mounted on {shown(mounted)}, and what is mounted cannot be swapped by renaming",
                 "Choose a folder that has no mount in it, nor is one (one below the mount point, say).",
+            )
+        special = manifest.details.get("special_files", 0) if manifest else 0
+        if special and not self._allow_special:
+            raise EnvSyncError(
+                doing,
+                f"the point has {_special_files(special)}: device nodes, or programs with rights of their own",
+                "Set allow_special_files where the tree is meant to have them, or leave them out of the push "
+                "(excluded_tables).",
             )
         _need_room(doing, places.parent, manifest.raw_bytes if manifest else 0)
         replaces = None
@@ -212,7 +235,7 @@ class Files(Database):
             # The original's archives have the tree's own path before every name.
             root = [part for part in self._database.split("/") if part not in ("", ".")]
             argv += [f"--strip-components={len(root)}"]
-        stage, contents = _feed(group, source, argv, doing, root)
+        stage, contents = _feed(group, source, argv, doing, root, self._allow_special)
         self._restored = contents.entries - contents.rooted
         self._mode = stat.S_IMODE(os.stat(scratch).st_mode) if contents.rooted else self._usual_mode()
         os.chmod(scratch, 0o700)  # nobody's to look at before it has been sanitised
@@ -439,23 +462,44 @@ def _changed_warning(names: Sequence[str]) -> list[str]:
     return [f"{len(names)} files changed while they were read, and may be half old and half new: {shown_names}"]
 
 
+def _special_files(count: int) -> str:
+    return "1 special file" if count == 1 else f"{count} special files"
+
+
+def _special_warning(found: Contents) -> list[str]:
+    if not found.special:
+        return []
+    more = ", ..." if found.special > len(found.examples) else ""
+    return [
+        f"the tree has {_special_files(found.special)} ({'; '.join(found.examples)}{more}): a pull refuses them unless "
+        "its task sets allow_special_files"
+    ]
+
+
 def _feed(
-    group: Group, source: PointSource, argv: list[str], doing: str, root: Sequence[str] = ()
+    group: Group,
+    source: PointSource,
+    argv: list[str],
+    doing: str,
+    root: Sequence[str] = (),
+    allow_special: bool = False,
 ) -> tuple[Stage, Contents]:
     """Have a tar read the point's archive, looked at on its way; return when it has, and was found good."""
     stage = group.run(argv, doing, stdin=subprocess.PIPE)
-    worker = group.start(_pass_on, group, source.open(next(iter(source.names()))), stage, doing, root)
+    worker = group.start(_pass_on, group, source.open(next(iter(source.names()))), stage, doing, root, allow_special)
     group.wait()
     return stage, worker.result
 
 
-def _pass_on(group: Group, source: Reader, stage: Stage, doing: str, root: Sequence[str]) -> Contents:
+def _pass_on(
+    group: Group, source: Reader, stage: Stage, doing: str, root: Sequence[str], allow_special: bool
+) -> Contents:
     def write(block: memoryview) -> None:
         while block:
             block = block[os.write(stage.stdin.fileno(), block) :]
 
     try:
-        return pass_on(source, write, doing, root)
+        return pass_on(source, write, doing, root, allow_special)
     except BaseException as error:
         group.fail_unless_consequence(error)  # before tar can see an end of its input
         raise

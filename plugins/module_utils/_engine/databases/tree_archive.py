@@ -7,174 +7,218 @@
 from __future__ import annotations
 
 import collections
-import tarfile
 from collections.abc import Sequence
-from typing import IO, Callable, cast
+from typing import Callable
 
 from ..errors import EnvSyncError, visible
 from ..stores.base import BLOCK, Reader
+from . import tar_headers
+from .tar_headers import Damaged, Entry, Scanner
 
-#: what one header may take, in bytes: long names, extended attributes and sparse maps make it larger than a block
-_LARGEST_HEADER = 64 * BLOCK
+#: how many names of special files are kept for a message
+_SHOWN = 3
 
-#: how much is read at once, in bytes: tarfile moves what is left of it at every header
-_READ = 64 * 1024
+#: extended attributes that give a file no right: the user's own, access lists, SELinux's label, which a policy rules
+_HARMLESS_XATTRS = (b"user.", b"system.posix_acl_", b"security.selinux")
 
-#: two blocks of zeros end an archive
-_END = 1024
-
-_KNOWN_TYPES = frozenset(
-    (
-        tarfile.REGTYPE,
-        tarfile.AREGTYPE,
-        tarfile.CONTTYPE,
-        tarfile.GNUTYPE_SPARSE,
-        tarfile.LNKTYPE,
-        tarfile.SYMTYPE,
-        tarfile.DIRTYPE,
-        tarfile.FIFOTYPE,
-        tarfile.CHRTYPE,
-        tarfile.BLKTYPE,
-    )
-)
+_SET_USER_ID, _SET_GROUP_ID = 0o4000, 0o2000
 
 
 class Contents:
-    """What has passed: how many ``entries``, and whether the tree's own directory (``.``) was ``rooted`` among them."""
+    """What has passed.
+
+    ``entries`` is how many, ``rooted`` whether the tree's own directory (``.``) was among them; ``special`` how many
+    special files there were, of which ``examples`` has a few, each a name and why.
+    """
 
     def __init__(self) -> None:
         self.entries = 0
         self.rooted = False
+        self.special = 0
+        self.examples: list[str] = []
 
 
-def pass_on(source: Reader, write: Callable[[memoryview], None], doing: str, root: Sequence[str] = ()) -> Contents:
+def pass_on(
+    source: Reader,
+    write: Callable[[memoryview], None],
+    doing: str,
+    root: Sequence[str] = (),
+    allow_special: bool = False,
+) -> Contents:
     """Copy an archive from ``source`` to ``write``, every member only after it was found to stay in the tree.
 
     :param doing: the first part of an error message.
     :param root: the folder (its parts) that all members have to be in.
-    :raises EnvSyncError: a member would be written outside of the tree, or the archive is damaged. Nothing of that
-        member, nor of what follows, was written then.
+    :param allow_special: let device nodes, programs with a right of their own (set-user-ID, set-group-ID,
+        capabilities) and attributes of the system's pass.
+    :raises EnvSyncError: a member would be written outside of the tree, or is special and not allowed, or the archive
+        is damaged. Nothing of that member, nor of what follows, was written then.
     """
-    held = _Held(source, write, doing)
-    look = _Look(doing, root)
+    scanner = Scanner()
+    look = _Look(doing, root, allow_special)
+    held: collections.deque[memoryview] = collections.deque()
+    written = 0
+
+    def flush() -> None:
+        nonlocal written
+        while held and written < scanner.passed:
+            block = held.popleft()
+            room = scanner.passed - written
+            if len(block) > room:
+                held.appendleft(block[room:])
+                block = block[:room]
+            write(block)
+            written += len(block)
+
+    while True:
+        block = source.read(BLOCK)
+        if not block:
+            break
+        held.append(memoryview(block))
+        try:
+            _scan(scanner, block, look, doing)
+        finally:
+            flush()
     try:
-        with tarfile.open(
-            fileobj=cast(IO[bytes], held), mode="r|", bufsize=_READ, encoding="utf-8", errors="surrogateescape"
-        ) as archive:
-            known: list[tarfile.TarInfo] = vars(archive)["members"]
-            while True:
-                member = archive.next()
-                if member is None:
-                    break
-                known.clear()  # or they would all stay in memory
-                look.at(member)
-                held.allow(archive.offset)
-    except tarfile.TarError as error:
-        raise EnvSyncError(doing, f"the archive is damaged: {error}", "Choose another point (--list).") from error
-    held.finish()
+        scanner.finish()
+    except Damaged as error:
+        raise _damaged(doing, error) from error
     return look.found
+
+
+class Watched:
+    """A reader that looks at the archive that a tar of ours makes, on its way into the store; ``found`` has the result.
+
+    It raises where the archive has a form that no pull would take.
+    """
+
+    def __init__(self, source: Reader, doing: str) -> None:
+        self._source = source
+        self._doing = doing
+        self._scanner = Scanner()
+        self._look = _Look(doing, (), allow_special=True)
+
+    @property
+    def found(self) -> Contents:
+        return self._look.found
+
+    def read(self, size: int) -> bytes:
+        block = self._source.read(size)
+        if block:
+            _scan(self._scanner, block, self._look, self._doing)
+        return block
+
+    def close(self) -> None:
+        self._source.close()
+
+
+def _scan(scanner: Scanner, block: bytes, look: _Look, doing: str) -> None:
+    try:
+        for entry in scanner.feed(block):
+            look.at(entry)
+    except Damaged as error:
+        raise _damaged(doing, error) from error
+
+
+def _damaged(doing: str, error: Damaged) -> EnvSyncError:
+    return EnvSyncError(doing, f"the archive is damaged: {error}", "Choose another point (--list).")
 
 
 class _Look:
     """The rules, and what they need to know of the members before."""
 
-    def __init__(self, doing: str, root: Sequence[str]) -> None:
+    def __init__(self, doing: str, root: Sequence[str], allow_special: bool) -> None:
         self._doing = doing
-        self._root = list(root)
-        self._links: set[str] = set()
+        self._root = [part.encode("utf-8", "surrogateescape") for part in root]
+        self._allow_special = allow_special
+        self._links: set[bytes] = set()
         self.found = Contents()
 
-    def at(self, member: tarfile.TarInfo) -> None:
-        if member.type not in _KNOWN_TYPES:
-            raise self._refusal(member.name, f"is of the unknown type {member.type!r}")
-        path = self._path(member.name, member.name)
-        if not path and not member.isdir():
-            raise self._refusal(member.name, "would replace the tree itself")
-        if member.islnk():
-            target = self._path(member.linkname, member.name)
+    def at(self, entry: Entry) -> None:
+        known = entry.kind in tar_headers.FILES or entry.kind in tar_headers.EMPTY
+        if not known:
+            raise self._refusal(entry.name, f"is of the unknown type {entry.kind!r}")
+        path = self._path(entry.name, entry.name)
+        if not path and entry.kind != tar_headers.FOLDER:
+            raise self._refusal(entry.name, "would replace the tree itself")
+        if entry.name.endswith(b"/") and entry.kind != tar_headers.FOLDER:
+            raise self._refusal(entry.name, "has the name of a folder, and would be one or a file")
+        if entry.kind == tar_headers.HARD_LINK:
+            if not entry.link:
+                raise self._refusal(entry.name, "is a link to nothing")
+            target = self._path(entry.link, entry.name)
             if target in self._links:
                 self._links.add(path)  # it is the same link under a second name
-        elif member.issym():
+        elif entry.kind == tar_headers.SYMBOLIC_LINK:
             self._links.add(path)
+        special = _special(entry)
+        if special:
+            self._note(entry.name, special)
         self.found.entries += 1
         self.found.rooted = self.found.rooted or not path
 
-    def _path(self, name: str, of_member: str) -> str:
+    def _note(self, name: bytes, special: str) -> None:
+        if not self._allow_special:
+            raise EnvSyncError(
+                self._doing,
+                f"its member {_shown(name)} {special}",
+                "Set allow_special_files where the tree is meant to have such files; else find out who made it, and "
+                "choose another point (--list).",
+            )
+        self.found.special += 1
+        if len(self.found.examples) < _SHOWN:
+            self.found.examples.append(f"{_shown(name)} {special}")
+
+    def _path(self, name: bytes, of_member: bytes) -> bytes:
         """Return ``name`` relative to the tree; refuse one that is outside, or reached through a symbolic link."""
-        parts = [part for part in name.split("/") if part not in ("", ".")]
-        if name.startswith("/") or ".." in parts or parts[: len(self._root)] != self._root:
+        if not name:
+            raise self._refusal(of_member, "has no name")
+        given = name.split(b"/")
+        parts = [part for part in given if part not in (b"", b".")]
+        if name.startswith(b"/") or b".." in parts or parts[: len(self._root)] != self._root:
             raise self._refusal(of_member, "leads out of the tree")
+        # tar counts what it strips with every "." and every second slash.
+        inner = given[1:] if given[0] == b"." and not self._root else given
+        if inner[-1:] == [b""]:
+            inner = inner[:-1]
+        if name != b"." and inner != parts:
+            raise self._refusal(of_member, "leads through . or an empty name")
         parts = parts[len(self._root) :]
         if self._links:
             for count in range(1, len(parts)):
-                if "/".join(parts[:count]) in self._links:
+                if b"/".join(parts[:count]) in self._links:
                     raise self._refusal(of_member, "leads through a symbolic link")
-        return "/".join(parts)
+        return b"/".join(parts)
 
-    def _refusal(self, name: str, why: str) -> EnvSyncError:
+    def _refusal(self, name: bytes, why: str) -> EnvSyncError:
         return EnvSyncError(
             self._doing,
-            f"its member {shown(name)} {why}",
+            f"its member {_shown(name)} {why}",
             "No push makes such a member: find out who wrote to the store, and choose another point (--list).",
         )
 
 
-class _Held:
-    """The archive as a file to read from, whose bytes are written on as far as that is allowed."""
+def _special(entry: Entry) -> str:
+    """Say why a member is special: what it would give to whoever can use it. Empty for what is not."""
+    if entry.kind in (tar_headers.CHARACTER_DEVICE, tar_headers.BLOCK_DEVICE):
+        return "is a device node"
+    if entry.kind in tar_headers.FILES:
+        if entry.mode & _SET_USER_ID:
+            return "is a program that runs as its owner (set-user-ID)"
+        if entry.mode & _SET_GROUP_ID:
+            return "is a program that runs as its group (set-group-ID)"
+    for name in entry.xattrs:
+        if name == b"security.capability":
+            return "is a program with capabilities (security.capability)"
+        if not name.startswith(_HARMLESS_XATTRS):
+            return f"has the attribute {_shown(name)}, which is the system's"
+    return ""
 
-    def __init__(self, source: Reader, write: Callable[[memoryview], None], doing: str) -> None:
-        self._source = source
-        self._write = write
-        self._doing = doing
-        self._blocks: collections.deque[memoryview] = collections.deque()
-        self._waiting = 0
-        self._position = 0
-        self._allowed = 0
 
-    def read(self, size: int) -> bytes:
-        block = self._source.read(size)
-        self._blocks.append(memoryview(block))
-        self._waiting += len(block)
-        self._flush()
-        if self._waiting > _LARGEST_HEADER + _READ:
-            raise self._damaged(f"a header has more than {_LARGEST_HEADER} bytes")
-        return block
-
-    def allow(self, end: int) -> None:
-        """Let pass what stands before ``end``, an offset in the archive: in part it may still have to be read."""
-        self._allowed = end
-        self._flush()
-
-    def finish(self) -> None:
-        """Let the end pass: nothing but zeros, and enough of them."""
-        zeros = self._waiting
-        while True:
-            if any(block.tobytes().strip(b"\0") for block in self._blocks):
-                raise self._damaged("something follows its end")
-            self.allow(self._position + self._waiting)
-            block = self.read(BLOCK)
-            if not block:
-                break
-            zeros += len(block)
-        if zeros < _END:
-            raise self._damaged("it has no end")
-
-    def _flush(self) -> None:
-        while self._blocks and self._position < self._allowed:
-            block = self._blocks.popleft()
-            room = self._allowed - self._position
-            if len(block) > room:
-                self._blocks.appendleft(block[room:])
-                block = block[:room]
-            self._write(block)
-            self._position += len(block)
-            self._waiting -= len(block)
-
-    def _damaged(self, why: str) -> EnvSyncError:
-        return EnvSyncError(self._doing, f"the archive is damaged: {why}", "Choose another point (--list).")
+def _shown(name: bytes) -> str:
+    return shown(name.decode("utf-8", "surrogateescape"))
 
 
 def shown(name: str) -> str:
     """Return a file's name as it can be printed, whatever its bytes are."""
-    escaped = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return visible(escaped)
+    return visible(name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
