@@ -101,7 +101,9 @@ def test_the_progress_line_and_what_is_said_above_it() -> None:
     with os.fdopen(slave, "w", encoding="utf-8") as stream, Terminal(stream, shown=True) as terminal:
         terminal.say(EVIL)
         terminal.progress(Snapshot(title=EVIL, action="pull", database="app", phase=EVIL))
-        sent = os.read(master, 65536).decode()
+        sent = ""
+        while not sent.partition("\r\n")[2].strip():  # what stays has come, and not yet the progress
+            sent += os.read(master, 65536).decode()
     os.close(master)
     said, _line_end, drawn = sent.partition("\r\n")
     assert_harmless(said)
