@@ -16,12 +16,12 @@ help: ## show this list
 
 demo: ## the main job in front of your eyes: production pushed, staging pulled, sanitised (STORE=directory or s3)
 	@tests/install demo
-	@$(MAKE) --no-print-directory venv
+	@$(MAKE) -s venv
 	@$(CONTAINED) $(BIN)/python -m demo.run
 
 test: ## everything: checks, unit tests, integration tests on real servers
 	@tests/install
-	@$(MAKE) --no-print-directory venv
+	@$(MAKE) -s venv
 	@$(CONTAINED) $(PYTEST) -n 2 --dist loadfile tests
 
 test-unit: venv ## unit tests only (seconds)
@@ -35,7 +35,7 @@ lint: venv ## ruff, mypy, sanity, ansible-lint, documentation, changelog, build
 
 bench: ## measure beside what users would pick instead (BENCH=postgresql: only that)
 	@tests/install
-	@$(MAKE) --no-print-directory venv
+	@$(MAKE) -s venv
 	@for what in $(BENCH); do $(CONTAINED) $(BIN)/python -m benchmarks.$$what || exit 1; done
 
 build: venv ## build the collection's archive into the current directory
