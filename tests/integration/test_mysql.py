@@ -28,6 +28,7 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases i
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import Cancelled, EnvSyncError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Connection, Task
+from pymysql.constants import CLIENT
 
 from tests.servers.mariadb import MariaServer, program
 
@@ -485,6 +486,44 @@ def test_a_dump_of_the_original_s_that_can_t_be_loaded(
         staging.sql("SET GLOBAL max_allowed_packet = DEFAULT")
         assert "example.com" not in str(raised.value)
         assert staging.databases() == []
+
+
+def test_what_a_dump_hides_behind_its_rows_does_not_run(
+    production: MariaServer, staging: MariaServer, database: str, task_values: Values, tmp_path: Path
+) -> None:
+    """The guard goes by how a statement begins: what follows a semicolon would run too, if several came at once."""
+    production.create_database(database, "CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)")
+    staging.create_database(database, LIVE)
+    staging.create_database("other", LIVE)
+    dump = production.dump(database)
+    function = b"CREATE FUNCTION f() RETURNS int DETERMINISTIC BEGIN DELETE FROM other.seen; RETURN 1; END"
+    for hidden, said in (
+        (b"INSERT INTO `t` VALUES (1); DROP DATABASE other;", "error 1064"),
+        (b"INSERT INTO `t` VALUES (1)\n; DELETE FROM other.seen;", "error 1064"),
+        (b"DELIMITER ;;\n" + function + b";;\nDELIMITER ;\nDO f();", r"not of a database's dump \(DO\)"),
+    ):
+        assert b"INSERT INTO `t` VALUES\n(1);" in dump
+        put_legacy(tmp_path, database, gzip.compress(dump.replace(b"INSERT INTO `t` VALUES\n(1);", hidden)))
+        with pytest.raises(EnvSyncError, match=said):
+            do_pull(task_values("pull", database))
+        assert staging.sql("SELECT * FROM seen", "other") == staging.sql("SELECT * FROM seen", database) == "1"
+        assert sorted(staging.databases()) == sorted([database, "other"])
+
+
+def test_the_server_takes_one_statement_at_a_time(production: MariaServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyMySQL before 1.0 lets several come at once unless it is told not to."""
+    monkeypatch.setattr(CLIENT, "CAPABILITIES", CLIENT.CAPABILITIES | CLIENT.MULTI_STATEMENTS)
+    where = Connection(production.host, production.port, production.user, production.password)
+    allowed = pymysql.connect(
+        host=production.host, port=production.port, user=production.user, password=production.password
+    )
+    with contextlib.closing(allowed):
+        allowed.query("DO 1; DO 2")  # what is tested is there
+    with contextlib.closing(my_client.Server(where)) as server:
+        for connection in (server.control(), server.connect("testing"), server.connect("testing", raw=True)):
+            assert not connection.client_flag & CLIENT.MULTI_STATEMENTS
+            with pytest.raises(EnvSyncError, match="1064"):
+                server.send(b"DO 1; DO 2", connection, "testing")
 
 
 def test_orphans_in_a_dump(

@@ -97,6 +97,34 @@ def test_logins(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found == [None, f"Basic {basic}", "ApiKey a2V5", f"ApiKey {encoded}", f"Basic {basic}"]
 
 
+@pytest.mark.parametrize(
+    ("host", "keys", "secret"),
+    [
+        ("es.example.org", {"user": "u", "password": "p"}, "password"),
+        ("http://es.example.org:9201", {"user": "u", "password": "p"}, "password"),
+        ("10.0.0.5", {"api_key": "id:key"}, "API key"),
+        ("https://es.example.org", {"user": "u", "password": "p"}, ""),
+        ("https://es.example.org", {"api_key": "a2V5"}, ""),
+        ("es.example.org", {}, ""),
+        ("", {"user": "u", "password": "p"}, ""),
+        ("localhost", {"user": "u", "password": "p"}, ""),
+        ("127.0.0.1", {"user": "u", "password": "p"}, ""),
+        ("127.0.1.1", {"user": "u", "password": "p"}, ""),
+        ("http://[::1]:9200", {"user": "u", "password": "p"}, ""),
+        ("localhost.example.org", {"user": "u", "password": "p"}, "password"),
+    ],
+)
+def test_a_secret_in_plain_text_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, host: str, keys: dict[str, str], secret: str
+) -> None:
+    for name in ("ELASTICSEARCH_API_KEY", "ELASTICSEARCH_USERNAME", "ELASTICSEARCH_PASSWORD"):
+        monkeypatch.delenv(name, raising=False)
+    elastic = ElasticOptions(api_key=keys.get("api_key", ""))
+    of = Client(Connection(host, 0, keys.get("user", ""), keys.get("password", "")), elastic, S3Options())
+    assert [text.partition(" goes to ")[0] for text in of.warnings] == ([f"the {secret}"] if secret else [])
+    assert all("id:key" not in text and "Basic" not in text for text in of.warnings)
+
+
 def test_requests_are_signed_for_aws(stub: Stub) -> None:
     s3 = S3Options(region="eu-west-1", access_key="AKID", secret_key="s", session_token="t")
     client(stub, ElasticOptions(aws_sigv4=True), s3, user="u").put("/a:b", "testing", {"x": 1}, wait=True)

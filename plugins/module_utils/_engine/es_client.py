@@ -19,7 +19,7 @@ from typing import Any
 
 from .errors import EnvSyncError, MissingLibrary
 from .stopping import Stop, interruptible, pause
-from .task import Connection, ElasticOptions, S3Options, Task
+from .task import LOOPBACK, Connection, ElasticOptions, S3Options, Task
 
 try:
     import urllib3
@@ -120,6 +120,24 @@ def base_url(connection: Connection) -> str:
     return f"{url.scheme}://{name}{f':{port}' if port else ''}{url.path.rstrip('/')}"
 
 
+def exposed_login(url: str, login: Mapping[str, str]) -> list[str]:
+    """Return a warning where a login goes to another host in plain text.
+
+    Signed requests (aws_sigv4) have no secret in them. Neither have those of an S3 store, which are signed too.
+
+    :param login: what :func:`login_headers` returned.
+    """
+    parts = urllib.parse.urlsplit(url)
+    host = parts.hostname or ""
+    if not login or parts.scheme != "http" or host in LOOPBACK or host.startswith("127."):
+        return []
+    secret = "API key" if login.get("Authorization", "").startswith("ApiKey ") else "password"
+    return [
+        f"the {secret} goes to {url} in plain text: whoever is on the way can read it. Where the server speaks TLS, "
+        f"give https://{parts.netloc} as database_hostname"
+    ]
+
+
 def login_headers(connection: Connection, elastic: ElasticOptions, environment: Mapping[str, str]) -> dict[str, str]:
     """Return the header that a login takes: an API key's, or user's and password's, or none."""
     key = elastic.api_key or ("" if connection.user else environment.get("ELASTICSEARCH_API_KEY", ""))
@@ -176,7 +194,7 @@ def path(*parts: str) -> str:
 class Client:
     """Requests to one server. Opened lazily; safe to use from several threads.
 
-    ``name`` is the server's address, with no secret in it.
+    ``name`` is the server's address, with no secret in it; ``warnings`` is what is wrong with the way there.
 
     :param elastic: the API key, and whether requests are signed for AWS.
     :param s3: whose credentials and region sign requests, and what is trusted over TLS.
@@ -186,6 +204,7 @@ class Client:
         self.name = base_url(connection)
         self._s3 = s3
         self._headers = {} if elastic.aws_sigv4 else login_headers(connection, elastic, os.environ)
+        self.warnings = exposed_login(self.name, self._headers)
         self._signer = Signer(self.name, s3) if elastic.aws_sigv4 else None
         self._pool: Any = None
         self.stop = Stop()

@@ -57,7 +57,7 @@ def plan(task: Task, host: Host) -> dict[str, Any]:
         "point": point,
         "store": store.url(),
         "steps": steps,
-        "warnings": _warnings(task, store, points, point),
+        "warnings": [*facts.get("warnings", ()), *_warnings(task, store, points, point)],
         "policy": rules.lines(),
         "facts": dict(facts),
         "before": {"points": before},
@@ -103,7 +103,7 @@ def push(task: Task, host: Host) -> dict[str, Any]:
                 raise EnvSyncError(
                     f"pushing {store.url(point)}", "there is such a point already", "Choose another timestamp."
                 )
-            for warning in _warnings(task, store, points, point):
+            for warning in (*facts.get("warnings", ()), *_warnings(task, store, points, point)):
                 run.warn(warning)
             run.progress.point(point)
             with journal.entry(point, lambda: remove(store, point, run)):

@@ -92,6 +92,11 @@ def test_a_dump_without_its_end(text: str) -> None:
         "INSERT INTO `live`.`t` VALUES (1);",
         "INSERT INTO `t` SELECT * FROM live.t;",
         "source /etc/passwd;",
+        "DO f();",
+        "DO SETVAL(`s`, f(), 0);",
+        "DO SETVAL(`s`, 1, 0), f();",
+        "DO SLEEP(5);",
+        "DO /*!f*/(1);",
         "USE `shop`; USE `shop`; USE `other`;",
     ],
 )
@@ -294,3 +299,9 @@ def test_a_dump_of_rows_without_its_end() -> None:
             assert section is not None
             while section.read(64):
                 pass
+
+
+@pytest.mark.parametrize("text", ["DO SETVAL(`s`, 1001, 0);", "do setval(`shop`.`s`, -5, 1);"])
+def test_a_sequences_value_is_set(text: str) -> None:
+    [statement] = my_dump.Script(io.BytesIO(f"{text}\n{END}".encode()), "the dump")
+    my_dump.Script(io.BytesIO(b""), "the dump").refuse_unknown(statement)

@@ -114,7 +114,8 @@ class Database(abc.ABC):
     def preflight_dump(self) -> Mapping[str, Any]:
         """Check all that a dump needs, change nothing; return facts for the plan (``size_bytes``, ``tables``...).
 
-        ``skip`` among them says why there is rightly nothing to do here (a replica set's secondary member).
+        ``skip`` among them says why there is rightly nothing to do here (a replica set's secondary member), and
+        ``warnings`` what the operator should know before.
         """
 
     @abc.abstractmethod

@@ -163,7 +163,7 @@ class Elasticsearch(Database):
             raise EnvSyncError(doing, f"the index {red[0]} is red: it lacks shards", "Mend it, or leave it out.")
         stats = self._stats(doing)
         size = sum(stats[index]["size_bytes"] for index in names if index in stats)
-        return {"size_bytes": size, "tables": len(names), "jobs": 1}
+        return {"size_bytes": size, "tables": len(names), "jobs": 1, "warnings": self._client.warnings}
 
     def check_scripts(self, scripts: Sequence[Script]) -> None:
         for script in scripts:
@@ -396,7 +396,7 @@ class Elasticsearch(Database):
             warnings.append("the snapshot does not say which cluster it is of: nothing tells whether it is this one")
         step = f"restore {len(lives)} indices as {prefix}* on {self._client.name}"
         step += ", to be copied under the live names" if self._as_index else ""
-        return Plan(f"{prefix}*", replaces, (step,), tuple(warnings))
+        return Plan(f"{prefix}*", replaces, (step,), (*self._client.warnings, *warnings))
 
     def sweep(self) -> list[str]:
         doing = f"looking for what is left of a pull into {self._database}"

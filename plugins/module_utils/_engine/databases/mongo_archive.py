@@ -219,7 +219,7 @@ class Archive:
     def _document(self, start: int, end: int) -> dict[str, Any]:
         try:
             return dict(bson.decode(bytes(self._buffer[start:end])))
-        except (bson.errors.BSONError, UnicodeDecodeError) as error:
+        except (bson.errors.BSONError, ValueError, OverflowError, RecursionError) as error:
             raise self._damaged(f"a header cannot be read ({type(error).__name__})") from error
 
     def _prelude(self) -> bool:

@@ -61,7 +61,7 @@ def scan(reader: Reader, database: str, doing: str, directory: str = "") -> dict
                     described[stem] = _metadata(stream, copy, size, stem, doing)
         while source.read(BLOCK):  # what follows the tar's own end: the decompressor's verdict comes after it
             pass
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
         raise _damaged(doing, str(error)) from error
     if source.tail != _END:
         # One that was cut between two files is as good as a whole one to tarfile.
@@ -86,6 +86,8 @@ def _files(source: Any, database: str, doing: str) -> Iterator[tuple[str, str, i
             if entry.isfile() and parts in ([_PRELUDE], [database, _PRELUDE]):
                 continue
             suffix = next((suffix for suffix in (_METADATA, _BSON) if entry.name.endswith(suffix)), "")
+            if "\0" in entry.name or entry.name.endswith(f"/{suffix}"):
+                suffix = ""  # a name that no file can have, or of no collection
             if not entry.isfile() or not suffix or len(parts) != 2 or parts[0] != database or entry.name[0] == "/":
                 raise EnvSyncError(
                     doing,

@@ -32,6 +32,7 @@ from . import my_dump
 try:
     import pymysql
     import pymysql.err
+    from pymysql.constants import CLIENT
 
     HAS_PYMYSQL = True
 except ImportError:
@@ -229,6 +230,18 @@ def write_defaults(path: str, chosen: Settings, files: Sequence[str] = OPTION_FI
         stream.write("\n".join(lines) + "\n")
 
 
+def _connect(options: Mapping[str, Any]) -> Any:
+    """Return a connection on which the server takes one statement at a time.
+
+    The guard of dumps (:mod:`.my_dump`) goes by how a statement begins, and does not read rows: what followed a
+    semicolon in them would run too where several statements may come at once. PyMySQL before 1.0 allows that unasked.
+    """
+    connection = pymysql.connect(**options, defer_connect=True)
+    connection.client_flag &= ~CLIENT.MULTI_STATEMENTS
+    connection.connect()
+    return connection
+
+
 class ServerError(EnvSyncError):
     """The server refused a statement, or a connection; ``code`` is its error number."""
 
@@ -274,9 +287,9 @@ class Server:
         if not tls and pymysql.VERSION < _PREFERS_TLS:
             with contextlib.suppress(pymysql.err.Error, RuntimeError, OSError):
                 options = {**values, "ssl": dict(_ANY_TLS)}
-                return _kept_alive(interruptible(lambda: pymysql.connect(**options), self.stop, doing))
+                return _kept_alive(interruptible(lambda: _connect(options), self.stop, doing))
         try:
-            connection = interruptible(lambda: pymysql.connect(**values, **tls), self.stop, doing)
+            connection = interruptible(lambda: _connect({**values, **tls}), self.stop, doing)
         except (pymysql.err.Error, RuntimeError, OSError) as error:
             raise self._error(doing, error) from error
         return connection if chosen.socket else _kept_alive(connection)

@@ -304,8 +304,24 @@ class Script:
         # DROP takes several names; a dump's has one, and only that one's schema is looked at.
         if known and statement.kind.startswith("DROP") and any(token.text == b"," for token in statement.tokens()):
             known = False
+        if statement.kind == "DO":
+            known = _sets_sequence(statement)
         if not known:
             raise self._refused(statement.line, f"a statement that is not of a database's dump ({statement.kind})")
+
+
+def _sets_sequence(statement: Statement) -> bool:
+    """Say whether a DO is the one that mariadb-dump writes, ``DO SETVAL(name, number, number)``: others call code."""
+    shape = [
+        "name" if token.kind == "name" else "number" if token.text.isdigit() else token.text.decode("ascii", "replace")
+        for token in statement.tokens()
+        if token.kind not in ("space", "comment") and token.text != b"-"
+    ]
+    arguments = ["(", "name", ",", "number", ",", "number", ")"]
+    return [word.upper() for word in shape[:2]] == ["DO", "SETVAL"] and shape[2:] in (
+        arguments,
+        ["(", "name", ".", *arguments[1:]],
+    )
 
 
 def _lines(source: Reader) -> Iterator[bytes]:
