@@ -168,10 +168,12 @@ class Remote:
         return Done(process.returncode, stdout, stderr.decode("utf-8", "replace"))
 
     def _communicate(self, process: subprocess.Popen[bytes], data: bytes, doing: str) -> tuple[bytes, bytes]:
+        given: bytes | None = data
         while True:
             try:
-                return process.communicate(data, timeout=_LOOK)
+                return process.communicate(given, timeout=_LOOK)
             except subprocess.TimeoutExpired:
+                given = None  # it is taken once, and goes on to be sent
                 self.stop.check(doing)
 
     def start(self, arguments: Sequence[str], doing: str) -> subprocess.Popen[bytes]:
