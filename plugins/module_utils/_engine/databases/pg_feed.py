@@ -7,6 +7,9 @@
 ``pg_restore -Fd -jN`` opens a file for each table. Here most of these are named pipes: whichever of them it opens is
 fed from the store at that moment, so that a parallel restore needs no copy of the data on disk. Small members are
 written as plain files beforehand, because finding out that a pipe was opened costs a look at each one that waits.
+
+Newer minor releases (15.20 is one) refuse whatever is no plain file. Which kind is installed is tried; for these, all
+of the data is written to disk first.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ import os
 import re
 import shutil
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, cast
 
@@ -69,10 +72,15 @@ class Feeder:
     """The members of a point as the files of a directory archive.
 
     :param directory: where the files and pipes go; exists and is empty but for ``toc.dat``.
-    :param files: the names (``3041.dat``) of the members that ``pg_restore`` will read.
+    :param files: the names (``3041.dat``) of the members that will be read, each with its entry's dump ID.
+    :param program: the path of the ``pg_restore`` that will read them.
     """
 
-    def __init__(self, group: Group, source: PointSource, directory: str, files: Sequence[str]) -> None:
+    def __init__(
+        self, group: Group, source: PointSource, directory: str, files: Mapping[str, int], program: str
+    ) -> None:
+        self._numbers = files
+        self._program = program
         self._group = group
         self._source = source
         self._directory = directory
@@ -94,11 +102,15 @@ class Feeder:
 
     def prepare(self) -> None:
         """Write the small members, and make the pipes for the others."""
+        probed = next(iter([*self._pipes, *self._large_objects]), "")
+        with_pipes = not probed or self._reads_pipes(probed)
+        if not with_pipes:
+            self._take_as_files()
         waiting = collections.deque(self._small + self._large_objects)
         self._group.join([self._group.start(self._fetch_all, waiting) for _unused in range(_FETCHERS)])
         for name in self._pipes:
             os.mkfifo(self._path(name), 0o600)
-        if len(self._large_objects) == 1:
+        if with_pipes and len(self._large_objects) == 1:
             order = self._object_order(self._large_objects[0])
             batch = self._next_batch(self._in_order(self._packed_objects(), order))
             self._group.start(self._feed_large_objects, batch)
@@ -130,6 +142,40 @@ class Feeder:
         self._group.wait()
         if waiting:
             raise EnvSyncError("restoring", f"pg_restore did not read {len(waiting)} members ({waiting[0]}...)")
+
+    def _reads_pipes(self, name: str) -> bool:
+        """Tell whether this ``pg_restore`` takes a pipe for a file: it is given an empty one, and no database."""
+        path, listing = self._path(name), f"{self._directory}.list"
+        with open(listing, "w", encoding="ascii") as stream:
+            stream.write(f"{self._numbers[name]};\n")
+        os.mkfifo(path, 0o600)
+        try:
+            argv = [self._program, "-f", "/dev/null", "-L", listing, self._directory]
+            stage = self._group.run(argv, "trying how pg_restore reads", checked=False)
+            opened = None
+            while opened is None and not stage.ended():
+                self._group.sleep(_TICK)
+                opened = open_if_read(path)
+            if opened is not None:
+                os.close(opened)
+            stage.join()
+        finally:
+            os.unlink(path)
+            os.unlink(listing)
+        return opened is not None
+
+    def _take_as_files(self) -> None:
+        """Have all members written to disk; raise where there is no room for them."""
+        size = sum(self._pipes.values())
+        room = shutil.disk_usage(self._directory).free
+        if size > room:
+            raise EnvSyncError(
+                f"writing the tables' data into {self._directory}",
+                f"this pg_restore reads plain files only, which take {size} bytes, and {room} are free",
+                "Make room, or set temppath to a folder with more.",
+            )
+        self._small = [*sorted(self._pipes, key=lambda name: -self._pipes[name]), *self._small]
+        self._pipes = {}
 
     def _raw_size(self, name: str) -> int:
         return self._source.member(f"/{name}").raw_size

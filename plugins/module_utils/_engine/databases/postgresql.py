@@ -174,7 +174,8 @@ class PostgreSQL(Database):
             toc = read_by(_read_toc_member(source), programs.version[0], doing, hint)
             with open(os.path.join(directory, "toc.dat"), "wb") as stream:
                 stream.write(toc.to_bytes())
-            feeder = Feeder(group, source, directory, list(toc.data_members()))
+            numbers = {file: entry.dump_id for file, entry in toc.data_members().items()}
+            feeder = Feeder(group, source, directory, numbers, programs.path("pg_restore"))
             feeder.prepare()
             feeder.run(group.run([*argv, directory], doing))
         else:
@@ -538,8 +539,8 @@ class PostgreSQL(Database):
             stream.write(adapted.toc.to_bytes())
         chosen = set(adapted.dump_ids)
         members = adapted.toc.data_members()
-        files = [file for file, entry in members.items() if entry.dump_id in chosen]
-        feeder = Feeder(group, source, directory, files)
+        files = {file: entry.dump_id for file, entry in members.items() if entry.dump_id in chosen}
+        feeder = Feeder(group, source, directory, files, programs.path("pg_restore"))
         feeder.prepare()
         restore = group.run(
             [*self._restore_command(programs, adapted.dump_ids), f"-j{self._jobs}", directory],
