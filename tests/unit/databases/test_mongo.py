@@ -688,6 +688,7 @@ def tar_of(**entries: Any) -> io.BytesIO:
         {"other/x.bson": TWO[0]},
         {"app/sub/x.bson": TWO[0]},
         {"app/x.sh": b""},
+        {"app/.bson": TWO[0]},
         {"app/x.bson": (tarfile.SYMTYPE, "/etc/passwd")},
         {"app/x.bson": (tarfile.LNKTYPE, "app/y.bson")},
     ],
@@ -750,3 +751,27 @@ def test_a_tar_is_counted_and_unpacked(tmp_path: Path) -> None:
     collections = mongo_tar.scan(stream, "app", "reading", str(tmp_path / "out"))
     assert {name: collection.documents for name, collection in collections.items()} == {"a$b": 3}
     assert (tmp_path / "out" / "app" / "a%24b.bson").read_bytes() == b"".join(ONE)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        "3",
+        '"x"',
+        "{",
+        '{"options": ["x"]}',
+        '{"options": "x"}',
+        '{"options": 3}',
+        '{"indexes": {"name": "x"}}',
+        '{"indexes": ["x"]}',
+        '{"indexes": [{"key": {"a": 1}}]}',
+        '{"indexes": [{"name": 3}]}',
+        '{"options": {"validator": {"$oid": "x"}}}',
+        "[" * 100_000,
+    ],
+    ids=lambda text: text[:40],
+)
+def test_metadata_of_another_form_is_not_metadata(text: str) -> None:
+    with pytest.raises(ValueError):
+        Collection.from_metadata("people", text)

@@ -65,7 +65,7 @@ def extended_json(text: str) -> Any:
     need_bson("Extended JSON")
     try:
         return json_util.loads(text)
-    except (TypeError, bson.errors.BSONError) as error:
+    except (TypeError, RecursionError, bson.errors.BSONError) as error:
         raise ValueError(f"it is no Extended JSON ({type(error).__name__})") from error
 
 
@@ -93,8 +93,13 @@ class Collection:
         if not isinstance(values, dict):
             raise ValueError("not a JSON object")
         options = values.get("options") or {}
+        indexes = values.get("indexes") or []
+        if not isinstance(options, dict) or not isinstance(indexes, list):
+            raise ValueError("options that are not a document, or indexes that are not a list")
+        if not all(isinstance(index, dict) and isinstance(index.get("name"), str) for index in indexes):
+            raise ValueError("an index without a name")
         kind = str(values.get("type") or (VIEW if "viewOn" in options else "collection"))
-        return cls(str(values.get("collectionName") or name), kind, options, list(values.get("indexes") or ()))
+        return cls(str(values.get("collectionName") or name), kind, options, indexes)
 
 
 class Crc64:
