@@ -74,10 +74,40 @@ def test_waiting_ends_at_its_time_and_on_request() -> None:
             pass
 
 
+def test_its_file_goes_with_it(folder: Path) -> None:
+    with locks.hold("a", "app"):
+        assert len(list(folder.iterdir())) == 1
+    assert list(folder.iterdir()) == []
+
+
+def test_of_many_who_take_it_again_and_again_one_has_it(folder: Path) -> None:
+    """The file is removed by who lets it go, while others have opened it."""
+    inside: list[int] = []
+
+    def take(number: int) -> None:
+        for _again in range(40):
+            with locks.hold("a", "app", wait=60):
+                inside.append(number)
+                assert inside == [number]
+                inside.pop()
+
+    failed: list[BaseException] = []
+    threading.excepthook, before = lambda args: failed.append(args.exc_value or Cancelled("", "")), threading.excepthook
+    try:
+        threads = [threading.Thread(target=take, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        threading.excepthook = before
+    assert failed == []
+
+
 def test_it_dies_with_a_holder_that_was_killed(folder: Path) -> None:
     with locks.hold("a", "app"):
-        pass
-    [path] = folder.iterdir()
+        [path] = folder.iterdir()
+    path.touch()
     with subprocess.Popen([sys.executable, "-S", "-c", ELSEWHERE, str(path)], stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         holder.stdout.readline()
@@ -102,9 +132,7 @@ def test_no_process_that_is_started_meanwhile_inherits_it() -> None:
 
 def test_no_link_is_followed(folder: Path) -> None:
     with locks.hold("a", "app"):
-        pass
-    [path] = folder.iterdir()
-    path.unlink()
+        [path] = folder.iterdir()
     path.symlink_to(folder / "victim")
     with pytest.raises(EnvSyncError, match="locking app"), locks.hold("a", "app"):
         pass

@@ -64,7 +64,7 @@ def test_what_root_stores_is_the_store_owners(folder: Path) -> None:
 
 @as_root
 def test_what_root_notes_is_the_state_directorys_owners(folder: Path) -> None:
-    with Journal(str(folder), "file:/store", "key").entry("2026-01-01T00:00:00-shop", remove=list):
+    with Journal(str(folder), "file:/store", "key").entry("2026-01-01T00:00:00-shop", "run", remove=list):
         write_status(status_path(str(folder), "push"), Snapshot(title="push", action="push", database="shop"))
         assert {path.name for path in folder.iterdir()} == {"journal", "status"}
         assert len(list(folder.rglob("*.json"))) == 2
@@ -88,7 +88,10 @@ def log(folder: Path) -> None:
 
 
 def note(folder: Path) -> None:
-    with contextlib.suppress(EnvSyncError), Journal(str(folder), "file:/s", "key").entry("2026-01-01T00:00:00-a", list):
+    with (
+        contextlib.suppress(EnvSyncError),
+        Journal(str(folder), "file:/s", "key").entry("2026-01-01T00:00:00-a", "run", list),
+    ):
         pass
 
 

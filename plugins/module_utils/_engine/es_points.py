@@ -58,8 +58,9 @@ class Note:
     """What a push writes into the snapshot's metadata.
 
     ``size`` is the size of the primary shards in bytes and ``rows`` the number of documents by index, when the snapshot
-    began. ``aliases`` says of each alias which indices it has (``indices``), whether these are all that it has at the
-    source (``whole``), and its ``properties`` (filter, routing...).
+    began. ``run`` tells the push that made it from all others: two hosts may have one name. ``aliases`` says of each
+    alias which indices it has (``indices``), whether these are all that it has at the source (``whole``), and its
+    ``properties`` (filter, routing...).
     """
 
     tool: str
@@ -73,6 +74,7 @@ class Note:
     excluded: Sequence[str] = ()
     rows: Mapping[str, int] = field(default_factory=dict)
     aliases: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    run: str = ""
 
     def encode(self, indices: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
         """Return the snapshot's metadata, and what found no room in it.
@@ -106,6 +108,7 @@ class Note:
                 "environment": self.environment,
                 "host": self.host,
                 "size": self.size,
+                **({"run": self.run} if self.run else {}),
                 "more": base64.b64encode(packed).decode(),
             }
             if len(json.dumps({NOTE: note}).encode()) <= NOTE_BYTES:
@@ -138,6 +141,7 @@ def read_note(snapshot: Mapping[str, Any]) -> Note | None:
             environment=str(note["environment"]),
             host=str(note["host"]),
             size=int(note["size"]),
+            run=str(note.get("run", "")),
             sanitised=[{str(key): value for key, value in script.items()} for script in more["sanitised"]],
             excluded=[str(name) for name in more["excluded"]],
             rows={name: count for name, count in rows.items() if count >= 0},

@@ -12,6 +12,9 @@ import os
 import secrets
 import subprocess
 import threading
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from . import programs
 
@@ -137,9 +140,58 @@ def process_mark(pid: int) -> str | None:
     except PermissionError:
         pass
     try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:
-            boot = stream.read().strip()
         fields = _stat(pid)
-        return None if fields[0] == "Z" else f"{boot} {fields[19]}"
+        return None if fields[0] == "Z" else f"{boot_id()} {fields[19]}"
     except (OSError, LookupError):
         return ""
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process, told from all others: also from those of another boot, another host, and a later use of its number.
+
+    ``mark`` is what :func:`process_mark` says of it, ``namespace`` that of the processes among which ``pid`` counts.
+    """
+
+    mark: str
+    namespace: str
+    pid: int
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def gone(self) -> bool:
+        """Say whether the process is certain to have ended: whether it runs elsewhere, nothing here can tell."""
+        here = this_process()
+        boot = self.mark.partition(" ")[0]
+        if not boot or boot != here.mark.partition(" ")[0] or self.namespace != here.namespace:
+            return False
+        now = process_mark(self.pid)
+        # Of another user's, nothing may be seen but that it is there (proc(5), hidepid).
+        return now is None or (now != "" and now != self.mark)
+
+
+def this_process() -> Process:
+    """Return the process that asks."""
+    namespace = ""
+    with contextlib.suppress(OSError):
+        namespace = os.readlink("/proc/self/ns/pid")
+    return Process(process_mark(os.getpid()) or "", namespace, os.getpid())
+
+
+def process_from(values: Mapping[str, Any]) -> Process | None:
+    """Return the process that :meth:`Process.to_dict` made ``values`` of; None where they say none."""
+    try:
+        return Process(str(values["mark"]), str(values["namespace"]), int(values["pid"]))
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def boot_id() -> str:
+    """Return what the kernel calls this boot (random(4)): the same for all that runs on it; empty where it won't say.
+
+    Two hosts made of one image, with one name, have two.
+    """
+    with contextlib.suppress(OSError), open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:
+        return stream.read().strip()
+    return ""

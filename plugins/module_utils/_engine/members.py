@@ -36,6 +36,7 @@ class StoreSink:
     """Where a dump goes: members of one point in one store.
 
     :param progress: called with the number of bytes before compression that have come, and of members finished.
+    :param run: what tells this push from all others, for a server that stores its data by itself.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class StoreSink:
         compression: str,
         level: int,
         progress: Callable[[int, int], None],
+        run: str = "",
     ) -> None:
         self._group = group
         self._store = store
@@ -54,6 +56,7 @@ class StoreSink:
         self._level = level
         self._progress = progress
         self._lock = threading.Lock()
+        self.run = run
         self.members: list[Member] = []
 
     @property

@@ -12,7 +12,7 @@ from typing import Any
 
 from . import catalogue, guards, locks, policy
 from .catalogue import LEGACY, Point
-from .databases import Database, database_class, open_database, server_key
+from .databases import Database, database_class, open_database, server_keys
 from .databases.base import Plan
 from .errors import Cancelled, EnvSyncError
 from .manifest import Manifest, Member
@@ -90,11 +90,12 @@ def pull(task: Task, host: Host) -> dict[str, Any]:
         age = _age(point, manifest, task)
         policy.check_point(task, manifest, age, f"pulling {store.url(point.name)}")
         host.log("info", f"taking {store.url(point.name)}, which is {how_long(age)} old")
-        key = server_key(task)
+        key = server_keys(task, host.cancelled).lock
         with (
             locks.hold(key, f"{task.database} on this host", task.lock_wait, host.cancelled),
             work_dir(task.temppath, key) as directory,
             open_database(task, directory, host.cancelled) as database,
+            database.alone(task.lock_wait),
             database.exclusive(),
         ):
             for left in database.sweep():

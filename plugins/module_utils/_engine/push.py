@@ -6,17 +6,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import secrets
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from . import catalogue, guards, locks, policy
+from . import catalogue, claims, guards, locks, policy
 from .catalogue import COMPLETE, Point
-from .databases import Database, open_database, server_key
+from .databases import Database, open_database, server_keys
 from .databases.base import DumpFacts, Identity
 from .errors import EnvSyncError, NothingToDo
-from .journal import Journal
+from .journal import Begun, Entry, Journal
 from .manifest import Manifest, totals
 from .members import StoreSink
 from .pipeline import Group
@@ -30,6 +32,9 @@ from .task import Task
 from .version import VERSION
 
 _LONG_TIMESTAMP = "YYYY-MM-DDTHH:MM:SS"
+
+#: how many seconds, one after another, are tried where other hosts' pushes have taken them
+_TRIES = 10
 
 
 def plan(task: Task, host: Host) -> dict[str, Any]:
@@ -79,15 +84,19 @@ def push(task: Task, host: Host) -> dict[str, Any]:
         scripts = read_scripts(task.pre_dump_transformation_sql)
         store = open_store(task, host.cancelled)
         store.prepare(write=True)
-        key = server_key(task)
+        keys = server_keys(task, host.cancelled)
+        journal = Journal(run.state_dir, store.url(), keys.journal)
+        what = f"{task.database} on this host"
         with (
-            locks.hold(key, f"{task.database} on this host", task.lock_wait, host.cancelled),
-            work_dir(task.temppath, key) as directory,
+            locks.hold(keys.lock, what, task.lock_wait, host.cancelled),
+            journal.held(what, task.lock_wait, host.cancelled),
+            work_dir(task.temppath, keys.lock) as directory,
             open_database(task, directory, host.cancelled) as database,
+            database.alone(task.lock_wait),
         ):
             identity = database.identity()
-            journal = Journal(run.state_dir, store.url(), key)
-            sweep(store, task.database, journal, run)
+            sweep(store, journal, run)
+            sweep(store, Journal(run.state_dir, store.url(), keys.former), run)
             points = catalogue.list_points(store, task.database, timezone=task.timezone)
             before = [found.name for found in points]
             # After the listing: a point that another host begins in between is a reason to skip, and no clash.
@@ -95,24 +104,18 @@ def push(task: Task, host: Host) -> dict[str, Any]:
             if facts.get("skip"):
                 return nothing_to_do(run, str(facts["skip"]), point="", store=store.url())
             database.check_scripts(scripts)
-            point = _new_point(task)
-            if point in before and not task.timestamp:
-                pause(1.0, host.cancelled, "pushing")  # the last push is of this very second
-                point = _new_point(task)
-            if point in before:
-                raise EnvSyncError(
-                    f"pushing {store.url(point)}", "there is such a point already", "Choose another timestamp."
-                )
-            for warning in (*facts.get("warnings", ()), *_warnings(task, store, points, point)):
-                run.warn(warning)
-            run.progress.point(point)
-            with journal.entry(point, lambda: remove(store, point, run)):
+            with _beginning(task, run, store, journal, before) as begun:
+                point = begun.entry.point
+                for warning in (*facts.get("warnings", ()), *_warnings(task, store, points, point)):
+                    run.warn(warning)
+                run.progress.point(point)
                 try:
                     manifest = _dump_and_store(
-                        task, run, database, store, point, identity, int(facts["size_bytes"]), scripts
+                        task, run, database, store, begun, identity, int(facts["size_bytes"]), scripts
                     )
                 except NothingToDo as found:
                     return nothing_to_do(run, str(found), point="", store=store.url())
+                claims.give(store, point, begun.entry.run)
             run.progress.finish("done", f"stored {store.url(point)}", {"stored_bytes": manifest.stored_bytes})
             return result(
                 run,
@@ -162,16 +165,39 @@ def _new_point(task: Task) -> str:
     return point_name(timestamp if len(timestamp) == len(_LONG_TIMESTAMP) else f"{timestamp}:00", task.database)
 
 
+@contextlib.contextmanager
+def _beginning(task: Task, run: Run, store: Store, journal: Journal, before: Sequence[str]) -> Iterator[Begun]:
+    """Give a point that is this push's alone, noted in the journal; another second's where that of now is taken.
+
+    :param before: the points that there were.
+    """
+    for _unused in range(_TRIES):
+        point = _new_point(task)
+        why = "there is such a point already" if point in before else ""
+        if not why:
+            with journal.entry(point, secrets.token_hex(8), lambda begun: remove_begun(store, begun, run)) as begun:
+                if claims.take(store, point, begun.entry.run, run.host.cancelled):
+                    begun.claim()
+                    yield begun
+                    return
+            why = "another host is making such a point at this moment"
+        if task.timestamp:
+            break
+        pause(1.0, run.host.cancelled, "pushing")
+    raise EnvSyncError(f"pushing {store.url(point)}", why, "Choose another timestamp, or push again later.")
+
+
 def _dump_and_store(
     task: Task,
     run: Run,
     database: Database,
     store: Store,
-    point: str,
+    begun: Begun,
     identity: Identity,
     size: int,
     scripts: Sequence[Script],
 ) -> Manifest:
+    point = begun.entry.point
     effects: Sequence[Effect] = ()
     if scripts:
         with run.phase("running the pre-dump SQL"), Group(run.host.cancelled) as group:
@@ -179,7 +205,8 @@ def _dump_and_store(
         for warning in guards.changed_nothing(effects, task.may_change_nothing):
             run.warn(warning)
     with run.phase("dumping", bytes_total=size), Group(run.host.cancelled, task.stall_timeout) as group:
-        sink = StoreSink(group, store, point, task.compression, task.compression_level, run.progress.add)
+        compression, level = task.compression, task.compression_level
+        sink = StoreSink(group, store, point, compression, level, run.progress.add, begun.entry.run)
         facts = database.dump(group, sink)
     facts.peak_temporary_bytes += store.peak_temporary_bytes
     for warning in facts.warnings:
@@ -227,40 +254,69 @@ def _manifest(
     )
 
 
-def remove(store: Store, point: str, run: Run) -> list[str] | None:
-    """Take away all that belongs to a point without a manifest, and return what that was; None where it could not be.
+def remove_begun(store: Store, begun: Begun, run: Run) -> list[str] | None:
+    """Take away what this very push has left, as :func:`remove` does; note what may still write to it."""
+    removed = remove(store, begun.entry, run)
+    if run.stop.stragglers or store.straggling(begun.entry.point):
+        begun.straggle()
+    return removed
 
-    Never raises, as it runs when something failed.
+
+def remove(store: Store, entry: Entry, run: Run) -> list[str] | None:
+    """Take away all that a push without a manifest has left, and return what that was; None where it could not be.
+
+    What another run's push has of the same name stays. Never raises, as it runs when something failed.
     """
+    point = entry.point
     left = f"what is left of {store.url(point)}"
     try:
         with run.stop.cleaning(left):
             run.stop.settle()
-            names = [found.name for found in store.list(point) if belongs(found.name, point)]
-            # The manifest goes first: from then on the point is no point, whatever happens next.
-            store.delete([name for name in names if name == manifest_name(point)])
-            store.delete(names)
-            # Last, as it takes a right (to list unfinished uploads) that nothing else here needs.
-            removed = store.sweep(point)
-            if run.stop.stragglers:
+            removed = _remove(store, entry)
+            if run.stop.stragglers or store.straggling(point):
                 raise EnvSyncError(
                     f"removing {left}", "something that did not end in time may still write to it", "Push again."
                 )
-        return removed + [store.url(name) for name in names]
+        return removed
     except EnvSyncError as error:
         run.warn(f"{left} could not be removed: {error}")
         return None
 
 
-def sweep(store: Store, database: str, journal: Journal, run: Run) -> None:
-    """Remove what a killed push of this database left: it is in the journal, and has no manifest."""
-    for point in journal.unfinished():
-        if store.stat(manifest_name(point)) is None:
-            removed = remove(store, point, run)
+def _remove(store: Store, entry: Entry) -> list[str]:
+    point = entry.point
+    claim = [claims.claim_name(point, entry.run)] if store.claims and entry.run else []
+    if not entry.claimed:
+        store.delete(claim)
+        return []
+    if not store.made_by(point, entry.run):
+        return []
+    names = [found.name for found in store.list(point) if belongs(found.name, point)]
+    # The manifest goes first: from then on the point is no point, whatever happens next. The claim goes last.
+    store.delete([name for name in names if name == manifest_name(point)])
+    store.delete([name for name in names if not claims.is_claim(name, point)])
+    # After these, as it takes a right (to list unfinished uploads) that nothing else here needs.
+    removed = store.sweep(point)
+    store.delete(claim)
+    return removed + [store.url(name) for name in names]
+
+
+def sweep(store: Store, journal: Journal, run: Run) -> None:
+    """Remove what killed and failed pushes of this database left: it is in the journal, and has no manifest.
+
+    The caller holds the journal's lock: none of them is at work. Something of one that gave up may still write: that
+    entry stays until its process is gone.
+    """
+    for entry in journal.unfinished():
+        point = entry.point
+        if not entry.claimed or store.stat(manifest_name(point)) is None:
+            removed = remove(store, entry, run)
             if removed is None:
                 continue
             if removed:
                 run.host.log(
                     "info", f"removed what an interrupted push left: {store.url(point)}, {len(removed)} objects"
                 )
+            if entry.may_write():
+                continue
         journal.clear(point)

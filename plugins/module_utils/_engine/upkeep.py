@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import secrets
 from dataclasses import replace
 from typing import Any
 
-from . import catalogue, guards, locks, push
+from . import catalogue, claims, guards, locks, push
 from .catalogue import COMPLETE, INCOMPLETE, LEGACY, Point
 from .databases import database_class
 from .errors import EnvSyncError
@@ -147,15 +148,27 @@ def copy(task: Task, target: Task, host: Host, dry_run: bool = False) -> dict[st
             return result(run, changed=False, skipped=f"{destination.url(point.name)} is there already", **values)
         if not dry_run:
             key = f"copy {destination.url()} {task.database}"
+            journal = Journal(run.state_dir, destination.url(), key)
+            what = f"copies of {task.database}"
             with (
-                locks.hold(key, f"copies of {task.database}", task.lock_wait, host.cancelled),
+                locks.hold(key, what, task.lock_wait, host.cancelled),
+                journal.held(what, task.lock_wait, host.cancelled),
                 run.phase("copying", point.stored_bytes, len(manifest.members)),
             ):
-                journal = Journal(run.state_dir, destination.url(), key)
-                push.sweep(destination, task.database, journal, run)
-                with journal.entry(point.name, lambda: push.remove(destination, point.name, run)):
+                push.sweep(destination, journal, run)
+                with journal.entry(
+                    point.name, secrets.token_hex(8), lambda begun: push.remove_begun(destination, begun, run)
+                ) as begun:
+                    if not claims.take(destination, point.name, begun.entry.run, host.cancelled):
+                        raise EnvSyncError(
+                            f"copying {source.url(point.name)} to {destination.url()}",
+                            "another host is making a point of that name there",
+                            "Wait for it to end. What a killed copy left, operation sweep removes after two days.",
+                        )
+                    begun.claim()
                     _copy_members(source, destination, manifest, task.worker_count + 2, run)
                     destination.put_bytes(last, source.get_bytes(last))
+                    claims.give(destination, point.name, begun.entry.run)
         run.progress.finish("done", f"copied to {destination.url(point.name)}")
         return result(run, changed=True, skipped="", stored_bytes=point.stored_bytes, **values)
 

@@ -19,6 +19,7 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine import pull
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases import mongo as mongo_module
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases import mongo_tar
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.documentdb import DocumentDB
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.lease import Lease
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.mongo import Mongo
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.mongo_archive import (
     Archive,
@@ -268,7 +269,7 @@ class StubServer:
 
 
 def swap(server: Any, views: dict[str, Collection] | None = None, spared: tuple[str, ...] = ()) -> None:
-    Swap(server, "app", keep_old=False).run(views or {}, spared)
+    Swap(server, "app", "env_sync_scratch_", keep_old=False, prove=lambda: None).run(views or {}, spared)
 
 
 def test_collections_are_replaced_in_one_step_and_vanished_ones_dropped_last() -> None:
@@ -356,15 +357,18 @@ class PlayingServer(StubServer):
 
 
 class Mark:
-    """The lease's document, which outlives who wrote it."""
+    """The lock, and its document, which outlives who wrote it."""
 
     def __init__(self, server: PlayingServer) -> None:
         self._server = server
         self.found: dict[str, Any] = {"token": "x"}
 
-    def note(self, **values: Any) -> None:
+    def note(self, **values: Any) -> str:
         self.found.update(values)
         self._server.step()
+        return ""
+
+    def prove(self) -> None: ...
 
 
 BEFORE = {"a": "before", "b": "before", "gone": "before"}
@@ -386,7 +390,7 @@ def test_a_swap_that_is_killed_anywhere_is_made_good_by_the_next_run(
     """Where each takes two renames all is as before or all is done; with dropTarget each collection is one or other."""
     server = PlayingServer(drop_target, dies_after)
     database: Any = mongo(server)
-    database._lease = Mark(server)
+    database._lease = database._lock = Mark(server)
     whole = False
     try:
         database.swap(keep_old)
@@ -395,7 +399,7 @@ def test_a_swap_that_is_killed_anywhere_is_made_good_by_the_next_run(
         pass
     server.left = 10**6
     following: Any = mongo(server)
-    following._lease = database._lease
+    following._lease = following._lock = database._lock
     following.sweep()
     following._drop(following._named("env_sync_old_", "dropping what was kept"), "dropping what was kept")
 
@@ -430,20 +434,22 @@ class LateServer(PlayingServer):
 def test_what_a_killed_run_still_inserts_is_swept_too() -> None:
     server = LateServer(drop_target=True)
     database: Any = mongo(server)
-    database._lease = Mark(server)
+    database._lease = database._lock = Mark(server)
     database.sweep()
     assert server.live() == BEFORE
 
 
-class HeldLease:
-    """A lease that notes how it was given up."""
+class HeldLock:
+    """A lock that notes how it was given up."""
 
+    keep: Any = None
     kept: Any = None
 
-    def take(self) -> None: ...
+    def acquire(self) -> str:
+        return ""
 
-    def release(self, keep: bool) -> None:
-        self.kept = keep
+    def release(self) -> None:
+        self.kept = self.keep
 
 
 @pytest.mark.parametrize(
@@ -451,15 +457,17 @@ class HeldLease:
 )
 def test_the_mark_stays_as_long_as_anything_of_ours_does(left: str, kept: bool) -> None:
     database: Any = mongo(StubServer(collections=("a", left)))
-    database._lease = HeldLease()
+    lock: Any = HeldLock()
+    database._lock, database._lease = lock, Lease(lock, "locking app")
     with database.exclusive():
-        assert database._lease.kept is None
-    assert database._lease.kept is kept
+        assert lock.kept is None
+    assert lock.kept is kept
 
 
 def test_what_was_there_or_made_since_is_not_taken_for_what_came_with_the_swap() -> None:
     server = StubServer(collections=("a", "env_sync_old_a", "new", "made since", "system.js"))
-    assert put_back(server, "app", ["new"], "putting back") == ["a"]  # type: ignore[arg-type]
+    given: Any = server
+    assert put_back(given, "app", "env_sync_scratch_", ["new"], lambda: None, "putting back") == ["a"]
     assert server.commands == [
         {"renameCollection": "app.a", "to": "app.env_sync_scratch_a"},
         {"renameCollection": "app.new", "to": "app.env_sync_scratch_new"},
@@ -471,6 +479,7 @@ def mongo(server: Any, **values: Any) -> Mongo:
     given = {"action": "push", "dbms": "mongo", "database": "app", "dest": "/nowhere", **values}
     database = Mongo.from_task(Task.from_mapping(given), "")
     database._server = server
+    database._scratch = "env_sync_scratch_"
     return database
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Callable
 
 from ..errors import EnvSyncError
@@ -15,7 +16,7 @@ from ..stopping import Stop
 from ..task import Task
 from .base import Database
 
-__all__ = ["DATABASES", "Database", "database_class", "open_database", "server_key"]
+__all__ = ["DATABASES", "Database", "Keys", "database_class", "open_database", "server_keys"]
 
 # Each is imported when it is asked for: with it come the DBMS's libraries, which take half a second together.
 
@@ -74,9 +75,26 @@ def database_class(dbms: str) -> type[Database]:
     return DATABASES[dbms]()
 
 
-def server_key(task: Task) -> str:
-    """Return what the lock on the task's database goes by: one push or pull of it at a time on a host."""
-    return f"{task.dbms} {task.connection.host} {task.connection.port} {task.tree}"
+@dataclass(frozen=True)
+class Keys:
+    """What the host's lock on a task's database goes by, and the journal of its pushes.
+
+    ``former`` is what version 0.3 had for both.
+    """
+
+    lock: str
+    journal: str
+    former: str
+
+
+def server_keys(task: Task, cancelled: Callable[[], bool] = lambda: False) -> Keys:
+    """Return the keys of the task's database: the same for every way to spell its host, as the server itself is asked.
+
+    :raises EnvSyncError: it cannot be reached.
+    """
+    with open_database(task, None, cancelled) as database:
+        former = f"{task.dbms} {task.connection.host} {task.connection.port} {task.tree}"
+        return Keys(database.lock_key(), database.journal_key(), former)
 
 
 @contextlib.contextmanager

@@ -83,6 +83,9 @@ class Database(abc.ABC):
     #: format and compression of what the original stored of this DBMS, in one object with no manifest
     legacy = ("", "")
 
+    #: what ``dbms`` calls servers of one kind that it has several names for
+    family = ""
+
     #: says whether the run is to stop: asked while the server keeps it waiting outside of a group
     cancelled: Stop = Stop()
 
@@ -134,9 +137,36 @@ class Database(abc.ABC):
     def preflight_restore(self, manifest: Manifest | None) -> Plan:
         """Check all that a restore of that point needs; change nothing. None: a point of the original's."""
 
+    def lock_key(self) -> str:
+        """Return what the host's lock on this database goes by: the server's own identity, however it is spelt.
+
+        Names that differ in the case of their letters only are one to some servers: they have one lock.
+        """
+        found = self.identity()
+        return f"{self.family or found.dbms} {found.system} {self.database_name.lower()}"
+
+    def journal_key(self) -> str:
+        """Return what the journal of this database's pushes goes by; the same after a reboot."""
+        return f"{self.family or self.kind} {self.identity().system} {self.database_name}"
+
+    @property
+    @abc.abstractmethod
+    def database_name(self) -> str:
+        """The database's name, as the task has it."""
+
+    def alone(self, wait: float) -> contextlib.AbstractContextManager[None]:
+        """Hold the server's own lock on runs of this host, whoever runs them, where the server has locks of its own.
+
+        It is what two users see each other by where the role has made no folder that they share.
+
+        :param wait: how many seconds to wait for another holder.
+        :raises EnvSyncError: another run has it.
+        """
+        return contextlib.nullcontext()
+
     @abc.abstractmethod
     def exclusive(self) -> contextlib.AbstractContextManager[None]:
-        """Hold the server's own lock on pulls into this database, against other hosts."""
+        """Hold the server's own lock on pulls into this database, against other hosts; see :mod:`.lease`."""
 
     @abc.abstractmethod
     def sweep(self) -> list[str]:
@@ -172,7 +202,7 @@ class Database(abc.ABC):
 
     @abc.abstractmethod
     def discard(self) -> None:
-        """Drop the scratch database, if there is one.
+        """Drop the scratch database of this run, if there is one, and if the lock is held.
 
         :raises EnvSyncError: it may still be there.
         """

@@ -30,8 +30,8 @@ from ..version import VERSION
 from . import es_swap
 from .base import Database, DumpFacts, Identity, Plan
 from .es_concrete import take_name
-from .es_lease import Lease
 from .es_script import read_script, run_script
+from .lease import DocumentStorage, Lease
 
 #: what cron starts on several hosts at the same minute begins within so many seconds
 _SAME_MINUTE = 60
@@ -84,7 +84,8 @@ class Elasticsearch(Database):
         self._keep_old = keep_old
         self._as_index = as_index
         self._allow_source = allow_source
-        self._lease = Lease(client, database)
+        lock = DocumentStorage(es_swap.LockDocument(client, database))
+        self._lease = Lease(lock, f"locking {database} on {client.name}", lambda: self.cancelled)
         self._sanitised: list[dict[str, Any]] = []
         #: scratch names by live name
         self._restored: dict[str, str] = {}
@@ -128,15 +129,12 @@ class Elasticsearch(Database):
     def close(self) -> None:
         self._client.close()
 
-    @contextlib.contextmanager
-    def exclusive(self) -> Iterator[None]:
-        self._lease.take()
-        try:
-            yield
-        finally:
-            lock = f"the lock on {self._database}, which ends by itself within a minute"
-            with contextlib.suppress(EnvSyncError), self.cancelled.cleaning(lock):
-                self._lease.release()
+    @property
+    def database_name(self) -> str:
+        return self._database
+
+    def exclusive(self) -> contextlib.AbstractContextManager[None]:
+        return self._lease.held()
 
     @classmethod
     def verify(cls, group: Group, source: PointSource, work_dir: str) -> None:
@@ -182,7 +180,7 @@ class Elasticsearch(Database):
         names = self._to_dump(doing)
         snapshot = snapshot_name(sink.point)
         facts = DumpFacts(format="snapshot", jobs=1)
-        note = self._note(names, facts, doing)
+        note = self._note(names, facts, sink.run, doing)
         self._begin(sink.point, names, note, facts, doing)
         self._give_way(sink.point, doing)
         self._finish(snapshot, group, sink, doing)
@@ -228,7 +226,7 @@ class Elasticsearch(Database):
             raise EnvSyncError(doing, f"the index {closed[0]} is closed", "Open it, or put it into excluded_tables.")
         return {lives[live]: live for live in taken}
 
-    def _note(self, names: Mapping[str, str], facts: DumpFacts, doing: str) -> Note:
+    def _note(self, names: Mapping[str, str], facts: DumpFacts, run: str, doing: str) -> Note:
         with contextlib.suppress(ServerError):
             # So that documents that nobody could search for yet are counted; the right to do it may be missing.
             for group in _groups(list(names)):
@@ -246,6 +244,7 @@ class Elasticsearch(Database):
             environment=self._environment,
             host=socket.gethostname(),
             size=sum(stats[index]["size_bytes"] for index in names if index in stats),
+            run=run,
             sanitised=self._sanitised,
             excluded=self._excluded,
             rows={index: stats[index]["rows"] for index in names if index in stats},
@@ -269,7 +268,7 @@ class Elasticsearch(Database):
         except ServerError:
             found = self._snapshot(snapshot, doing)
             of = read_note(found or {})
-            if of is not None and of.host == note.host:
+            if of is not None and of.run == note.run:
                 return  # ours: what failed is the answer on its way here
             if found is not None:
                 # Not ours: it must not be taken for what this push has to remove.
@@ -599,7 +598,7 @@ class Elasticsearch(Database):
         )
         if keep_old and swap.concrete:
             raise EnvSyncError(doing, f"{swap.concrete[0]} has become an index, which cannot be kept", "Pull again.")
-        self._lease.renew()
+        self._lease.prove()
         if self._client.version(doing).has_hidden:
             # Before the names move: what comes after that may fail no more. A search for * finds both for a moment.
             for some in _groups(sorted(self._restored.values())):
@@ -610,6 +609,7 @@ class Elasticsearch(Database):
         warnings += [_clash(alias) for alias in swap.clashing]
         for index in swap.drop:
             try:
+                self._lease.prove()
                 self._client.delete(path(index), doing)
             except EnvSyncError as error:
                 warnings.append(f"the index {index}, which was replaced, is left: {error}")
@@ -628,7 +628,8 @@ class Elasticsearch(Database):
         }
 
     def discard(self) -> None:
-        # By name: who has lost the lock must not drop what its next holder restores.
+        # By name, too: who has lost the lock must not drop what its next holder restores.
+        self._lease.regain()
         self._drop_scratch(f"dropping the scratch indices of {self._database}", set(self._restored.values()))
 
     # -- helpers -----------------------------------------------------------------------------------------------------
@@ -651,6 +652,7 @@ class Elasticsearch(Database):
             if es_swap.made_by_pull(index, self._database) and not aliases and (only is None or index in only)
         ]
         for index in doomed:
+            self._lease.prove()
             self._client.delete(path(index), doing)
         return doomed
 

@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
+from ..es_client import Client, ServerError, path
+
 #: before the live name, the alias by which an index that was replaced is kept
 KEPT = "env_sync_old-"
 
@@ -33,6 +35,62 @@ PROPERTIES = ("filter", "index_routing", "search_routing", "is_write_index", "is
 
 #: aliases by index: ``{index: {alias: properties}}``; every index of the server is there
 Aliases = Mapping[str, Mapping[str, Mapping[str, Any]]]
+
+
+_CONFLICT = 409
+
+
+class LockDocument:
+    """The lock on pulls into a cluster's indices: a document of one database in the index ``env_sync-lock``."""
+
+    def __init__(self, client: Client, database: str) -> None:
+        self._client = client
+        self._id = owner_of(database)
+        self._doing = f"locking {database} on {client.name}"
+
+    def read(self) -> tuple[Mapping[str, Any], Any]:
+        try:
+            found = self._client.get(self._path(), self._doing)
+        except ServerError as error:
+            if error.status == 404:
+                return {}, None
+            raise
+        if not found.get("found"):
+            return {}, None
+        if self._client.version(self._doing).has_sequence_numbers:
+            return dict(found["_source"]), {"if_seq_no": found["_seq_no"], "if_primary_term": found["_primary_term"]}
+        return dict(found["_source"]), {"version": found["_version"]}
+
+    def write(self, fields: Mapping[str, Any], state: Any) -> bool:
+        if state is None:
+            self._make_index()
+        try:
+            self._client.put(self._path(), self._doing, dict(fields), **(state or {"op_type": "create"}))
+        except ServerError as error:
+            if error.status != _CONFLICT:
+                raise
+            return False
+        return True
+
+    def remove(self, state: Any) -> None:
+        self._client.delete(self._path(), self._doing, **state)
+
+    def now(self) -> float:
+        return float(self._client.get("/_cat/health", self._doing, format="json", h="epoch")[0]["epoch"])
+
+    def _make_index(self) -> None:
+        settings: dict[str, Any] = {"number_of_shards": 1, "auto_expand_replicas": "0-1"}
+        if self._client.version(self._doing).has_hidden:
+            settings["hidden"] = True
+        try:
+            self._client.put(path(LOCK), self._doing, {"settings": {"index": settings}})
+        except ServerError as error:
+            # index_already_exists_exception before Elasticsearch 6
+            if error.kind not in ("resource_already_exists_exception", "index_already_exists_exception"):
+                raise
+
+    def _path(self) -> str:
+        return path(LOCK, "lock" if self._client.version(self._doing).has_types else "_doc", self._id)
 
 
 def owner_of(database: str) -> str:

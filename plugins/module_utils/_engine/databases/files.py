@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import pwd
 import re
@@ -20,6 +19,7 @@ from typing import Any
 
 from .. import programs
 from ..errors import EnvSyncError
+from ..locks import FileLock
 from ..manifest import Manifest
 from ..members import PointSource, StoreSink
 from ..pipeline import Group, Stage
@@ -29,7 +29,10 @@ from ..task import Task
 from . import tree_swap
 from .base import Database, DumpFacts, Identity, Plan
 from .gather import Gathering
+from .lease import FileStorage, Lease
 from .tree_archive import Contents, Watched, pass_on, shown
+
+BUSY = "another push or pull of it is running"
 
 #: the point's only member, before the compression's suffix
 MEMBER = "/tree.tar"
@@ -76,6 +79,7 @@ class Files(Database):
         self._measured = Measured()
         self._restored = 0
         self._mode = 0o700
+        self._lease: Lease | None = None
 
     @classmethod
     def from_task(cls, task: Task, work_dir: str | None) -> Files:
@@ -103,6 +107,18 @@ class Files(Database):
             "files", f"{_machine()}:{self._places.live}", f"{system.sysname} {system.release}", socket.gethostname()
         )
 
+    @property
+    def database_name(self) -> str:
+        return self._database
+
+    def lock_key(self) -> str:
+        """Return what is the same by whichever mount the tree is reached, and whatever takes its name in a swap."""
+        parent, name = os.path.split(self._places.live)
+        with contextlib.suppress(OSError):
+            found = os.stat(parent)
+            return f"files {found.st_dev}:{found.st_ino} {name}"
+        return f"files {self._places.live}"
+
     @classmethod
     def verify(cls, group: Group, source: PointSource, work_dir: str) -> None:
         manifest = source.manifest
@@ -111,26 +127,28 @@ class Files(Database):
         _feed(group, source, [_tar(doing)[0], "--list", "--file=-"], doing, allow_special=True)
 
     @contextlib.contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """Hold a lock on the live tree, where there is one: it may be another host's too, by way of a network."""
-        doing = f"locking {self._places.live}"
-        try:
-            descriptor = os.open(self._places.live, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except FileNotFoundError:
+    def alone(self, wait: float) -> Iterator[None]:
+        """Hold a lock beside the live tree, where this user may write there: a pull has to, a push need not."""
+        if not os.access(self._places.parent, os.W_OK | os.X_OK):
             yield
             return
-        except OSError as error:
-            raise EnvSyncError(
-                doing, str(error.strerror), "It has to be a directory that this user may read."
-            ) from error
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise EnvSyncError(doing, "another pull holds it", "Wait for that pull to end.") from error
+        what = shown(self._places.live)
+        folder, name = os.path.split(self._places.lock)
+        lock = FileStorage(FileLock(folder, name, what), BUSY)
+        self._lease = Lease(lock, f"locking {what}", lambda: self.cancelled, wait)
+        with self._lease.held():
             yield
-        finally:
-            os.close(descriptor)
+
+    def _prove(self) -> None:
+        if self._lease is not None:
+            self._lease.prove()
+
+    def exclusive(self) -> contextlib.AbstractContextManager[None]:
+        """It is held already, by :meth:`alone`: the tree may be another host's too, by way of a network.
+
+        Where it is not, as this user may not write there, the pull is refused.
+        """
+        return contextlib.nullcontext()
 
     def close(self) -> None:
         """There is nothing to close."""
@@ -219,6 +237,7 @@ class Files(Database):
         return Plan(places.scratch, replaces, steps, tuple(_owner_warnings(manifest)))
 
     def sweep(self) -> list[str]:
+        self._prove()
         return self._places.recover(self._keep_old)
 
     def restore(self, group: Group, source: PointSource) -> Mapping[str, Any]:
@@ -265,6 +284,7 @@ class Files(Database):
         places = self._places
         doing = f"giving the restored tree the name {shown(places.live)}"
         replaces = os.path.lexists(places.live)
+        self._prove()
         try:
             os.chmod(places.scratch, self._mode)
             away = places.swap()
@@ -284,7 +304,8 @@ class Files(Database):
         return {"name_away_seconds": round(away, 3), "kept": kept, "warnings": warnings}
 
     def discard(self) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, EnvSyncError):
+            self._prove()
             self._places.recover(self._keep_old)
 
 
@@ -430,7 +451,7 @@ def _exclusions(patterns: Sequence[str]) -> list[str]:
     A folder takes with it all that is in it. What a pull keeps beside a tree belongs to no tree.
     """
     argv = ["--no-wildcards-match-slash", "--no-anchored"]
-    argv += [f"--exclude={tree_swap.HIDDEN}{kind}-*" for kind in ("scratch", "old", "swap")]
+    argv += [f"--exclude={tree_swap.HIDDEN}{kind}-*" for kind in ("scratch", "old", "swap", "lock")]
     argv += [f"--exclude={pattern}" for pattern in patterns if "/" not in pattern.rstrip("/")]
     argv.append("--anchored")
     argv += [f"--exclude=./{pattern.strip('/')}" for pattern in patterns if "/" in pattern.rstrip("/")]

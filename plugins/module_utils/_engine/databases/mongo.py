@@ -4,8 +4,8 @@
 
 """MongoDB: ``mongodump`` and ``mongorestore`` for the data, pymongo for everything else.
 
-A pull restores into collections ``env_sync_scratch_<name>`` of the live database itself, because a rename is atomic
-only within one database. Who may read all of that database can read them until the swap, by these names.
+A pull restores into collections ``env_sync_scratch_<run>_<name>`` of the live database itself, because a rename is
+atomic only within one database. Who may read all of that database can read them until the swap, by these names.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from ..stores.base import BLOCK
 from ..task import Task
 from . import mongo_tar
 from .base import Database, DumpFacts, Identity, Plan, within
+from .lease import DocumentStorage, Lease, LockLost
 from .mongo_archive import TIMESERIES, VIEW, Archive, Collection
 from .mongo_client import Server, ServerError, complaint, program, program_version, uri_of, write_config
-from .mongo_lease import Lease
 from .mongo_script import check_script, run_script
-from .mongo_swap import MARK, OLD_PREFIX, SCRATCH_PREFIX, Swap, is_ours, is_system, put_back, rename
+from .mongo_swap import MARK, OLD_PREFIX, SCRATCH_PREFIX, LockDocument, Swap, is_ours, is_system, put_back, rename
 
 #: how long ``<database>.<collection>`` may be, in bytes, from MongoDB 4.4 on and before
 _LONGEST_NAME = 255
@@ -62,6 +62,7 @@ class Mongo(Database):
     """
 
     kind = "mongo"
+    family = "mongo"
     legacy = ("tar", "gzip")
 
     def __init__(
@@ -80,7 +81,10 @@ class Mongo(Database):
         # <point>.gz, and not <point>.dump.gz, is how a single gzipped member is called.
         self._member = "" if compression == "gzip" else SINGLE_SUFFIX
         self._excluded = tuple(excluded)
-        self._lease = Lease(self._server, database)
+        self._lock = DocumentStorage(LockDocument(self._server, database))
+        self._lease = Lease(self._lock, f"locking {database} on {self._server.name}", lambda: self.cancelled)
+        # Of this run alone: what one that has lost the lock goes on to write, or drops, is never its successor's.
+        self._scratch = f"{SCRATCH_PREFIX}{self._lock.token[:8]}_"
         self._views: dict[str, Collection] = {}
         self._spared: tuple[str, ...] = ()
         self._swapping = False
@@ -121,15 +125,24 @@ class Mongo(Database):
         if self._skip(f"locking {self._database}"):
             yield  # a secondary member takes no writes, and there will be nothing to keep others from
             return
-        self._lease.take()
-        try:
-            yield
-        finally:
-            lock = f"the lock on {self._database}, which ends by itself within a minute"
-            with contextlib.suppress(EnvSyncError), self.cancelled.cleaning(lock):
-                looking = "looking for what stays"
-                left = self._named(OLD_PREFIX, looking) + self._named(SCRATCH_PREFIX, looking)
-                self._lease.release(keep=bool(left))
+        with self._lease.held():
+            try:
+                yield
+            finally:
+                with contextlib.suppress(EnvSyncError), self.cancelled.cleaning():
+                    looking = "looking for what stays"
+                    # The mark stays with what is ours: old collections that are kept, and what could not be dropped.
+                    self._lock.keep = bool(self._named(OLD_PREFIX, looking) + self._named(SCRATCH_PREFIX, looking))
+
+    @property
+    def database_name(self) -> str:
+        return self._database
+
+    def _note(self, **values: Any) -> None:
+        """Write down what the next run has to know if this one dies now; raises when the lock was lost."""
+        lost = self._lock.note(**values)
+        if lost:
+            raise LockLost(f"locking {self._database} on {self._server.name}", lost)
 
     @classmethod
     def verify(cls, group: Group, source: PointSource, work_dir: str) -> None:
@@ -234,7 +247,7 @@ class Mongo(Database):
     def _check_renaming(self, doing: str) -> None:
         """Raise unless server and rights let a collection be renamed: tried on one that is not there."""
         try:
-            rename(self._server, self._database, f"{SCRATCH_PREFIX}none", f"{SCRATCH_PREFIX}nothing", doing)
+            rename(self._server, self._database, f"{self._scratch}none", f"{self._scratch}nothing", doing)
         except ServerError as error:
             if error.code != _NAMESPACE_NOT_FOUND:
                 raise EnvSyncError(
@@ -254,10 +267,10 @@ class Mongo(Database):
                     f"{name} is a time series, which MongoDB cannot rename, so it cannot be swapped in",
                     "Leave it out of the push (excluded_tables), or restore the point by hand.",
                 )
-            if kind != VIEW and len(f"{self._database}.{SCRATCH_PREFIX}{name}".encode()) > longest:
+            if kind != VIEW and len(f"{self._database}.{self._scratch}{name}".encode()) > longest:
                 raise EnvSyncError(
                     doing,
-                    f"with {SCRATCH_PREFIX} before it, the name {name} is longer than this server allows",
+                    f"with {self._scratch} before it, the name {name} is longer than this server allows",
                     "Leave it out of the push (excluded_tables), or restore the point by hand.",
                 )
 
@@ -265,7 +278,7 @@ class Mongo(Database):
         doing = f"looking for what is left of a pull into {self._database}"
         if self._skip(doing):
             return []
-        found = self._lease.found
+        found = self._lock.found
         left = self._named(SCRATCH_PREFIX, doing) + self._named(OLD_PREFIX, doing)
         if left and not found:
             raise EnvSyncError(
@@ -275,7 +288,8 @@ class Mongo(Database):
             )
         removed = []
         if found.get("swapping"):
-            restored = put_back(self._server, self._database, found.get("new", ()), doing)
+            new = found.get("new", ())
+            restored = put_back(self._server, self._database, self._scratch, new, self._lease.prove, doing)
             removed += [f"the swap of {name}, which has its old contents again" for name in restored]
         doomed = self._named(SCRATCH_PREFIX, doing)
         if not found.get("kept"):
@@ -287,7 +301,7 @@ class Mongo(Database):
             time.sleep(_SETTLED)
             doomed = self._named(SCRATCH_PREFIX, doing)
             self._drop(doomed, doing)
-        self._lease.note(swapping=False, kept=bool(found.get("kept")))
+        self._note(swapping=False, kept=bool(found.get("kept")))
         return removed
 
     def restore(self, group: Group, source: PointSource) -> Mapping[str, Any]:
@@ -296,7 +310,7 @@ class Mongo(Database):
         argv = [program("mongorestore", doing), "--config", write_config(self._work_dir, self._server.uri)]
         argv += ["--stopOnError", f"--numParallelCollections={self._jobs}"]
         argv += [f"--nsInclude={manifest.database}.*", f"--nsFrom={manifest.database}.*"]
-        argv += [f"--nsTo={self._database}.{SCRATCH_PREFIX}*"]
+        argv += [f"--nsTo={self._database}.{self._scratch}*"]
         reader = source.open(next(iter(source.names())))
         if manifest.format == self.legacy[0]:
             directory = within(self._work_dir, "legacy")
@@ -344,7 +358,7 @@ class Mongo(Database):
         """
         there = self._server.collections(self._database, doing)
         for name, collection in collections.items():
-            scratch = SCRATCH_PREFIX + name
+            scratch = self._scratch + name
             if scratch not in there:
                 raise EnvSyncError(doing, f"collection {name} was not restored", "Look into the server's log.")
             count = self._server.count(self._database, scratch, doing)
@@ -363,15 +377,15 @@ class Mongo(Database):
 
     def sanitise(self, scripts: Sequence[Script], group: Group) -> Sequence[Effect]:
         """Run the scripts; one that fails half-way leaves scratch collections that the pull then throws away."""
-        known = {name[len(SCRATCH_PREFIX) :] for name in self._named(SCRATCH_PREFIX, f"looking at {self._database}")}
+        known = {name[len(self._scratch) :] for name in self._named(self._scratch, f"looking at {self._database}")}
         return [
-            run_script(script, self._server, self._database, SCRATCH_PREFIX, known, group, self._work_dir)
+            run_script(script, self._server, self._database, self._scratch, known, group, self._work_dir)
             for script in scripts
         ]
 
     def check(self, group: Group) -> Mapping[str, Any]:
         doing = f"checking the scratch collections of {self._database}"
-        names = self._named(SCRATCH_PREFIX, doing)
+        names = self._named(self._scratch, doing)
         if not names:
             raise EnvSyncError(doing, "there are none", "Check the point, and what the transformation drops.")
         return {"tables": len(names), "size_bytes": self._size(doing)}
@@ -384,14 +398,14 @@ class Mongo(Database):
     def _swap(self, keep_old: bool) -> Mapping[str, Any]:
         """Swap collection by collection: each at once, but all of them not in one moment."""
         doing = f"swapping {self._database} in on {self._server.name}"
-        exchange = Swap(self._server, self._database, keep_old)
+        exchange = Swap(self._server, self._database, self._scratch, keep_old, self._lease.prove)
         exchange.drop_old()  # what an earlier pull kept
         live = set(self._live(doing))
-        self._new = sorted({name[len(SCRATCH_PREFIX) :] for name in self._named(SCRATCH_PREFIX, doing)} - live)
-        self._lease.note(swapping=True, new=self._new, kept=False)
+        self._new = sorted({name[len(self._scratch) :] for name in self._named(self._scratch, doing)} - live)
+        self._note(swapping=True, new=self._new, kept=False)
         self._swapping = True
         exchange.run(self._views, self._spared)
-        self._lease.note(swapping=False, kept=keep_old)
+        self._note(swapping=False, kept=keep_old)
         self._swapping = False
         # Only now: before, what is left of the old ones would be put back beside what had been dropped.
         if not keep_old:
@@ -402,10 +416,12 @@ class Mongo(Database):
     def discard(self) -> None:
         doing = f"dropping the scratch collections of {self._database}"
         if self._swapping:
-            put_back(self._server, self._database, self._new, doing)
+            # Who has the lock now puts the live collections right by what was noted.
+            put_back(self._server, self._database, self._scratch, self._new, self._lease.prove, doing)
             self._swapping = False
-            self._lease.note(swapping=False)
-        self._drop(self._named(SCRATCH_PREFIX, doing), doing)
+            self._note(swapping=False)
+        self._lease.regain()
+        self._drop(self._named(self._scratch, doing), doing)
 
     # -- helpers -----------------------------------------------------------------------------------------------------
 
@@ -425,6 +441,7 @@ class Mongo(Database):
 
     def _drop(self, names: Sequence[str], doing: str) -> None:
         for name in names:
+            self._lease.prove()
             self._server.command(self._database, {"drop": name}, doing)
 
     def _size(self, doing: str) -> int:

@@ -11,10 +11,11 @@ when something fails in between.
 
 from __future__ import annotations
 
+import datetime
 import time
 from collections.abc import Collection as Names
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Callable
 
 from ..errors import EnvSyncError
 from .mongo_archive import VIEW, Collection
@@ -27,6 +28,53 @@ OLD_PREFIX = "env_sync_old_"
 MARK = "env_sync_pull"
 
 
+_DUPLICATE_KEY = 11000
+
+
+class LockDocument:
+    """The lock on pulls into a database, and the mark that its scratch collections are ours: in ``env_sync_pull``."""
+
+    def __init__(self, server: Server, database: str) -> None:
+        self._server = server
+        self._database = database
+        self._doing = f"locking {database} on {server.name}"
+
+    def read(self) -> tuple[Mapping[str, Any], Any]:
+        answer = self._server.command(self._database, {"find": MARK, "filter": {"_id": "pull"}}, self._doing)
+        batch = answer["cursor"]["firstBatch"]
+        if not batch:
+            return {}, None
+        found = dict(batch[0])
+        state = {name: found.get(name) for name in ("token", "until")}
+        return {**found, "until": _seconds(found.get("until"))}, state
+
+    def write(self, fields: Mapping[str, Any], state: Any) -> bool:
+        values = {**fields, "until": datetime.datetime.fromtimestamp(float(fields["until"]), datetime.timezone.utc)}
+        if state is None:
+            command = {"insert": MARK, "documents": [{"_id": "pull", **values}]}
+        else:
+            command = {"update": MARK, "updates": [{"q": {"_id": "pull", **state}, "u": {"$set": values}}]}
+        answer = self._server.command(self._database, command, self._doing)
+        errors = answer.get("writeErrors") or []
+        if errors and errors[0].get("code") != _DUPLICATE_KEY:
+            raise ServerError(self._doing, str(errors[0].get("errmsg")), int(errors[0].get("code", 0)))
+        return not errors and int(answer.get("n", 0)) == 1
+
+    def remove(self, state: Any) -> None:
+        """Drop the collection that has nothing but the document; its holder has just said that it lives."""
+        self._server.command(self._database, {"drop": MARK}, self._doing)
+
+    def now(self) -> float:
+        return _seconds(self._server.hello(self._doing)["localTime"])
+
+
+def _seconds(moment: Any) -> float:
+    """Return a time of the server's, which has no zone and is UTC, in seconds since the epoch."""
+    if not isinstance(moment, datetime.datetime):
+        return 0.0
+    return moment.replace(tzinfo=moment.tzinfo or datetime.timezone.utc).timestamp()
+
+
 def is_ours(name: str) -> bool:
     return name.startswith((SCRATCH_PREFIX, OLD_PREFIX)) or name == MARK
 
@@ -37,10 +85,16 @@ def is_system(name: str) -> bool:
 
 
 class Swap:
-    """One exchange of a database's collections."""
+    """One exchange of a database's collections.
 
-    def __init__(self, server: Server, database: str, keep_old: bool) -> None:
+    :param scratch: what the names of this run's scratch collections begin with.
+    :param prove: raises unless the lock is held; called before whatever cannot be taken back.
+    """
+
+    def __init__(self, server: Server, database: str, scratch: str, keep_old: bool, prove: Callable[[], None]) -> None:
         self._server = server
+        self._scratch = scratch
+        self._prove = prove
         self._database = database
         self._doing = f"swapping {database} in on {server.name}"
         self._two_steps = keep_old
@@ -55,7 +109,7 @@ class Swap:
         :raises EnvSyncError: says whether live collections were replaced already.
         """
         there = self._server.collections(self._database, self._doing)
-        incoming = sorted(name[len(SCRATCH_PREFIX) :] for name in there if name.startswith(SCRATCH_PREFIX))
+        incoming = sorted(name[len(self._scratch) :] for name in there if name.startswith(self._scratch))
         live = {name: about for name, about in there.items() if not is_ours(name) and not is_system(name)}
         try:
             for name in incoming:
@@ -78,12 +132,13 @@ class Swap:
             raise
 
     def _exchange(self, name: str, replaces: bool) -> None:
+        self._prove()
         if not replaces:
-            self._rename(SCRATCH_PREFIX + name, name)
+            self._rename(self._scratch + name, name)
             return
         if not self._two_steps:
             try:
-                self._rename(SCRATCH_PREFIX + name, name, dropTarget=True)
+                self._rename(self._scratch + name, name, dropTarget=True)
                 self._replaced += 1
                 return
             except ServerError as error:
@@ -93,7 +148,7 @@ class Swap:
         started = time.monotonic()
         self._rename(name, OLD_PREFIX + name)
         try:
-            self._rename(SCRATCH_PREFIX + name, name)
+            self._rename(self._scratch + name, name)
         except EnvSyncError:
             self._rename(OLD_PREFIX + name, name)
             raise
@@ -122,6 +177,7 @@ class Swap:
 
     def _remove(self, name: str, is_view: bool) -> None:
         if self._two_steps and not is_view:
+            self._prove()
             self._rename(name, OLD_PREFIX + name)
         else:
             self._drop(name)
@@ -135,6 +191,7 @@ class Swap:
         rename(self._server, self._database, old, new, self._doing, **options)
 
     def _drop(self, name: str) -> None:
+        self._prove()
         self._command({"drop": name})
 
     def _command(self, command: Mapping[str, Any]) -> None:
@@ -147,23 +204,29 @@ def rename(server: Server, database: str, old: str, new: str, doing: str, **opti
     server.command("admin", command, doing)
 
 
-def put_back(server: Server, database: str, new: Names[str], doing: str) -> list[str]:
+def put_back(
+    server: Server, database: str, scratch: str, new: Names[str], prove: Callable[[], None], doing: str
+) -> list[str]:
     """Give the live names back to the old collections of a swap that did not end; return them.
 
     What came with the swap becomes a scratch collection again.
 
+    :param scratch: what scratch names begin with.
     :param new: the names that came with the swap and replaced nothing.
+    :param prove: raises unless the lock is held; called before each step.
     """
     there = server.collections(database, doing)
     restored = []
     for name in sorted(there):
         came = OLD_PREFIX + name in there or name in new
         if came and there[name].get("type") != VIEW and not is_ours(name) and not is_system(name):
-            if SCRATCH_PREFIX + name in there:
-                server.command(database, {"drop": SCRATCH_PREFIX + name}, doing)
-            rename(server, database, name, SCRATCH_PREFIX + name, doing)
+            prove()
+            if scratch + name in there:
+                server.command(database, {"drop": scratch + name}, doing)
+            rename(server, database, name, scratch + name, doing)
     for name in sorted(there):
         if name.startswith(OLD_PREFIX):
+            prove()
             rename(server, database, name, name[len(OLD_PREFIX) :], doing)
             restored.append(name[len(OLD_PREFIX) :])
     return restored

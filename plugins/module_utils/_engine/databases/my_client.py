@@ -28,6 +28,7 @@ from ..pipeline import Group
 from ..stopping import Stop, interruptible
 from ..task import Connection
 from . import my_dump
+from .lease import LockLost
 
 try:
     import pymysql
@@ -71,6 +72,9 @@ _ANY_TLS: Mapping[str, Any] = {"check_hostname": False, "verify_mode": False}
 
 #: the connection broke
 _GONE = (2006, 2013)
+
+#: the connection broke, or the server ended it: by KILL, at its own end, after its patience
+_ENDED = (*_GONE, 1053, 1927, 3169, 4031)
 
 #: after how long a silent connection shows that it lives, in seconds: firewalls forget it within minutes
 _KEEP_ALIVE = 60
@@ -263,6 +267,8 @@ class Server:
         self.stop = Stop.of(cancelled)
         self._control: Any = None
         self._version = ""
+        #: the control connection has a lock: when it is lost, no other one is opened in its place
+        self.pinned = False
 
     @property
     def name(self) -> str:
@@ -314,8 +320,13 @@ class Server:
         return connection
 
     def control(self) -> Any:
-        """Return the connection for control statements."""
+        """Return the connection for control statements.
+
+        :raises LockLost: it had a lock, and broke.
+        """
         if self._control is None or not self._control.open:
+            if self.pinned:
+                raise LockLost(f"working on {self.name}", "the connection that had it broke")
             self._control = self.connect(f"connecting to the database server on {self.name}")
         return self._control
 
@@ -339,7 +350,11 @@ class Server:
         try:
             return interruptible(execute, self.stop, doing, lambda over: self._cancel(used, over))
         except (pymysql.err.Error, OSError) as error:
-            raise self._error(doing, error) from error
+            failed = self._error(doing, error)
+            if self.pinned and used is self._control and (failed.code in _ENDED or not used.open):
+                self.close()
+                raise LockLost(doing, failed.why) from error
+            raise failed from error
 
     def _cancel(self, connection: Any, over: threading.Event) -> None:
         """Have the server end the statement that ``connection`` waits for; hang up on a server that does not."""

@@ -20,6 +20,7 @@ from typing import Any, Callable
 
 from ..errors import EnvSyncError
 from . import my_code, my_dump
+from .lease import Lease
 from .my_client import Server, ServerError, quote
 from .my_code import Definition
 
@@ -135,14 +136,16 @@ class Swap:
     """The exchange of one live schema's contents for a scratch schema's.
 
     :param options: the default character set and collation that the live schema is to have; empty to leave them.
+    :param lease: the lock, which the server's control connection has.
     """
 
-    def __init__(self, server: Server, live: str, scratch: str, old: str, options: str) -> None:
+    def __init__(self, server: Server, live: str, scratch: str, old: str, options: str, lease: Lease) -> None:
         self._server = server
         self._live = live
         self._scratch = scratch
         self._old = old
         self._options = options
+        self._lease = lease
         self._doing = f"swapping {live} on {server.name}"
 
     def run(self, wanted: Sequence[Definition], keep_old: bool) -> tuple[float, list[str]]:
@@ -176,6 +179,7 @@ class Swap:
             seconds = self._move(before)
         except BaseException:
             with server.undisturbed():
+                self._lease.regain()  # else its next holder puts all right
                 my_code.add_missing(server, self._live, before, doing)
                 drop(server, self._old)
             raise
@@ -184,6 +188,7 @@ class Swap:
             try:
                 self._complete(wanted)
             except BaseException:
+                self._lease.regain()  # else its next holder puts all right
                 self._move_back(before, former)
                 raise
             return seconds, self._furnish_old(before) if keep_old else []

@@ -11,12 +11,14 @@ import fnmatch
 import hashlib
 import os
 import re
+import secrets
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..errors import Cancelled, EnvSyncError
+from ..errors import EnvSyncError
+from ..linux import boot_id
 from ..manifest import Manifest
 from ..members import PointSource, StoreSink
 from ..pipeline import Group, StageReader
@@ -27,6 +29,7 @@ from ..task import Connection, Task
 from . import my_code, my_dump, my_load, my_swap
 from .base import Database, DumpFacts, Identity, Plan, within
 from .gather import Gathering
+from .lease import BUSY_HERE, BUSY_PULL, Lease, SessionStorage
 from .my_client import Program, Server, ServerError, find_program, mistakes_charset, quote, run_script, write_defaults
 from .my_snapshot import RowsDump, held_still
 
@@ -100,6 +103,11 @@ class MySQL(Database):
         self._options = ""
         self._restored = 0
         self._held: list[my_code.Definition] = []
+        #: stands in the scratch schema's mark: nobody else's is dropped when this run fails
+        self._run = secrets.token_hex(4)
+        pull = f"env_sync {hashlib.sha256(database.encode()).hexdigest()[:32]}"
+        lock = self._lock(pull, BUSY_PULL, True)
+        self._lease = Lease(lock, self._locking, lambda: self.cancelled, _LOCK_PATIENCE)
 
     @classmethod
     def from_task(cls, task: Task, work_dir: str | None) -> MySQL:
@@ -159,20 +167,27 @@ class MySQL(Database):
     def _client(self, doing: str) -> Program:
         return self._program(("mariadb", "mysql"), doing)
 
-    @contextlib.contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """Hold the server's lock on pulls into this database, against another host; it dies with the connection."""
-        name = f"env_sync {hashlib.sha256(self._database.encode()).hexdigest()[:32]}"
-        doing = f"locking {self._database} on {self._server.name}"
-        if not self._server.query("SELECT GET_LOCK(%s, %s)", (name, _LOCK_PATIENCE), doing)[0][0]:
-            if self.cancelled():
-                raise Cancelled(doing, "it was told to stop")
-            raise EnvSyncError(doing, "another host is pulling into it", "Wait for that pull to end.")
-        try:
-            yield
-        finally:
-            with contextlib.suppress(EnvSyncError), self.cancelled.cleaning():
-                self._server.query("SELECT RELEASE_LOCK(%s)", (name,), doing)
+    @property
+    def database_name(self) -> str:
+        return self._database
+
+    @property
+    def _locking(self) -> str:
+        return f"locking {self._database} on {self._server.name}"
+
+    def _lock(self, name: str, busy: str, pin: bool) -> SessionStorage:
+        """Return a lock of the control connection's, which dies with it."""
+        take, give = "SELECT GET_LOCK(%s, 0)", "SELECT RELEASE_LOCK(%s)"
+        return SessionStorage(self._server, take, give, name, busy, self._locking, pin)
+
+    def alone(self, wait: float) -> contextlib.AbstractContextManager[None]:
+        # A name has 64 characters at most; a database's may differ in the case of its letters, and be the same.
+        digest = hashlib.sha256(f"{boot_id()} {self._database.lower()}".encode()).hexdigest()
+        lock = self._lock(f"env_sync run {digest[:32]}", BUSY_HERE, False)
+        return Lease(lock, self._locking, lambda: self.cancelled, max(wait, _LOCK_PATIENCE)).held()
+
+    def exclusive(self) -> contextlib.AbstractContextManager[None]:
+        return self._lease.held()
 
     @classmethod
     def verify(cls, group: Group, source: PointSource, work_dir: str) -> None:
@@ -526,7 +541,7 @@ class MySQL(Database):
         server, details = self._server, source.manifest.details
         doing = f"restoring {source.manifest.timestamp}-{self._database} on {server.name}"
         self._options = self._schema_options(details, doing)
-        my_swap.create(server, self.scratch, "scratch schema of a pull", self._options, doing)
+        my_swap.create(server, self.scratch, f"scratch schema of a pull, {self._signature}", self._options, doing)
         partial, staying = bool(details.get("excluded_tables")), []
         loader = my_load.Loader(group, server, source, self._target(doing), partial, doing)
         names = source.names()
@@ -652,7 +667,7 @@ class MySQL(Database):
         made += [
             item for item in self._held if item.key not in there and (item.kind == "EVENT" or item.table in tables)
         ]
-        swap = my_swap.Swap(server, self._database, self.scratch, self.old, self._options)
+        swap = my_swap.Swap(server, self._database, self.scratch, self.old, self._options, self._lease)
         seconds, warnings = swap.run(made, keep_old)
         kept = self.old if keep_old else ""
         for name in (self.scratch, self.old):
@@ -664,17 +679,24 @@ class MySQL(Database):
                     warnings.append(f"the schema {name} is still there: {error}")
         return {"name_away_seconds": round(seconds, 3), "kept": kept, "warnings": warnings}
 
+    @property
+    def _signature(self) -> str:
+        return f"run {self._run}"
+
     def discard(self) -> None:
         for _unused in range(2):
             try:
                 with self._server.undisturbed():
-                    if my_swap.mark(self._server, self.scratch) is not None:
+                    # The statements that follow go through the connection that has the lock, or not at all.
+                    self._lease.regain()
+                    mark = my_swap.mark(self._server, self.scratch)
+                    if mark is not None and (mark.endswith(self._signature) or mark == my_swap.DOOMED):
                         # A client program that was ended has left its statement to the server.
                         my_swap.end_sessions(self._server, self.scratch, "throwing away what was restored")
                         my_swap.drop(self._server, self.scratch)
                 return
             except EnvSyncError as error:
-                self._server.close()  # a connection that broke; another one is made
+                self._server.close()  # a connection that broke; another one is made, which has to get the lock first
                 failed = error
         raise failed
 

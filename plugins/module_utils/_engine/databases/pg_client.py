@@ -20,6 +20,7 @@ from .. import programs
 from ..errors import EnvSyncError, MissingLibrary
 from ..stopping import Stop, interruptible
 from ..task import LOOPBACK, Connection
+from .lease import LockLost
 
 try:
     import psycopg2
@@ -157,6 +158,8 @@ class Server:
         self._finishing = False
         self._maintenance = [name for name in _MAINTENANCE if name != replaced]
         self._control: Any = None
+        #: the control connection has a lock: when it is lost, no other one is opened in its place
+        self.pinned = False
 
     @property
     def name(self) -> str:
@@ -201,8 +204,13 @@ class Server:
         return connection
 
     def control(self) -> Any:
-        """Return the connection for control statements, to a maintenance database."""
+        """Return the connection for control statements, to a maintenance database.
+
+        :raises LockLost: it had a lock, and broke.
+        """
         if self._control is None or self._control.closed:
+            if self.pinned:
+                raise LockLost(f"working on {self.name}", "the connection that had it broke")
             self._control = self.another_control(f"connecting to PostgreSQL on {self.name}")
         return self._control
 
@@ -236,7 +244,10 @@ class Server:
                 execute, doing or f"running a statement on {self.name}", lambda over: self._cancel(used, over)
             )
         except (psycopg2.Error, UnicodeError) as error:
-            raise self._error(doing or f"running a statement on {self.name}", error) from error
+            failed = self._error(doing or f"running a statement on {self.name}", error)
+            if self.pinned and used is self._control and used.closed:
+                raise LockLost(failed.doing, failed.why) from error
+            raise failed from error
 
     def _call(
         self,

@@ -10,12 +10,13 @@ import contextlib
 import functools
 import hashlib
 import os
+import secrets
 import subprocess
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..errors import Cancelled, EnvSyncError
+from ..errors import EnvSyncError
+from ..linux import boot_id
 from ..manifest import Manifest
 from ..members import PointSource, StoreSink
 from ..pipeline import Group, StageReader, send_archive
@@ -27,6 +28,7 @@ from ..stores.base import BLOCK
 from ..task import Connection, Task
 from . import pg_archive, pg_swap
 from .base import Database, DumpFacts, Identity, Plan, within
+from .lease import BUSY_HERE, BUSY_PULL, Lease, SessionStorage
 from .pg_client import (
     Programs,
     Server,
@@ -106,6 +108,10 @@ class PostgreSQL(Database):
         self._live: pg_swap.Properties | None = None
         self._stuck: list[str] = []
         self._restored = 0
+        #: stands in the scratch database's comment: nobody else's is dropped when this run fails
+        self._run = secrets.token_hex(4)
+        pull = self._lock("env_sync pull ", BUSY_PULL, True)
+        self._lease = Lease(pull, self._locking, lambda: self.cancelled, _LOCK_PATIENCE)
 
     @classmethod
     def from_task(cls, task: Task, work_dir: str | None) -> PostgreSQL:
@@ -137,28 +143,27 @@ class PostgreSQL(Database):
         super().obey(stop)
         self._server.stop = stop
 
-    @contextlib.contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """Hold the server's lock on pulls into this database, against another host; it dies with the connection.
+    @property
+    def database_name(self) -> str:
+        return self._database
 
-        It is the control connection's: a killed pull has it until the last statement that it sent has ended.
-        """
-        key = int.from_bytes(
-            hashlib.sha256(b"env_sync pull " + self._database.encode()).digest()[:8], "big", signed=True
-        )
-        doing = f"locking {self._database} on {self._server.name}"
-        deadline = time.monotonic() + _LOCK_PATIENCE
-        while not self._server.query("SELECT pg_try_advisory_lock(%s)", (key,), doing)[0][0]:
-            if self.cancelled():
-                raise Cancelled(doing, "it was told to stop")
-            if time.monotonic() > deadline:
-                raise EnvSyncError(doing, "another host is pulling into it", "Wait for that pull to end.")
-            time.sleep(0.2)
-        try:
-            yield
-        finally:
-            with contextlib.suppress(EnvSyncError), self.cancelled.cleaning():
-                self._server.query("SELECT pg_advisory_unlock(%s)", (key,), doing)
+    @property
+    def _locking(self) -> str:
+        return f"locking {self._database} on {self._server.name}"
+
+    def _lock(self, purpose: str, busy: str, pin: bool) -> SessionStorage:
+        """Return an advisory lock of the control connection's: a killed run has it until its last statement ended."""
+        digest = hashlib.sha256(purpose.encode() + self._database.encode()).digest()
+        key = int.from_bytes(digest[:8], "big", signed=True)
+        take, give = "SELECT pg_try_advisory_lock(%s)", "SELECT pg_advisory_unlock(%s)"
+        return SessionStorage(self._server, take, give, key, busy, self._locking, pin)
+
+    def alone(self, wait: float) -> contextlib.AbstractContextManager[None]:
+        lock = self._lock(f"env_sync run {boot_id()} ", BUSY_HERE, False)
+        return Lease(lock, self._locking, lambda: self.cancelled, max(wait, _LOCK_PATIENCE)).held()
+
+    def exclusive(self) -> contextlib.AbstractContextManager[None]:
+        return self._lease.held()
 
     @classmethod
     def verify(cls, group: Group, source: PointSource, work_dir: str) -> None:
@@ -519,7 +524,7 @@ class PostgreSQL(Database):
         if self._live is not None and self._live.tablespace != "pg_default":
             options.append(f"TABLESPACE {quote(self._live.tablespace)}")
         name = quote(self.scratch)
-        comment = literal(f"{pg_swap.MARK}scratch database of a pull of {self._database}")
+        comment = literal(f"{pg_swap.MARK}scratch database of a pull of {self._database}, {self._signature}")
         for statement in (
             f"CREATE DATABASE {name} {' '.join(options)}",
             f"COMMENT ON DATABASE {name} IS {comment}",
@@ -747,15 +752,23 @@ class PostgreSQL(Database):
             warnings.append(f"the replaced database is still there as {name}: {error}")
             return False
 
+    @property
+    def _signature(self) -> str:
+        return f"run {self._run}"
+
     def discard(self) -> None:
         self._server.finish()
         for _unused in range(2):
             try:
+                # The statements that follow go through the connection that has the lock, or not at all.
+                self._lease.regain()
                 if self._is_ours(self.scratch):
-                    self._drop(self.scratch)
+                    comment = self._comment(self.scratch)
+                    if not comment or comment.endswith(self._signature):
+                        self._drop(self.scratch)
                 return
             except EnvSyncError as error:
-                self._server.close()  # a connection that broke; another one is made
+                self._server.close()  # a connection that broke; another one is made, which has to get the lock first
                 failed = error
         raise failed
 

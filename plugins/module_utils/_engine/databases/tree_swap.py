@@ -43,6 +43,7 @@ class Places:
             stem = stem[:_LONGEST_STEM] + b"-" + hashlib.sha256(stem).hexdigest()[:8].encode()
         self.scratch = os.path.join(self.parent, f"{HIDDEN}scratch-{os.fsdecode(stem)}")
         self.old = os.path.join(self.parent, f"{HIDDEN}old-{os.fsdecode(stem)}")
+        self.lock = os.path.join(self.parent, f"{HIDDEN}lock-{os.fsdecode(stem)}")
         self._marker = os.path.join(self.parent, f"{HIDDEN}swap-{os.fsdecode(stem)}")
 
     def swap(self) -> float:

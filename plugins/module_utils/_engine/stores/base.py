@@ -60,6 +60,9 @@ class Store(abc.ABC):
     #: the name in ``storagebackend``
     kind = ""
 
+    #: whether two runs can begin an object of one name at once, so that each has to claim its point
+    claims = True
+
     @property
     def peak_temporary_bytes(self) -> int:
         """What the store's own temporary files on this host took at most, in bytes."""
@@ -116,6 +119,17 @@ class Store(abc.ABC):
         It may be of a writer that is at work.
         """
         return iter(())
+
+    def straggling(self, prefix: str) -> bool:
+        """Say whether a writer that was given up, here or by a process that is gone, may still write below ``prefix``.
+
+        Asked after :meth:`sweep`.
+        """
+        return False
+
+    def made_by(self, point: str, run: str) -> bool:
+        """Say whether what there is of a point may be the run's; where runs claim points, the claim has told."""
+        return True
 
     def prepare(self, write: bool) -> None:
         """What a run, and no plan, begins with: as :meth:`preflight`, and what the task has set up here is set up."""

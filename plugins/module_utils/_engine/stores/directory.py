@@ -177,6 +177,14 @@ class DirectoryStore(Store):
             self._remove_empty(emptied)
         return removed
 
+    def straggling(self, prefix: str) -> bool:
+        for name, parent in self._files():
+            if _is_partial(name) and _may_be_of(os.path.dirname(name), prefix.rstrip("/")):
+                with contextlib.suppress(OSError):
+                    if not _nobody_writes(os.path.basename(name), parent):
+                        return True
+        return False
+
     def begun(self) -> Iterator[StoredObject]:
         for name, parent in self._files():
             if _is_partial(name):

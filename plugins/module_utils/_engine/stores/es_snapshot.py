@@ -32,6 +32,7 @@ class SnapshotStore(Store):
     """
 
     kind = "es_snapshot"
+    claims = False
 
     def __init__(self, client: Client, repository: str, registration: ElasticOptions, database: str) -> None:
         self._client = client
@@ -104,6 +105,12 @@ class SnapshotStore(Store):
             "a snapshot repository holds what its server itself puts there, and hands nothing out",
             "Use it with dbms elasticsearch only; another cluster reads a snapshot by registering the same repository.",
         )
+
+    def made_by(self, point: str, run: str) -> bool:
+        """Say whether the note in the point's snapshot is the run's; a server may keep no notes, and then it may be."""
+        snapshot = self._snapshot(manifest_name(point), f"looking at {self.url(point)}")
+        note = read_note(snapshot) if snapshot else None
+        return note is None or not note.run or note.run == run
 
     def put_bytes(self, name: str, data: bytes) -> Stored:
         """Commit: raise unless the server says that the snapshot is whole. Its manifest is made of what it says."""

@@ -58,6 +58,8 @@ class S3Store(Store):
         self._options = options
         self._temp_dir = temp_dir
         self._part = part
+        #: objects whose upload was given up while parts of it were under way
+        self._straggling: builtins.list[str] = []
 
     def url(self, name: str = "") -> str:
         return f"s3://{self._bucket.name}/{self._prefix}{name}".rstrip("/")
@@ -99,7 +101,8 @@ class S3Store(Store):
                     upload.add(part)
             upload.complete(reader.size)
         except BaseException as error:
-            upload.abort(error)
+            if upload.abort(error):
+                self._straggling.append(name)
             raise
         return Stored(name, reader.size, reader.sha256)
 
@@ -138,6 +141,9 @@ class S3Store(Store):
                 )
             removed.append(f"an unfinished upload of s3://{self._bucket.name}/{upload['Key']}")
         return removed
+
+    def straggling(self, prefix: str) -> bool:
+        return any(belongs(name, prefix) for name in self._straggling)
 
     def begun(self) -> Iterator[StoredObject]:
         for upload in self._unfinished(""):

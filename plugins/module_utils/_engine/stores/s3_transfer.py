@@ -238,8 +238,11 @@ class Upload:
         if stored != size:
             raise EnvSyncError(self._doing, f"it has {stored} bytes, {size} were sent", _AGAIN)
 
-    def abort(self, error: BaseException) -> None:
-        """Take away whatever was stored, as ``error`` ended the upload; never raises."""
+    def abort(self, error: BaseException) -> bool:
+        """Take away whatever was stored, as ``error`` ended the upload; never raises.
+
+        :returns: whether parts are still under way, which may arrive after that.
+        """
         running = concurrent.futures.wait(self._running, _ABORT_WAIT).not_done
         self._abort()
         for future in running:
@@ -247,6 +250,7 @@ class Upload:
             future.add_done_callback(lambda _future: self._abort())
         if self._completing and not surely_not_done(error):
             _remove(self._bucket, self._key, self._doing)
+        return bool(running)
 
     def _abort(self) -> None:
         with contextlib.suppress(EnvSyncError), self._bucket.stop.cleaning(), self._bucket.during(self._doing):
