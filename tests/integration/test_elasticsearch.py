@@ -26,12 +26,13 @@ from typing import Any, Callable
 import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import catalogue, pull, push, upkeep
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.elasticsearch import Elasticsearch
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.es_lease import Lease
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.es_swap import (
     LOCK,
+    LockDocument,
     owner_of,
     scratch_prefix,
 )
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.lease import DocumentStorage
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.es_client import Client
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
@@ -620,9 +621,14 @@ def test_a_name_that_means_nothing_is_refused(production: SearchServer, tasks: T
 
 # What a process runs as another host would: `reached()` tells the test that it is where it is to be killed.
 RUN = """
-import json, socket, sys, time
+import json, os, socket, sys, tempfile, time
 sys.path.insert(0, {engine!r})
-socket.gethostname = lambda: {host!r}
+if {host!r} != os.uname().nodename:
+    socket.gethostname = lambda: {host!r}
+    from _engine import linux, locks
+    linux.boot_id = lambda: {host!r}
+    folder = tempfile.mkdtemp()
+    locks.lock_dir = lambda: folder
 from _engine import push, pull
 from _engine.databases import elasticsearch
 from _engine.progress import Host
@@ -749,7 +755,7 @@ def test_who_has_lost_the_lock_leaves_the_work_of_who_has_it(
             taken = {"host": "elsewhere", "token": "theirs", "until": 4102444800}
             staging.call("PUT", f"/{LOCK}/_doc/{owner_of('Search')}", taken)
 
-    with pytest.raises(EnvSyncError, match="another host has taken the lock"):
+    with pytest.raises(EnvSyncError, match="the lock was lost: elsewhere has taken it"):
         pull.pull(tasks("pull"), Host(progress=progress))
     assert [name for name in staging.indices() if name.startswith("env_sync-")] == [theirs, LOCK]
     with pytest.raises(EnvSyncError, match="elsewhere is pulling into it"):
@@ -758,12 +764,11 @@ def test_who_has_lost_the_lock_leaves_the_work_of_who_has_it(
 
 
 def test_the_holder_of_the_lock_does_not_take_itself_for_another(staging: SearchServer, tasks: Tasks) -> None:
-    lease = Lease(Client.from_task(tasks("pull")), "Search")
-    lease.take()
+    lock = DocumentStorage(LockDocument(Client.from_task(tasks("pull")), "Search"))
+    assert lock.acquire() == ""
     with concurrent.futures.ThreadPoolExecutor(4) as threads:
-        for done in [threads.submit(lease.renew) for _time in range(20)]:
-            done.result()
-    lease.release()
+        assert {done.result() for done in [threads.submit(lock.lost) for _time in range(20)]} == {""}
+    lock.release()
     assert staging.documents(LOCK) == {}
 
 

@@ -267,15 +267,21 @@ def test_a_second_run_is_refused_at_once_or_waits_as_it_is_told(
 
 
 def test_a_pull_from_another_host_is_refused_by_the_server(
-    production: PostgresServer, staging: PostgresServer, database: str, task_values: Values, monkeypatch: Any
+    production: PostgresServer,
+    staging: PostgresServer,
+    database: str,
+    task_values: Values,
+    monkeypatch: Any,
+    tmp_path: Path,
 ) -> None:
     production.create_database(database, SAMPLE)
     push.push(Task.from_mapping(task_values("push", database)), Host())
     victim = Victim(task_values("pull", database), "postgresql.PostgreSQL.check = reached")
     # Another host has locks and addresses of its own; the server is the same.
-    monkeypatch.setattr(
-        "ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.postgresql._LOCK_PATIENCE", 0.5
-    )
+    engine = "ansible_collections.govuk.env_sync.plugins.module_utils._engine"
+    monkeypatch.setattr(f"{engine}.databases.postgresql._LOCK_PATIENCE", 0.5)
+    monkeypatch.setattr(f"{engine}.databases.postgresql.boot_id", lambda: "another")
+    monkeypatch.setattr(f"{engine}.locks.lock_dir", lambda: str(tmp_path))
     way = {"database_hostname": "127.0.0.1", "login_password": staging.password}
     try:
         with pytest.raises(EnvSyncError, match="another host is pulling into it"):
