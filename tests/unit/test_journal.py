@@ -65,11 +65,11 @@ def test_what_may_still_be_written_to_stays_noted_until_its_process_is_gone(tmp_
     assert entry.process is not None
     for gone in (
         dataclasses.replace(entry.process, pid=ended.pid),
-        dataclasses.replace(entry.process, started=entry.process.started + 1),  # the number is another's now
+        dataclasses.replace(entry.process, mark=f"{entry.process.mark}1"),  # the number is another's now
     ):
         assert not dataclasses.replace(entry, process=gone).may_write()
     # Of what another kernel, or another of its containers, knows, nothing can be said here.
-    for elsewhere in ({"boot": "another"}, {"namespace": "pid:[1]"}):
+    for elsewhere in ({"mark": "another-boot 1"}, {"namespace": "pid:[1]"}):
         process = dataclasses.replace(entry.process, pid=ended.pid, **elsewhere)
         assert dataclasses.replace(entry, process=process).may_write()
 

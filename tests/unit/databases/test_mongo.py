@@ -40,6 +40,7 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine.manifest im
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.point import manifest_name, point_name
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host, read_statuses
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.scripts import Script
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stopping import Stop
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.directory import DirectoryStore
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Connection, Task
 
@@ -442,6 +443,7 @@ def test_what_a_killed_run_still_inserts_is_swept_too() -> None:
 class HeldLock:
     """A lock that notes how it was given up."""
 
+    remains = ""
     keep: Any = None
     kept: Any = None
 
@@ -458,7 +460,7 @@ class HeldLock:
 def test_the_mark_stays_as_long_as_anything_of_ours_does(left: str, kept: bool) -> None:
     database: Any = mongo(StubServer(collections=("a", left)))
     lock: Any = HeldLock()
-    database._lock, database._lease = lock, Lease(lock, "locking app")
+    database._lock, database._lease = lock, Lease(lock, "locking app", Stop)
     with database.exclusive():
         assert lock.kept is None
     assert lock.kept is kept
