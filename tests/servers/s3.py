@@ -131,7 +131,7 @@ def _user() -> str:
     return pwd.getpwuid(os.geteuid()).pw_name
 
 
-def _installed() -> Path:
+def installed() -> Path:
     """Return the folder of an environment that has Swift; made by the first who asks, the others wait for it."""
 
     def make(folder: Path) -> None:
@@ -186,7 +186,7 @@ class SwiftS3:
             if not (self.access_key and self.secret_key):
                 raise Unavailable("ENV_SYNC_TEST_S3 is set, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not")
             return self
-        programs = _installed() / "bin"
+        programs = installed() / "bin"
         self._folder = Path(tempfile.mkdtemp(prefix="swift-"))
         atexit.register(self.stop)
         try:
@@ -233,7 +233,7 @@ class SwiftS3:
         """Let ``reader`` list and read a bucket: by an ACL of Swift's own, which has no right to write in it."""
         text = _COMMON.format(port=0, user=_user(), folder=self._folder)
         (self._folder / "internal.conf").write_text(text + _INTERNAL, encoding="utf-8")
-        _check(str(_installed() / "bin" / "python"), "-c", _SHARE, str(self._folder), self.reader, name)
+        _check(str(installed() / "bin" / "python"), "-c", _SHARE, str(self._folder), self.reader, name)
 
     def delete_bucket(self, name: str) -> None:
         """Remove a bucket with all that is in it, unfinished uploads too."""

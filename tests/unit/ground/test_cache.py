@@ -17,6 +17,7 @@ import pytest
 
 from tests import servers
 from tests.servers import Interrupted, Unavailable, install, made, mysql
+from tests.servers import fetch as ahead
 
 
 @pytest.fixture(autouse=True)
@@ -168,3 +169,15 @@ def test_maven_is_run_in_a_folder_that_is_there(tmp_path: Path, monkeypatch: pyt
         with pytest.raises(Unavailable, match=r"a\.zip is damaged"):
             fetch()
         assert name
+
+
+def test_whatever_is_fetched_ahead_can_be_missing(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fetching beside the tests is no place for an error: the test that wants it tells."""
+
+    def missing() -> None:
+        raise Unavailable("there is no such thing")
+
+    fetched: list[str] = []
+    monkeypatch.setattr(ahead, "COMPONENTS", {"one": missing, "two": lambda: fetched.append("two")})
+    ahead.main()
+    assert fetched == ["two"]
