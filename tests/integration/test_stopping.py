@@ -123,13 +123,13 @@ class Case:
                 time.sleep(0.05)
             time.sleep(0.5)
             began = time.monotonic()
-            for number in numbers:
+            for place, number in enumerate(numbers):
+                time.sleep(1 if place else 0)
                 process.send_signal(number)
-                time.sleep(1 if number != numbers[-1] else 0)
             _out, said = process.communicate(timeout=60)
             seconds = time.monotonic() - began
             time.sleep(0.5)  # what a guard has to end, has ended
-            at_work = [text for text in commands() if str(self.folder) in text]
+            at_work = commands_of(self.folder)
         finally:
             process.kill()
         return Ended(process.returncode, said, seconds, self._snapshot(), self._log(), at_work, self._journal())
@@ -147,12 +147,14 @@ class Case:
         return [point for path in paths for point in json.loads(path.read_text(encoding="utf-8"))["points"]]
 
 
-def commands() -> Iterator[str]:
-    """Yield the argument vectors and environments of all processes but this one."""
+def commands_of(folder: Path) -> list[str]:
+    """Return the argument vectors of the processes of a run: those that have its folder as their home."""
+    found = []
     for path in Path("/proc").glob("[0-9]*"):
-        if path.name != str(os.getpid()):
-            with contextlib.suppress(OSError):
-                yield (path / "cmdline").read_text(errors="replace") + (path / "environ").read_text(errors="replace")
+        with contextlib.suppress(OSError):
+            if f"HOME={folder}\0" in (path / "environ").read_text(errors="replace"):
+                found.append((path / "cmdline").read_text(errors="replace"))
+    return found
 
 
 def script(path: Path, text: str) -> Path:
@@ -545,11 +547,11 @@ def test_a_killed_run_leaves_nobody_at_work(tmp_path: Path) -> None:
             time.sleep(0.05)
         time.sleep(0.5)
         # The script, what it started in a session of its own, and the guard of both.
-        assert len([text for text in commands() if str(tmp_path) in text]) >= 3
+        assert len(commands_of(tmp_path)) >= 3
         process.kill()
         process.communicate()
         deadline = time.monotonic() + 5
-        while found := [text for text in commands() if str(tmp_path) in text]:
+        while found := commands_of(tmp_path):
             assert time.monotonic() < deadline, found
             time.sleep(0.05)
 
