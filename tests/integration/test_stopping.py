@@ -128,8 +128,9 @@ class Case:
                 process.send_signal(number)
             _out, said = process.communicate(timeout=60)
             seconds = time.monotonic() - began
-            time.sleep(0.5)  # what a guard has to end, has ended
-            at_work = commands_of(self.folder)
+            # A guard takes a moment to find what it has to end.
+            while (at_work := commands_of(self.folder)) and time.monotonic() < began + seconds + 5:
+                time.sleep(0.05)
         finally:
             process.kill()
         return Ended(process.returncode, said, seconds, self._snapshot(), self._log(), at_work, self._journal())

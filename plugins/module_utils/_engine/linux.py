@@ -10,9 +10,10 @@ import contextlib
 import ctypes
 import os
 import secrets
+import signal
 import subprocess
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,6 +22,9 @@ from . import programs
 PAGE = 4096
 _KEEP_SIZE = 1
 _PUNCH_HOLE = 2
+
+#: how long a process may take to end after a signal, in seconds
+_GRACE = 2.0
 
 #: the variable that marks the processes that a :class:`Guard` ends
 MARK = "ENV_SYNC_GUARD"
@@ -96,6 +100,45 @@ class Guard:
                 self.process.wait()
                 if self.process.stdin is not None:
                     self.process.stdin.close()
+
+
+def said(argv: Sequence[str], seconds: float) -> str:
+    """Return what a program writes to its standard output; empty where it fails, or does not end within ``seconds``."""
+    with contextlib.closing(Guard()) as guard:
+        try:
+            process = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env={**programs.environment(), **guard.environment},
+                cwd=programs.START,
+                start_new_session=True,
+            )
+        except OSError:
+            return ""
+        try:
+            text, _nothing = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            return ""
+        finally:
+            end(process)
+    return text.decode("utf-8", "replace") if process.returncode == 0 else ""
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End what is left of a process that has a session of its own, and all that it started; close its pipes."""
+    if process.poll() is None:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_GRACE)
+                break
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream is not None:
+            with contextlib.suppress(OSError):
+                stream.close()
 
 
 def children(pid: int) -> list[int]:

@@ -19,6 +19,7 @@ from typing import Any
 
 from .. import programs
 from ..errors import EnvSyncError
+from ..linux import said
 from ..locks import FileLock
 from ..manifest import Manifest
 from ..members import PointSource, StoreSink
@@ -41,6 +42,9 @@ MEMBER = "/tree.tar"
 _CHANGED = re.compile(
     r"^[^:]*: (?P<name>.*): (?:file changed as we read it|File removed before we read it|File shrank by .*)$", re.M
 )
+
+#: how long a program may take to say its version, in seconds
+_VERSION_PATIENCE = 10.0
 
 #: how many names a warning shows
 _SHOWN = 3
@@ -426,15 +430,7 @@ def _tar(doing: str) -> tuple[str, str]:
     for name in ("tar", "gtar"):
         program = programs.find(name)
         if program:
-            said = subprocess.run(
-                [program, "--version"],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                cwd=programs.START,
-                timeout=10,
-                check=False,
-            )
-            first = said.stdout.decode(errors="replace").partition("\n")[0]
+            first = said([program, "--version"], _VERSION_PATIENCE).partition("\n")[0]
             if "GNU tar" in first:
                 return program, first
     raise EnvSyncError(doing, "there is no GNU tar on the PATH", "Install tar.")

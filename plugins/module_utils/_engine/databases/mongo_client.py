@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import socket
-import subprocess
 import threading
 import urllib.parse
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from typing import Any, Callable
 
 from .. import programs
 from ..errors import EnvSyncError, MissingLibrary, one_line
+from ..linux import said
 from ..stopping import Stop, interruptible
 from ..task import LOOPBACK, Connection
 from .base import within
@@ -31,6 +31,9 @@ except ImportError:
 
 #: how long to look for the server, where nobody said, in seconds
 _PATIENCE = 10
+
+#: how long a program may take to say its version, in seconds
+_VERSION_PATIENCE = 30.0
 
 #: how long the end of a connection may take, in seconds
 _GOODBYE = 2.0
@@ -212,14 +215,7 @@ def program(name: str, doing: str) -> str:
 
 def program_version(path: str) -> str:
     """Return the first line of ``--version``; empty when the program has nothing to say."""
-    try:
-        argv = [path, "--version"]
-        done = subprocess.run(
-            argv, stdin=subprocess.DEVNULL, capture_output=True, cwd=programs.START, timeout=30, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return one_line(done.stdout.decode("utf-8", "replace").partition("\n")[0])
+    return one_line(said([path, "--version"], _VERSION_PATIENCE).partition("\n")[0])
 
 
 def complaint(stderr: str) -> str:

@@ -16,7 +16,6 @@ import glob
 import os
 import re
 import socket
-import subprocess
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from typing import Any, Callable
 
 from .. import programs
 from ..errors import EnvSyncError, MissingLibrary
+from ..linux import said
 from ..pipeline import Group
 from ..stopping import Stop, interruptible
 from ..task import Connection
@@ -78,6 +78,9 @@ _ENDED = (*_GONE, 1053, 1927, 3169, 4031)
 
 #: after how long a silent connection shows that it lives, in seconds: firewalls forget it within minutes
 _KEEP_ALIVE = 60
+
+#: how long a program may take to say its version, in seconds
+_VERSION_PATIENCE = 10.0
 
 #: how long a server may take to end a statement that it was told to end, in seconds
 _CANCEL_PATIENCE = 1.0
@@ -579,22 +582,12 @@ def _program(name: str) -> Program | None:
     path = programs.find(name)
     if path is None:
         return None
-    try:
-        said = subprocess.run(
-            [path, "--version"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd=programs.START,
-            timeout=10,
-            check=False,
-        ).stdout.decode("utf-8", "replace")
-    except (OSError, subprocess.TimeoutExpired):
-        return None
+    text = said([path, "--version"], _VERSION_PATIENCE)
     # "Ver 10.19 Distrib 10.11.6-MariaDB": where there are two numbers, the first is the program's own.
-    match = re.search(r"(?:Distrib|from) (\d+)\.(\d+)", said) or re.search(r"Ver (\d+)\.(\d+)", said)
+    match = re.search(r"(?:Distrib|from) (\d+)\.(\d+)", text) or re.search(r"Ver (\d+)\.(\d+)", text)
     if match is None:
         return None
-    return Program(path, "mariadb" in said.lower(), (int(match[1]), int(match[2])), " ".join(said.split()))
+    return Program(path, "mariadb" in text.lower(), (int(match[1]), int(match[2])), " ".join(text.split()))
 
 
 def run_script(

@@ -11,13 +11,13 @@ import glob
 import os
 import re
 import socket
-import subprocess
 import threading
 from collections.abc import Sequence
 from typing import Any, Callable, TypeVar
 
 from .. import programs
 from ..errors import EnvSyncError, MissingLibrary
+from ..linux import said
 from ..stopping import Stop, interruptible
 from ..task import LOOPBACK, Connection
 from .lease import LockLost
@@ -49,6 +49,9 @@ _Answer = TypeVar("_Answer")
 
 #: the first major version that has transaction_timeout, and whose pg_restore sets it
 _TRANSACTION_TIMEOUT = 17
+
+#: how long a program may take to say its version, in seconds
+_VERSION_PATIENCE = 10.0
 
 #: how long the server may take to be asked to cancel a statement, and to do it, in seconds
 _CANCEL_PATIENCE = 1.0
@@ -440,16 +443,5 @@ def _among(folders: Sequence[str]) -> list[Programs]:
 
 
 def _version(program: str) -> tuple[int, int] | None:
-    try:
-        said = subprocess.run(
-            [program, "--version"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd=programs.START,
-            timeout=10,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    match = re.search(r"(\d+)(?:\.(\d+))?", said.stdout.decode("utf-8", "replace"))
+    match = re.search(r"(\d+)(?:\.(\d+))?", said([program, "--version"], _VERSION_PATIENCE))
     return (int(match.group(1)), int(match.group(2) or 0)) if match else None

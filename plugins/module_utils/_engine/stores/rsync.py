@@ -30,12 +30,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO, Callable
 
 from ..errors import EnvSyncError
-from ..linux import punch_hole
+from ..linux import end, punch_hole
 from ..ownership import temporary_folder, workplace
 from ..point import belongs, parse
 from ..task import SshOptions
 from .base import BLOCK, Reader, Store, Stored, StoredObject
-from .rsync_client import Done, Remote, end, names_from
+from .rsync_client import Done, Remote, names_from
 
 #: where rsync keeps what a broken connection left of a file, in that file's own folder
 _PARTIAL = ".env_sync-partial"

@@ -14,7 +14,6 @@ import contextlib
 import os
 import re
 import secrets
-import signal
 import subprocess
 import tempfile
 import threading
@@ -25,7 +24,7 @@ from typing import Callable
 
 from .. import programs
 from ..errors import EnvSyncError
-from ..linux import Guard
+from ..linux import Guard, end
 from ..ownership import temporary_folder
 from ..stopping import Stop, pause
 from ..task import SshOptions
@@ -37,9 +36,6 @@ _CONNECT_TIMEOUT = 15
 
 #: how often what waits for a process looks whether the run is to stop, in seconds
 _LOOK = 0.2
-
-#: how long a process may take to end after a signal, in seconds
-_GRACE = 2.0
 
 #: how long the end of the connection may take, in seconds
 _GOODBYE = 3.0
@@ -292,21 +288,6 @@ def _environment() -> dict[str, str]:
     for name in [name for name in environment if name.startswith("RSYNC_")]:
         del environment[name]
     return environment
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    """End what is left of a process and of all that it started, and close its pipes."""
-    if process.poll() is None:
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, number)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_GRACE)
-                break
-    for stream in (process.stdin, process.stdout, process.stderr):
-        if stream is not None:
-            with contextlib.suppress(OSError):
-                stream.close()
 
 
 def _hang_up(argv: Sequence[str], socket: str, guard: Guard) -> None:
