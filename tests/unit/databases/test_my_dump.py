@@ -217,21 +217,6 @@ def test_rows_without_generated_values(statement: str, expected: str | None) -> 
     assert found == (None if expected is None else expected.encode())
 
 
-@pytest.mark.parametrize(
-    ("text", "line"),
-    [
-        ("UPDATE t SET a = 1;\n/* it goes on\nUPDATE t SET b = 1;\n", 2),
-        ("UPDATE t SET a = 1 /* it's; */;\n\n/*+ it's\n", 3),
-        ("-- it's /* fine\nSELECT '/* x', \"/*\", `/*` /* it's */; # /*\n", 0),
-        ("SELECT '\\'; /* ';\n", 0),
-        ("SELECT 'the client sees to this /* ;\n", 0),
-        ("/*!50000 SELECT 1 and the server to this;\n", 0),
-    ],
-)
-def test_a_comment_that_never_ends(text: str, line: int) -> None:
-    assert my_dump.open_comment(text.encode()) == line
-
-
 def test_sql_modes() -> None:
     text = "SET sql_mode = 'NO_AUTO_CREATE_USER,STRICT_TRANS_TABLES,TIME_TRUNCATE_FRACTIONAL' ;\n"
     assert fit(text) == ["SET sql_mode = 'NO_AUTO_CREATE_USER,STRICT_TRANS_TABLES'"]

@@ -24,10 +24,8 @@ from typing import Any, Callable
 from .. import programs
 from ..errors import EnvSyncError, MissingLibrary
 from ..linux import said
-from ..pipeline import Group
 from ..stopping import Stop, interruptible
 from ..task import Connection
-from . import my_dump
 from .lease import LockLost
 
 try:
@@ -53,9 +51,9 @@ _ESCAPES = {"b": "\b", "t": "\t", "n": "\n", "r": "\r", "s": " ", '"': '"', "'":
 
 #: what a connection does without: MariaDB's and MySQL's limits of time; figures of tables that are as old as a day; and
 #: MySQL's rules for new tables, which a table of the source's may not obey
+_LIMITS = ("max_statement_time", "max_execution_time")
 _OFF = (
-    "max_statement_time",
-    "max_execution_time",
+    *_LIMITS,
     "information_schema_stats_expiry",
     "sql_require_primary_key",
     "restrict_fk_on_non_standard_key",
@@ -99,16 +97,8 @@ _QUOTING_ERRORS = frozenset(
     | {1449}
 )
 
-#: what makes a script's statements of anything, rows among it
-_DYNAMIC = re.compile(rb"\b(?:CALL|EXECUTE)\b", re.I)
-
 #: what SHOW GRANTS says of rights on whole databases; the name is a pattern of LIKE's
 _GRANT = re.compile(r"GRANT (?P<rights>.+?) ON (?:\*|`(?P<schema>(?:[^`]|``)*)`)\.\* TO ")
-
-#: what the client program says of an error in a script
-_SCRIPT_ERROR = re.compile(
-    r"^ERROR (?P<code>\d+)(?: \((?P<state>\w+)\))? at line (?P<line>\d+)[^:]*: (?P<text>.*)", re.M
-)
 
 
 def quote(name: str) -> str:
@@ -237,14 +227,15 @@ def write_defaults(path: str, chosen: Settings, files: Sequence[str] = OPTION_FI
         stream.write("\n".join(lines) + "\n")
 
 
-def _connect(options: Mapping[str, Any]) -> Any:
-    """Return a connection on which the server takes one statement at a time.
+def _connect(options: Mapping[str, Any], several: bool) -> Any:
+    """Return a connection on which the server takes one statement at a time, or several.
 
     The guard of dumps (:mod:`.my_dump`) goes by how a statement begins, and does not read rows: what followed a
     semicolon in them would run too where several statements may come at once. PyMySQL before 1.0 allows that unasked.
     """
     connection = pymysql.connect(**options, defer_connect=True)
     connection.client_flag &= ~CLIENT.MULTI_STATEMENTS
+    connection.client_flag |= CLIENT.MULTI_STATEMENTS if several else 0
     connection.connect()
     return connection
 
@@ -252,8 +243,8 @@ def _connect(options: Mapping[str, Any]) -> Any:
 class ServerError(EnvSyncError):
     """The server refused a statement, or a connection; ``code`` is its error number."""
 
-    def __init__(self, doing: str, code: int, text: str, why: str = "") -> None:
-        super().__init__(doing, why or text, _hint(code, text))
+    def __init__(self, doing: str, code: int, text: str, why: str = "", hint: str = "") -> None:
+        super().__init__(doing, why or text, hint or _hint(code, text))
         self.code = code
 
 
@@ -277,8 +268,14 @@ class Server:
     def name(self) -> str:
         return self.settings.name
 
-    def _open(self, doing: str, database: str = "", raw: bool = False) -> Any:
-        """Return a new autocommit connection."""
+    def _open(
+        self, doing: str, database: str = "", raw: bool = False, several: bool = False, files: bool = False
+    ) -> Any:
+        """Return a new connection.
+
+        :param several: it takes several statements at once.
+        :param files: the server may ask for files of this host (LOAD DATA LOCAL).
+        """
         chosen = self.settings
         values: dict[str, Any] = {"unix_socket": chosen.socket} if chosen.socket else {"host": chosen.host}
         values.update(
@@ -290,15 +287,16 @@ class Server:
             use_unicode=not raw,
             autocommit=True,
             program_name="env_sync",
+            local_infile=files,
         )
         # Over a socket nobody listens; elsewhere TLS is used where the server has it, as the clients do.
         tls = {"ssl_disabled": True} if chosen.socket else _tls(chosen.tls)
         if not tls and pymysql.VERSION < _PREFERS_TLS:
             with contextlib.suppress(pymysql.err.Error, RuntimeError, OSError):
                 options = {**values, "ssl": dict(_ANY_TLS)}
-                return _kept_alive(interruptible(lambda: _connect(options), self.stop, doing))
+                return _kept_alive(interruptible(lambda: _connect(options, several), self.stop, doing))
         try:
-            connection = interruptible(lambda: _connect({**values, **tls}), self.stop, doing)
+            connection = interruptible(lambda: _connect({**values, **tls}, several), self.stop, doing)
         except (pymysql.err.Error, RuntimeError, OSError) as error:
             raise self._error(doing, error) from error
         return connection if chosen.socket else _kept_alive(connection)
@@ -309,18 +307,34 @@ class Server:
         :param raw: strings come as the bytes that the server has, not converted to any character set.
         """
         connection = self._open(doing, database, raw)
-        self.query(
-            f"SET SESSION wait_timeout = {_PATIENCE}, net_read_timeout = 86400, net_write_timeout = 86400, "
-            "sql_mode = ''",
-            doing=doing,
-            connection=connection,
-        )
-        for setting in _OFF:
-            with contextlib.suppress(ServerError):  # not every server has it, nor may every user set it
-                self.query(f"SET SESSION {setting} = 0", doing=doing, connection=connection)
+        self._settle(connection, doing, ", sql_mode = ''", _OFF)
         if raw:
             self.query("SET SESSION character_set_results = NULL", doing=doing, connection=connection)
         return connection
+
+    def session(self, doing: str, database: str, local_files: bool) -> Any:
+        """Return a new autocommit connection for an operator's script, with the server's own SQL mode.
+
+        It has no limits of time, and takes several statements at once, as the client programs' have. Rows are bytes.
+
+        :param local_files: files of this host may be loaded (LOAD DATA LOCAL).
+        """
+        connection = self._open(doing, database, True, several=True, files=local_files)
+        self._settle(connection, doing, "", _LIMITS)
+        return connection
+
+    def _settle(self, connection: Any, doing: str, more: str, off: Sequence[str]) -> None:
+        """Take a new connection out of what the server or its administrator has as defaults."""
+        # Said, not asked for: the server's greeting shows autocommit as on, whatever init_connect or its default is.
+        self.query(
+            f"SET SESSION autocommit = 1, wait_timeout = {_PATIENCE}, net_read_timeout = 86400, "
+            f"net_write_timeout = 86400{more}",
+            doing=doing,
+            connection=connection,
+        )
+        for setting in off:
+            with contextlib.suppress(ServerError):  # not every server has it, nor may every user set it
+                self.query(f"SET SESSION {setting} = 0", doing=doing, connection=connection)
 
     def control(self) -> Any:
         """Return the connection for control statements.
@@ -387,7 +401,7 @@ class Server:
         try:
             connection.query(statement)
         except (pymysql.err.Error, OSError) as error:
-            code, text = _code_and_text(error)
+            code, text = code_and_text(error)
             if code in _GONE and len(statement) > 1 << 20:
                 # Of a statement that is too long, the server hears no more; it closes the connection.
                 longest = self._longest_statement(doing)
@@ -471,7 +485,7 @@ class Server:
             self._control = None
 
     def _error(self, doing: str, error: Exception) -> ServerError:
-        code, text = _code_and_text(error)
+        code, text = code_and_text(error)
         return ServerError(doing, code, text)
 
 
@@ -488,7 +502,8 @@ def _kept_alive(connection: Any) -> Any:
     return connection
 
 
-def _code_and_text(error: Exception) -> tuple[int, str]:
+def code_and_text(error: Exception) -> tuple[int, str]:
+    """Return the number and the text of what PyMySQL raised; 0 where it is not the server's."""
     if len(error.args) > 1 and isinstance(error.args[0], int):
         return error.args[0], str(error.args[1]).strip()
     return 0, str(error).strip() or type(error).__name__
@@ -588,52 +603,3 @@ def _program(name: str) -> Program | None:
     if match is None:
         return None
     return Program(path, "mariadb" in text.lower(), (int(match[1]), int(match[2])), " ".join(text.split()))
-
-
-def run_script(
-    group: Group,
-    program: Program,
-    mistaken: bool,
-    defaults: str,
-    script: str,
-    database: str,
-    where: str,
-    hint: str,
-) -> None:
-    """Run an operator's SQL script in ``database`` with the client program; the first error ends it.
-
-    The client runs it as the original did: each statement for itself, as MySQL commits at every DDL statement anyway.
-
-    :param mistaken: the program and the server have different character sets in mind (:func:`mistakes_charset`).
-    :param hint: what is to be known after a failure.
-    :raises EnvSyncError: names file, line and error number, and no value of any row.
-    """
-    doing = f"running {script} on {where}"
-    if not os.access(script, os.R_OK):
-        raise EnvSyncError(
-            doing, "there is no such file, or it may not be read", "Check the transformation file's name."
-        )
-    with open(script, "rb") as stream:
-        text = stream.read()
-    comment = my_dump.open_comment(text)
-    if comment:
-        # The client program leaves out all that follows, without a word.
-        raise EnvSyncError(doing, f"{script}, line {comment}: a comment begins that never ends", hint)
-    argv = [program.path, f"--defaults-file={defaults}", "--batch", "--line-numbers", "--skip-force"]
-    argv.append("--default-character-set=utf8mb4")
-    if mistaken:
-        argv.append("--init-command=SET NAMES utf8mb4")
-    argv += ["--", database]
-    with open(script, "rb") as stream:
-        stage = group.run(argv, doing, stdin=stream, checked=False)
-        stage.join()
-    if stage.popen.returncode != 0:
-        why = _describe_script_error(script, stage.stderr_text, _DYNAMIC.search(text) is not None)
-        raise EnvSyncError(doing, why, hint)
-
-
-def _describe_script_error(script: str, said: str, data: bool) -> str:
-    match = _SCRIPT_ERROR.search(said)
-    if match is None:
-        return "the client program failed"
-    return f"{script}, line {match['line']}: {describe(int(match['code']), match['text'], data)}"

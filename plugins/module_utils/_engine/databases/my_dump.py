@@ -61,7 +61,7 @@ _VALUE = rb"[^',()]*(?:'[^'\\]*(?:(?:\\.|'')[^'\\]*)*')?"
 _DELIMITER = re.compile(rb"DELIMITER\s+(\S+)\s*\Z", re.I)
 
 #: kinds of objects, as the second word of CREATE and DROP has them
-_OBJECTS = frozenset(
+OBJECTS = frozenset(
     {
         "TABLE",
         "VIEW",
@@ -144,18 +144,6 @@ def tokens(text: bytes, backslash: bool = True) -> list[Token]:
     """
     pattern = _TOKENS if backslash else _TOKENS_PLAIN
     return [Token(str(match.lastgroup), match.group()) for match in pattern.finditer(text)]
-
-
-def open_comment(text: bytes) -> int:
-    """Return the line of a script where a comment begins that never ends, however backslashes are read; 0: none."""
-    lines = []
-    for pattern in (_TOKENS, _TOKENS_PLAIN):
-        matches = (match for match in pattern.finditer(text) if match.lastgroup == "other")
-        opened = next((match for match in matches if text.startswith(_UNFINISHED, match.start())), None)
-        if opened is None or opened.group() != b"/":
-            return 0
-        lines.append(text.count(b"\n", 0, opened.start()) + 1)
-    return min(lines)
 
 
 def unquote(token: bytes) -> bytes:
@@ -345,7 +333,7 @@ def _kind(words: Sequence[Token]) -> str:
     """Return what kind of statement begins with these tokens."""
     first = words[0].upper.decode("ascii", "replace")
     if first in ("CREATE", "DROP", "ALTER"):
-        found = next((t.upper.decode() for t in words[1:25] if t.kind == "word" and t.upper.decode() in _OBJECTS), "")
+        found = next((t.upper.decode() for t in words[1:25] if t.kind == "word" and t.upper.decode() in OBJECTS), "")
         return f"{first} {'DATABASE' if found == 'SCHEMA' else found}"
     if first in ("INSERT", "REPLACE"):
         return "INSERT of another form than mysqldump's"

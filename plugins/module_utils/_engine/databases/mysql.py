@@ -26,11 +26,11 @@ from ..point import SINGLE_SUFFIX
 from ..scripts import Effect, Script
 from ..stopping import Stop
 from ..task import Connection, Task
-from . import my_code, my_dump, my_load, my_swap
+from . import my_code, my_dump, my_effect, my_guard, my_load, my_purge, my_run, my_script, my_swap
 from .base import Database, DumpFacts, Identity, Plan, within
 from .gather import Gathering
 from .lease import BUSY_HERE, BUSY_PULL, Lease, SessionStorage
-from .my_client import Program, Server, ServerError, find_program, mistakes_charset, quote, run_script, write_defaults
+from .my_client import Program, Server, ServerError, find_program, mistakes_charset, quote, write_defaults
 from .my_snapshot import RowsDump, held_still
 
 #: the first bytes of a name of ours; what stands under such a name and carries our mark may be dropped
@@ -67,7 +67,7 @@ class MySQL(Database):
     :param work_dir: an empty directory of this run's own; None where no program is run.
     :param jobs: how many tables to dump or restore at once.
     :param dump_format: ``directory`` (a member for each table) or ``custom`` (one stream).
-    :param scripted: whether the restored database gets SQL scripts, for which the client program is needed.
+    :param pushing: scripts run on the database itself, not on a scratch schema.
     """
 
     kind = "mysql"
@@ -83,7 +83,7 @@ class MySQL(Database):
         compression: str,
         excluded_tables: Sequence[str],
         analyze: bool,
-        scripted: bool,
+        pushing: bool,
     ) -> None:
         self._server = Server(connection)
         self._database = database
@@ -93,7 +93,7 @@ class MySQL(Database):
         self._compression = compression
         self._excluded = tuple(excluded_tables)
         self._analyze = analyze
-        self._scripted = scripted
+        self._pushing = pushing
         digest = hashlib.sha256(database.encode()).hexdigest()[:8]
         # Plain ASCII and lower case: such a name is the same to every server, whatever its lower_case_table_names.
         stem = re.sub(r"[^a-z0-9_]", "_", database.lower())[: _LONGEST_NAME - len(SCRATCH_PREFIX) - len(digest) - 1]
@@ -103,6 +103,7 @@ class MySQL(Database):
         self._options = ""
         self._restored = 0
         self._held: list[my_code.Definition] = []
+        self._said: list[str] = []
         #: stands in the scratch schema's mark: nobody else's is dropped when this run fails
         self._run = secrets.token_hex(4)
         pull = f"env_sync {hashlib.sha256(database.encode()).hexdigest()[:32]}"
@@ -120,7 +121,7 @@ class MySQL(Database):
             compression=task.compression,
             excluded_tables=task.excluded_tables,
             analyze=task.analyze,
-            scripted=bool(task.transformation_sql),
+            pushing=task.action == "push",
         )
 
     # -- both ways ---------------------------------------------------------------------------------------------------
@@ -163,9 +164,6 @@ class MySQL(Database):
 
     def _dump_program(self, doing: str) -> Program:
         return self._program(("mariadb-dump", "mysqldump"), doing)
-
-    def _client(self, doing: str) -> Program:
-        return self._program(("mariadb", "mysql"), doing)
 
     @property
     def database_name(self) -> str:
@@ -251,7 +249,16 @@ class MySQL(Database):
                 raise
 
     def check_scripts(self, scripts: Sequence[Script]) -> None:
-        """What the client program thinks of a script shows when it runs."""
+        """Raise where a script leaves its database, names the live one, or can't be read to its end."""
+        guard = self._guard(f"looking at scripts for {self._database}")
+        for script in scripts:
+            guard.look(my_script.Script(script.content, script.path, f"looking at {script.path}", follow=True))
+
+    def _guard(self, doing: str) -> my_guard.Guard:
+        fold = bool(self._server.query("SELECT @@lower_case_table_names", doing=doing)[0][0])
+        if self._pushing:
+            return my_guard.Guard(self._database, (), fold)
+        return my_guard.Guard(self.scratch, (self._database, self.old), fold)
 
     def prepare(self, scripts: Sequence[Script], group: Group) -> Sequence[Effect]:
         """Run the pre-dump scripts on the database itself, as the original does."""
@@ -259,11 +266,21 @@ class MySQL(Database):
         return [self._run_script(script, self._database, group, hint) for script in scripts]
 
     def _run_script(self, script: Script, database: str, group: Group, hint: str) -> Effect:
-        client = self._client(f"running {script.path}")
-        mistaken = mistakes_charset(client, self._server.mariadb, self._server.version_number)
-        where = f"{database} on {self._server.name}"
-        run_script(group, client, mistaken, self._defaults(), script.path, database, where, hint)
-        return Effect(script, 0)
+        server = self._server
+        doing = f"running {script.path} on {database} on {server.name}"
+        code = my_code.read(server, database, doing)
+        functions = frozenset(item.name.lower() for item in code if item.kind == "FUNCTION")
+        guard = self._guard(doing)
+        guard.learn(code)
+        seen = guard.look(my_script.Script(script.content, script.path, doing, follow=True))
+        before = my_effect.take_picture(server, database, doing)
+        my_effect.wait_for_clock(group, server, before, doing)
+        counts = my_run.run(
+            group, server, my_script.Script(script.content, script.path, doing), script.content, guard, seen,
+            database, functions, database == self.scratch, doing, hint,
+        )  # fmt: skip
+        self._said += counts.warnings
+        return my_effect.effect(script, before, my_effect.take_picture(server, database, doing), counts)
 
     def dump(self, group: Group, sink: StoreSink) -> DumpFacts:
         doing = f"dumping {self._database} from {self._server.name}"
@@ -497,8 +514,6 @@ class MySQL(Database):
     def preflight_restore(self, manifest: Manifest | None) -> Plan:
         server = self._server
         doing = f"preparing to restore {self._database} on {server.name}"
-        if self._scripted:
-            self._client(doing)
         for name in (self.scratch, self.old):
             if my_swap.exists(server, name) and my_swap.mark(server, name, doing) is None:
                 raise EnvSyncError(doing, f"there is a schema {name} that is not env_sync's", "Rename or drop it.")
@@ -637,6 +652,10 @@ class MySQL(Database):
     def sanitise(self, scripts: Sequence[Script], group: Group) -> Sequence[Effect]:
         hint = "The scratch schema is thrown away. Correct the script."
         return [self._run_script(script, self.scratch, group, hint) for script in scripts]
+
+    def purge(self, effects: Sequence[Effect], group: Group) -> Sequence[str]:
+        tables = sorted({table for effect in effects for table in effect.tables})
+        return [*self._said, *my_purge.purge(group, self._server, self.scratch, tables, self._jobs)]
 
     def check(self, group: Group) -> Mapping[str, Any]:
         server = self._server
