@@ -128,6 +128,7 @@ def refusals(text: str, schema: str = "scratch", others: tuple[str, ...] = ("sho
         "USE shop", "use `shop`", "USE other", "/*! USE shop */",
         "DROP DATABASE shop", "DROP SCHEMA IF EXISTS `shop`", "ALTER DATABASE shop CHARACTER SET utf8mb4",
         "XA START 'a'",
+        "DROP TABLE Env_Sync_Mark",
         "PREPARE s FROM 'UPDATE shop.users SET a = 1'",
         "SET @a = CONCAT('USE ', 1); PREPARE s FROM @a; SET @b = 'UPDATE `shop`.users'",
         "EXECUTE IMMEDIATE 'USE shop'",

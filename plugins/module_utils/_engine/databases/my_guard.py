@@ -18,6 +18,7 @@ from . import my_dump
 from .my_code import Definition
 from .my_dump import Token
 from .my_script import Part, Script, Statement, made_by, words
+from .my_swap import JOURNAL, MARK_TABLE
 
 #: after these a table's name follows, or that of another object of a schema, and never a column's
 _BEFORE_TABLES = frozenset(
@@ -28,6 +29,9 @@ _BEFORE_TABLES = frozenset(
 
 #: kinds of statements whose strings may be SQL that is run later
 _OF_TEXTS = frozenset({"SET", "PREPARE", "EXECUTE IMMEDIATE", "SELECT", "SET STATEMENT"})
+
+#: without its mark, a scratch schema would be nobody's
+_OWN = (MARK_TABLE, JOURNAL)
 
 _UNQUALIFY = "Write the names of tables without the database: the script runs where they are meant."
 
@@ -137,7 +141,10 @@ class Guard:
         return None
 
     def _leaves(self, part: Part) -> str:
-        """Say whether a statement goes to another schema, makes or drops one."""
+        """Say whether a statement goes to another schema, makes or drops one, or touches what is env_sync's own."""
+        own = next((_name(t) for t in part.tokens if t.kind in ("name", "word") and _name(t).lower() in _OWN), "")
+        if own:
+            return f"{own} is env_sync's own table"
         if part.kind == "USE":
             to = _name(part.tokens[1]) if len(part.tokens) > 1 else ""
             return "" if self._same(to, self._schema) else f"USE {to} leaves the database that the script is for"
