@@ -27,10 +27,13 @@ from .my_dump import Token, unquote
 from .my_guard import Guard, Seen, made_of_variable
 from .my_script import Part, Script, Statement, made_by, named, words
 
-with contextlib.suppress(ImportError):  # without it there is no connection at all
-    import pymysql
+try:
     import pymysql.cursors
     import pymysql.err
+
+    HAS_PYMYSQL = True
+except ImportError:
+    HAS_PYMYSQL = False  # there is no connection then: see my_client
 
 #: flags of the server's status (MySQL source, ``mysql_com.h``)
 _IN_TRANSACTION, _NO_BACKSLASH = 1, 512
