@@ -293,7 +293,7 @@ def test_excluded_names_and_paths_are_left_out(task: Make, tmp_path: Path) -> No
 
 def test_transformations_are_programs_that_run_in_the_scratch_tree(task: Make, source: Path, tmp_path: Path) -> None:
     script = tmp_path / "sanitise"
-    script.write_text("#!/bin/sh -e\nstat -c %a . > mode\nrm -r folder\n")
+    script.write_text("#!/bin/sh -e\nstat -c %a . > mode\nchmod -R u+w folder\nrm -r folder\n")
     push.push(task("push"), Host())
 
     with pytest.raises(EnvSyncError, match=r"chmod \+x"):

@@ -144,7 +144,10 @@ class Icinga:
             (self._folder / name).mkdir(exist_ok=True)
         etc = self._folder / "etc"
         for name in ("icinga2.conf", "constants.conf", "zones.conf"):
-            shutil.copy(f"/etc/icinga2/{name}", etc / name)
+            try:
+                shutil.copy(f"/etc/icinga2/{name}", etc / name)
+            except PermissionError as error:
+                raise Unavailable(f"an Icinga of one's own needs root, or the group nagios: {error}") from error
         (etc / "features-available" / "api.conf").write_text(
             f'object ApiListener "api" {{\n  bind_host = "127.0.0.1"\n  bind_port = {self.port}\n}}\n'
         )
