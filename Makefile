@@ -24,13 +24,13 @@ demo: ## the main job in front of your eyes: production pushed, staging pulled, 
 test: ## everything: checks, unit tests, integration tests on real servers
 	@tests/install
 	@$(MAKE) -s venv
-	@$(CONTAINED) sh -c '$(FETCH) & exec $(PYTEST) -n 2 --dist loadfile tests'
+	@$(CONTAINED) sh -c '$(FETCH) & exec $(PYTEST) -n 2 --dist loadfile --basetemp "$${TMPDIR:?}/pytest" tests'
 
 test-unit: venv ## unit tests only (seconds)
 	@$(CONTAINED) $(PYTEST) -q tests/unit
 
 test-integration: venv ## integration tests only
-	@$(CONTAINED) sh -c '$(FETCH) & exec $(PYTEST) -n 2 --dist loadfile tests/integration'
+	@$(CONTAINED) sh -c '$(FETCH) & exec $(PYTEST) -n 2 --dist loadfile --basetemp "$${TMPDIR:?}/pytest" tests/integration'
 
 lint: venv ## ruff, mypy, sanity, ansible-lint, documentation, changelog, build
 	@$(CONTAINED) $(PYTEST) -q tests/checks

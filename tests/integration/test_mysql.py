@@ -413,7 +413,7 @@ def test_what_a_script_makes_of_rows_is_not_repeated(
         script.write_text(f'CALL strange("{what}");\n')
         with pytest.raises(EnvSyncError, match=r"strange\.sql, line 1: error 10.*withheld") as raised:
             do_pull(task_values("pull", database, transformation_sql_filename=str(script)))
-        assert "user" not in raised.value.why
+        assert "user" not in raised.value.why.replace(str(tmp_path), "")
 
 
 def test_scripts_before_the_dump(production: MariaServer, database: str, task_values: Values, tmp_path: Path) -> None:

@@ -154,9 +154,12 @@ class SearchServer:
         }
         # These compile less and start sooner: a node lives for a minute here.
         quick = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData"]
+        # Java takes the home from the account, and not from the environment: libraries unpack themselves there.
+        own = [f"-D{name}={self._folder}" for name in ("user.home", "java.io.tmpdir", "jna.tmpdir")]
         argv = [
             f"{_java(self._product)}java",
             *quick,
+            *own,
             "-Xms512m",
             "-Xmx512m",
             "-cp",

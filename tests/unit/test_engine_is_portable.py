@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -31,9 +32,11 @@ print(sum(name.startswith("_engine") for name in sys.modules))
 
 
 def interpreters() -> Iterator[str]:
-    """Yield the oldest and the newest Python that the engine is for, where they can be found."""
+    """Yield this Python, and the oldest and the newest that the engine is for, where they can be found."""
+    yield sys.executable
+    pyenv = os.environ.get("PYENV_ROOT") or os.path.join(pwd.getpwuid(os.geteuid()).pw_dir, ".pyenv")
     for version in ("3.9", "3.13"):
-        built = sorted(Path(os.path.expanduser("~/.pyenv/versions")).glob(f"{version}.*/bin/python{version}"))
+        built = sorted(Path(pyenv, "versions").glob(f"{version}.*/bin/python{version}"))
         found = str(built[-1]) if built else shutil.which(f"python{version}")
         if found:
             yield found
