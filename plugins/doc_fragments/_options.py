@@ -148,7 +148,7 @@ options:
       - elasticsearch
   url:
     description:
-      - The bucket, or the base directory of a directory store, which must exist.
+      - The bucket, or the base directory of a directory store, which must exist. A relative one begins with V(./).
       - For rsync, the host, or C(user@host).
       - For O(storagebackend=es_snapshot), the name of the snapshot repository.
     type: str
@@ -255,7 +255,7 @@ options:
     type: str
   temppath:
     description:
-      - The folder for temporary files. It is made when it does not exist.
+      - The folder for temporary files. It is made when it does not exist. A relative path begins with V(./).
       - The default is the system's folder for temporary files.
     type: path
   jobs:

@@ -52,13 +52,15 @@ options:
   dest:
     description:
       - A directory on the host to leave the point in, instead of a store. It must exist.
+      - A relative path begins with V(./).
       - One of O(dest) and O(url) is needed.
     type: path
   pre_dump_transformation_sql_filename:
     description:
       - SQL scripts to run on the database itself before it is dumped, each in one transaction.
       - They are files on the host that the module runs on, given by their paths, or by their names in
-        C(/etc/govuk_env_sync/transformation_sql).
+        C(/etc/govuk_env_sync/transformation_sql). A relative path begins with V(./), as a name is never looked up in
+        the current directory.
     type: list
     elements: str
   may_change_nothing:

@@ -57,7 +57,7 @@ options:
     default: pull
   src:
     description:
-      - A directory on the host that points are in, instead of a store.
+      - A directory on the host that points are in, instead of a store. A relative path begins with V(./).
       - One of O(src) and O(url) is needed.
     type: path
   transformation_sql_filename:
@@ -65,7 +65,8 @@ options:
       - SQL scripts to run on the scratch database before it goes live, each in one transaction that its first error
         ends.
       - They are files on the host that the module runs on, given by their paths, or by their names in
-        C(/etc/govuk_env_sync/transformation_sql).
+        C(/etc/govuk_env_sync/transformation_sql). A relative path begins with V(./), as a name is never looked up in
+        the current directory.
     type: list
     elements: str
   sources:

@@ -123,3 +123,25 @@ touch {tmp_path}/ended
     assert (tmp_path / "ended").exists()
     asked = (tmp_path / "asked").read_text()
     assert asked.startswith("--what=shutdown --mode=block --who=env_sync --why=govuk_env_sync runs")
+
+
+def test_a_fifo_in_the_folder_of_locks_stops_nobody(
+    start: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    assert start("--check", str(tmp_path)).wait(10) == 0
+    held = start(str(tmp_path / "fifo"), "true")
+    assert held.wait(10) == reboot_lock.BUSY
+    assert b"it is not a regular file" in held.communicate()[1]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root is refused what a user may have put there")
+def test_root_empties_no_file_that_has_another_name(
+    start: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    (tmp_path / "victim").write_text("root's")
+    (tmp_path / "locks").mkdir(mode=0o775)
+    os.chmod(tmp_path / "locks", 0o775)
+    os.link(tmp_path / "victim", tmp_path / "locks" / "host")
+    assert start(str(tmp_path / "locks" / "host"), "true").wait(10) == reboot_lock.BUSY
+    assert (tmp_path / "victim").read_text() == "root's"

@@ -22,7 +22,7 @@ from .journal import Begun, Entry, Journal
 from .manifest import Manifest, totals
 from .members import StoreSink
 from .pipeline import Group
-from .point import belongs, encode, iso_utc, manifest_name, moment, now, point_name
+from .point import belongs, encode, iso_utc, manifest_name, moment, now, parse, point_name
 from .progress import Host
 from .run import Run, nothing_to_do, result, running, work_dir
 from .scripts import Effect, Script, read_scripts
@@ -95,8 +95,8 @@ def push(task: Task, host: Host) -> dict[str, Any]:
             database.alone(task.lock_wait),
         ):
             identity = database.identity()
-            sweep(store, journal, run)
-            sweep(store, Journal(run.state_dir, store.url(), keys.former), run)
+            sweep(store, task.database, journal, run)
+            sweep(store, task.database, Journal(run.state_dir, store.url(), keys.former), run)
             points = catalogue.list_points(store, task.database, timezone=task.timezone)
             before = [found.name for found in points]
             # After the listing: a point that another host begins in between is a reason to skip, and no clash.
@@ -301,7 +301,7 @@ def _remove(store: Store, entry: Entry) -> list[str]:
     return removed + [store.url(name) for name in names]
 
 
-def sweep(store: Store, journal: Journal, run: Run) -> None:
+def sweep(store: Store, database: str, journal: Journal, run: Run) -> None:
     """Remove what killed and failed pushes of this database left: it is in the journal, and has no manifest.
 
     The caller holds the journal's lock: none of them is at work. Something of one that gave up may still write: that
@@ -309,6 +309,9 @@ def sweep(store: Store, journal: Journal, run: Run) -> None:
     """
     for entry in journal.unfinished():
         point = entry.point
+        noted = parse(manifest_name(point))
+        if noted is None or (noted.point, noted.database) != (point, database):
+            continue  # no note of ours: others than root may write to the journal's folder
         if not entry.claimed or store.stat(manifest_name(point)) is None:
             removed = remove(store, entry, run)
             if removed is None:

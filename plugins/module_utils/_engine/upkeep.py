@@ -155,7 +155,7 @@ def copy(task: Task, target: Task, host: Host, dry_run: bool = False) -> dict[st
                 journal.held(what, task.lock_wait, host.cancelled),
                 run.phase("copying", point.stored_bytes, len(manifest.members)),
             ):
-                push.sweep(destination, journal, run)
+                push.sweep(destination, task.database, journal, run)
                 with journal.entry(
                     point.name, secrets.token_hex(8), lambda begun: push.remove_begun(destination, begun, run)
                 ) as begun:
