@@ -23,6 +23,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from . import programs
+from .errors import visible
 from .ownership import folder, open_file, remove_file
 
 #: how long another holder is waited for unless -w says otherwise, in seconds
@@ -171,7 +172,7 @@ def check(directory: str) -> int:
             if is_held(os.path.join(directory, name)):
                 held.append(name)
     for name in held:
-        sys.stdout.write(f"{name} is running\n")
+        sys.stdout.write(f"{visible(name)} is running\n")
     return 1 if held else 0
 
 
