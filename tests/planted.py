@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a user may put into a folder of their own, where root works: links, FIFOs, and a loop that swaps folders."""
+"""What a user may put into a folder: of their own, where root works; and of anybody's, where the command is called."""
 
 from __future__ import annotations
 
@@ -94,3 +94,61 @@ def swapping(path: Path, victim: Path) -> Iterator[None]:
             yield
         finally:
             swapper.kill()
+
+
+# -- in a directory that the command is called in ---------------------------------------------------------------------
+
+MODULE = "raise SystemExit('planted')\n"
+PROGRAM = "#!/bin/sh\necho planted >&2\nexit 99\n"
+CONFIG = 'action="push"\ndbms="files"\ndatabase="/etc"\nstoragebackend="directory"\nurl="/tmp/planted"\n'
+SCRIPT = "#!/bin/sh\ntouch /tmp/planted\n"
+CLIENT = "[client]\nhost=planted.invalid\nuser=planted\npassword=planted\n"
+
+#: what may lie in a directory that the command is called in: names, and what is in them
+TRAPS = {
+    # what Python would import
+    **dict.fromkeys(
+        (
+            *("_engine/__init__.py", "_engine/__main__.py", "_engine/cli.py", "_engine/reboot_lock.py", "start.py"),
+            *("argparse.py", "json.py", "os.py", "sitecustomize.py", "usercustomize.py", "encodings/__init__.py"),
+            *("psycopg2.py", "pymysql.py", "pymongo.py", "boto3.py", "urllib3.py", "zstandard.py"),
+        ),
+        MODULE,
+    ),
+    "pyvenv.cfg": "home = /planted\n",
+    # what an empty entry of PATH finds
+    **dict.fromkeys(
+        (
+            *("pg_dump", "pg_restore", "psql", "mysqldump", "mariadb-dump", "mysql", "mariadb", "mongodump", "mongosh"),
+            *("mongorestore", "tar", "zstd", "gzip", "ssh", "rsync", "sh", "python3", "send_nsca", "systemd-inhibit"),
+        ),
+        PROGRAM,
+    ),
+    # what tools read
+    **dict.fromkeys(("my.cnf", ".my.cnf", ".mylogin.cnf", "conf.d/my.cnf"), CLIENT),
+    **dict.fromkeys((".pgpass", "pgpass.conf"), "*:*:*:*:planted\n"),
+    **dict.fromkeys(("pg_service.conf", ".pg_service.conf"), "[planted]\nhost=planted.invalid\n"),
+    **dict.fromkeys((".psqlrc", "psqlrc"), "\\! touch /tmp/planted\n"),
+    **dict.fromkeys((".mongoshrc.js", ".mongorc.js", "node_modules/planted/index.js"), "quit(99)\n"),
+    **dict.fromkeys(("package.json", "mongosh.conf", "mongo.yaml", "script.js"), "{}\n"),
+    **dict.fromkeys((".aws/config", ".aws/credentials", "boto.cfg", ".boto"), "[default]\nregion = planted\n"),
+    **dict.fromkeys((".netrc", ".ssh/config", "known_hosts", "openssl.cnf", "send_nsca.cfg"), "planted\n"),
+    # what is called like something of ours
+    **dict.fromkeys(("push_tree", "push_tree.cfg", "push_roots", "push_roots.cfg", "plan", "govuk_env_sync"), CONFIG),
+    **dict.fromkeys(("tidy.sh", "transformation_sql/tidy.sh", "users.sql", "transformation_sql/users.sql"), SCRIPT),
+    **dict.fromkeys(("policy.cfg", "monitoring.conf"), 'monitor="planted"\nprotected="true"\n'),
+    **dict.fromkeys(("env.d/PGPASSWORD", "env.d/PATH"), "planted\n"),
+    **dict.fromkeys(("journal/planted.json", "status/planted.json", "govuk_env_sync.log", "restore.list"), "{}\n"),
+}
+
+
+def plant(folder: Path) -> Path:
+    """Fill a folder with traps; anybody may read and write them."""
+    for name, text in TRAPS.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="ascii")
+        path.chmod(0o755)
+    for path in (folder, *folder.rglob("*/")):
+        path.chmod(0o777)
+    return folder

@@ -11,7 +11,6 @@ configs and scripts of the tasks' own names.
 from __future__ import annotations
 
 import os
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -21,11 +20,10 @@ from typing import Any
 
 import pytest
 
-from tests.servers.hosts import Host, Network
+from tests.planted import TRAPS, plant
 from tests.servers.mariadb import MariaServer
 from tests.servers.mongo import MongoServer, mongosh, tools
 from tests.servers.opensearch import SearchServer
-from tests.servers.playbooks import play
 from tests.servers.postgresql import PostgresServer
 
 pytestmark = pytest.mark.timeout(900)
@@ -33,59 +31,6 @@ pytestmark = pytest.mark.timeout(900)
 ROOT = Path(__file__).resolve().parents[2]
 WATCH = ROOT / "tests" / "servers" / "watch.py"
 ENGINE = ROOT / "plugins" / "module_utils" / "_engine"
-
-MODULE = "raise SystemExit('planted')\n"
-PROGRAM = "#!/bin/sh\necho planted >&2\nexit 99\n"
-CONFIG = 'action="push"\ndbms="files"\ndatabase="/etc"\nstoragebackend="directory"\nurl="/tmp/planted"\n'
-SCRIPT = "#!/bin/sh\ntouch /tmp/planted\n"
-CLIENT = "[client]\nhost=planted.invalid\nuser=planted\npassword=planted\n"
-
-TRAPS = {
-    # what Python would import
-    **dict.fromkeys(
-        (
-            *("_engine/__init__.py", "_engine/__main__.py", "_engine/cli.py", "_engine/reboot_lock.py", "start.py"),
-            *("argparse.py", "json.py", "os.py", "sitecustomize.py", "usercustomize.py", "encodings/__init__.py"),
-            *("psycopg2.py", "pymysql.py", "pymongo.py", "boto3.py", "urllib3.py", "zstandard.py"),
-        ),
-        MODULE,
-    ),
-    "pyvenv.cfg": "home = /planted\n",
-    # what an empty entry of PATH finds
-    **dict.fromkeys(
-        (
-            *("pg_dump", "pg_restore", "psql", "mysqldump", "mariadb-dump", "mysql", "mariadb", "mongodump", "mongosh"),
-            *("mongorestore", "tar", "zstd", "gzip", "ssh", "rsync", "sh", "python3", "send_nsca", "systemd-inhibit"),
-        ),
-        PROGRAM,
-    ),
-    # what tools read
-    **dict.fromkeys(("my.cnf", ".my.cnf", ".mylogin.cnf", "conf.d/my.cnf"), CLIENT),
-    **dict.fromkeys((".pgpass", "pgpass.conf"), "*:*:*:*:planted\n"),
-    **dict.fromkeys(("pg_service.conf", ".pg_service.conf"), "[planted]\nhost=planted.invalid\n"),
-    **dict.fromkeys((".psqlrc", "psqlrc"), "\\! touch /tmp/planted\n"),
-    **dict.fromkeys((".mongoshrc.js", ".mongorc.js", "node_modules/planted/index.js"), "quit(99)\n"),
-    **dict.fromkeys(("package.json", "mongosh.conf", "mongo.yaml", "script.js"), "{}\n"),
-    **dict.fromkeys((".aws/config", ".aws/credentials", "boto.cfg", ".boto"), "[default]\nregion = planted\n"),
-    **dict.fromkeys((".netrc", ".ssh/config", "known_hosts", "openssl.cnf", "send_nsca.cfg"), "planted\n"),
-    # what is called like something of ours
-    **dict.fromkeys(("push_tree", "push_tree.cfg", "push_roots", "push_roots.cfg", "plan", "govuk_env_sync"), CONFIG),
-    **dict.fromkeys(("tidy.sh", "transformation_sql/tidy.sh", "users.sql", "transformation_sql/users.sql"), SCRIPT),
-    **dict.fromkeys(("policy.cfg", "monitoring.conf"), 'monitor="planted"\nprotected="true"\n'),
-    **dict.fromkeys(("env.d/PGPASSWORD", "env.d/PATH"), "planted\n"),
-    **dict.fromkeys(("journal/planted.json", "status/planted.json", "govuk_env_sync.log", "restore.list"), "{}\n"),
-}
-
-
-def plant(folder: Path) -> Path:
-    for name, text in TRAPS.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="ascii")
-        path.chmod(0o755)
-    for path in (folder, *folder.rglob("*/")):
-        path.chmod(0o777)
-    return folder
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -245,99 +190,3 @@ def test_what_a_caller_names_by_a_relative_path_is_found(task: Any, traps: Path,
     assert watched(traps, *command(*flags[: flags.index("-S")], *relative), **variables) == ""
     assert list((tmp_path / "store2").glob("*-shop.manifest.json"))
     assert (tmp_path / "states" / "status").is_dir()
-
-
-# -- on a host ---------------------------------------------------------------------------------------------------------
-
-TASKS = {
-    "push_tree": {
-        "hour": 1,
-        "minute": 1,
-        "action": "push",
-        "dbms": "files",
-        "database": "tree",
-        "directory": "/srv/tree",
-        "pre_dump_transformation_sql_filename": "tidy.sh",
-        "temppath": "/var/tmp/push_tree",
-        "storagebackend": "directory",
-        "url": "/srv/store",
-        "path": "tree",
-    },
-    "push_roots": {
-        "hour": 2,
-        "minute": 1,
-        "action": "push",
-        "dbms": "files",
-        "database": "roots",
-        "directory": "/srv/roots",
-        "become_user": "root",
-        "temppath": "/var/tmp/push_roots",
-        "storagebackend": "directory",
-        "url": "/srv/store",
-        "path": "roots",
-    },
-}
-
-
-@pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    """A host that the role was deployed on."""
-    folder = tmp_path_factory.mktemp("site")
-    (folder / "tidy.sh").write_text("#!/bin/sh\ntouch tidied\n", encoding="ascii")
-    plant(folder / "traps")
-    with Network("database") as network:
-        host = network["database"]
-        host.ssh("install -d -m 777 /srv/tree /srv/store && install -d -m 700 /srv/roots && touch /srv/roots/file")
-        for path in (folder / "traps", WATCH):
-            host.put(path, "/srv")
-        host.ssh("chmod -R a+rwX /srv/traps")
-        values = {
-            "env_sync_tasks": TASKS,
-            "env_sync_transformation_sql_files": [str(folder / "tidy.sh")],
-            "env_sync_install_packages": False,
-        }
-        play(folder, {"all": {"hosts": network.inventory(), "vars": values}}, "govuk.env_sync.deploy")
-        yield host
-
-
-NAME = "/usr/local/bin/govuk_env_sync"
-SUDO = (
-    f"/usr/bin/sudo -n -u root -g govuk-backup {NAME} --env-dir /etc/govuk_env_sync/env.d "
-    "-f /etc/govuk_env_sync/push_roots.cfg"
-)
-LOCK = "/etc/unattended-reboot/no-reboot/govuk_env_sync"
-
-
-@pytest.mark.parametrize(
-    ("user", "line"),
-    [
-        *((user, line) for user in ("root", "govuk-backup") for line in (
-            f"{NAME} --version",
-            f"{NAME} --help",
-            f"{NAME}.sh --status",
-            f"{NAME} --status --json",
-            f"{NAME} -f push_tree --plan",
-            f"{NAME} -f push_tree.cfg",
-            f"{NAME} --env-dir env.d -f push_tree",
-            f"{NAME} -f push_tree --list",
-            f"{NAME} -f push_tree --verify",
-            f"{NAME} -f push_tree --prune 1 --plan",
-            f"{NAME} -f push_tree --prune 1",
-            f"/usr/local/bin/with_reboot_lock {LOCK} {NAME} -f push_tree",
-            f"/usr/local/bin/with_reboot_lock --check {os.path.dirname(LOCK)}",
-            f"/usr/bin/envdir /etc/govuk_env_sync/env.d {NAME}.sh -f /etc/govuk_env_sync/push_tree.cfg",
-        )),
-        ("root", f"{NAME} -f push_roots"),
-        ("govuk-backup", SUDO),
-        ("govuk-backup", f"/usr/local/bin/with_reboot_lock {LOCK} {SUDO}"),
-    ],
-)  # fmt: skip
-def test_every_launcher_of_a_host(user: str, line: str, host: Host) -> None:
-    """As whom it is called, and by way of sudo, among the traps; PATH means them too."""
-    run = f"PATH=:.:$PATH; export PATH; exec {line}"
-    as_user = ["su", user, "-c", run] if user != "root" else ["/bin/sh", "-c", run]
-    argv = ["/usr/bin/python3", "-I", "/srv/watch.py", "/srv/traps", "/root/notes", *as_user]
-    done = host.ssh(shlex.join(argv), check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "planted" not in done.stdout + done.stderr
-    assert host.ssh("cat /root/notes; ls -d /tmp/planted* 2>/dev/null || true").stdout == ""
