@@ -239,7 +239,8 @@ class Deployment:
 
     def _others(self) -> list[str]:
         if self._absent:
-            return [path for kept in ("journal", "status") for path in _inside(f"{self.state_dir}/{kept}")]
+            kept = (f"{self.state_dir}/journal", f"{self.state_dir}/status", f"/run/{self.name}")
+            return [path for folder in kept for path in _inside(folder)]
         # As the original does: a config file that nothing declares was Puppet's, or a task's that is gone.
         return [path for path in _inside(self.conf_dir) if path.endswith(".cfg") and path != policy.PATH]
 
@@ -326,6 +327,10 @@ class Deployment:
         yield Entry(log, 0o660, b"", owner=user, group=group, seed=True, stays=True)
         for folder in (self.state_dir, f"{self.state_dir}/journal", f"{self.state_dir}/status"):
             yield Entry(folder, 0o775, owner=user, group=group)
+        # In a folder of root's, where nobody else could put another one; nobody else may enter it, and hold a lock.
+        yield Entry(f"/run/{self.name}", 0o2770, owner=user, group=group)
+        boot = f"{MANAGED}d /run/{self.name} 2770 {user} {group} -\n"  # tmpfiles.d(5): /run is empty after each boot
+        yield Entry(f"/etc/tmpfiles.d/{self.name}.conf", 0o644, boot.encode())
         for item in self._declared:
             values = {key: _as_text(value) for key, value in item.values.items()}
             text = MANAGED + format_config(values)

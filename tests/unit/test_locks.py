@@ -8,8 +8,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,17 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors impo
 ELSEWHERE = (
     "import fcntl, sys, time; f = open(sys.argv[1]); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); time.sleep(60)"
 )
+
+
+ENGINE = Path(__file__).parents[2] / "plugins" / "module_utils"
+
+
+@pytest.fixture
+def open_path() -> Iterator[Path]:
+    """A folder of root's that everybody may enter."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 @pytest.fixture(autouse=True)
@@ -137,3 +150,64 @@ def test_no_link_is_followed(folder: Path) -> None:
     with pytest.raises(EnvSyncError, match="locking app"), locks.hold("a", "app"):
         pass
     assert not (folder / "victim").exists()
+
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be several users")
+
+#: takes the lock of a key as another user, with another TMPDIR and HOME; says how that went
+AS_USER = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from _engine import locks
+locks.SHARED = sys.argv[2]
+locks.boot_id()  # Python's own files may be out of this user's reach
+group, user = int(sys.argv[3]), int(sys.argv[4])
+os.setgroups([group] if group else [])
+os.setgid(user)
+os.setuid(user)
+os.environ.update(TMPDIR="/nowhere", HOME="/nowhere")
+try:
+    with locks.hold("a", "app"):
+        print(locks.lock_dir())
+except Exception as error:
+    print(error)
+"""
+
+
+def as_user(shared: Path, uid: int, group: int = 0) -> str:
+    argv = [sys.executable, "-c", AS_USER, str(ENGINE), str(shared), str(group), str(uid)]
+    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@as_root
+def test_root_the_tasks_user_and_its_group_share_one(monkeypatch: pytest.MonkeyPatch, open_path: Path) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(locks, "SHARED", str(open_path))
+    folder = open_path / "govuk_env_sync"
+    folder.mkdir()
+    os.chown(folder, 65501, 65502)
+    folder.chmod(0o2770)
+    assert as_user(open_path, 65501) == as_user(open_path, 65503, group=65502) == str(folder)
+    with locks.hold("a", "app"):
+        assert [path.stat().st_uid for path in folder.iterdir()] == [65501]
+        for uid, group in ((65501, 0), (65503, 65502)):
+            assert "another push or pull of it is running on this host" in as_user(open_path, uid, group)
+    assert list(folder.iterdir()) == []
+
+
+@as_root
+def test_a_stranger_cannot_hold_it(monkeypatch: pytest.MonkeyPatch, open_path: Path) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(locks, "SHARED", str(open_path))
+    folder = open_path / "govuk_env_sync"
+    folder.mkdir()
+    os.chown(folder, 65501, 65501)
+    folder.chmod(0o2770)
+    with locks.hold("a", "app"):
+        [path] = folder.iterdir()
+        code = f"import os; os.setgid(65509); os.setuid(65509); os.open({str(path)!r}, os.O_RDONLY)"
+        assert subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, check=False).returncode != 0
+        # A stranger has locks of their own, and hinders nobody.
+        theirs = as_user(open_path, 65509)
+        assert theirs in ("/run/lock/env_sync-locks-65509", "/tmp/env_sync-locks-65509")
+    Path(theirs).rmdir()
