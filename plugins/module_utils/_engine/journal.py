@@ -101,7 +101,7 @@ class Journal:
             for values in found.get("entries", ()):
                 entry = Entry(
                     str(values["point"]),
-                    str(values["run"]),
+                    run if (run := str(values["run"])).isalnum() else "",  # it becomes part of a name
                     bool(values["claimed"]),
                     bool(values["straggling"]),
                     process_from(values["process"] or {}),
