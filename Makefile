@@ -26,7 +26,7 @@ test: ## everything: checks, unit tests, integration tests on real servers
 	@$(MAKE) -s venv
 	@$(CONTAINED) sh -c '$(FETCH) & exec $(PYTEST) -n 2 --dist loadfile --basetemp "$${TMPDIR:?}/pytest" tests'
 
-test-unit: venv ## unit tests only (seconds)
+test-unit: venv ## unit tests only (two minutes)
 	@$(CONTAINED) $(PYTEST) -q tests/unit
 
 test-integration: venv ## integration tests only
