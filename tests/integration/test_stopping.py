@@ -148,13 +148,22 @@ class Case:
         return [point for path in paths for point in json.loads(path.read_text(encoding="utf-8"))["points"]]
 
 
-def commands_of(folder: Path) -> list[str]:
-    """Return the argument vectors of the processes of a run: those that have its folder as their home."""
+def processes_of(folder: Path) -> list[Path]:
+    """Return the processes of a run, as /proc shows them: those that have its folder as their home."""
     found = []
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if f"HOME={folder}\0" in (path / "environ").read_text(errors="replace"):
-                found.append((path / "cmdline").read_text(errors="replace"))
+                found.append(path)
+    return found
+
+
+def commands_of(folder: Path) -> list[str]:
+    """Return the argument vectors of the processes of a run."""
+    found = []
+    for path in processes_of(folder):
+        with contextlib.suppress(OSError):
+            found.append((path / "cmdline").read_text(errors="replace"))
     return found
 
 
@@ -438,8 +447,8 @@ def s3_and_the_monitoring_never_answer(folder: Path, servers: Servers) -> Case:
 
 
 def waits_in(folder: Path) -> bool:
-    """Say whether the run of this folder has had its working directory for two seconds: it waits for its server."""
-    return (folder / "temp").exists() and time.time() - (folder / "temp").stat().st_mtime > 2
+    """Say whether the run of this folder waits for its server: another thread does that, beside the one for signals."""
+    return any(len(os.listdir(process / "task")) > 2 for process in processes_of(folder))
 
 
 HANGS: dict[str, Callable[[Path, Servers], Case]] = {
