@@ -9,12 +9,12 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pymysql
 import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import pull, push
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases import my_purge
@@ -298,7 +298,7 @@ def test_the_bytes_that_were_read_at_the_start_run(pulled: Pulled, monkeypatch: 
 
 def test_update_ignore_says_what_it_left(pulled: Pulled) -> None:
     said = pulled.pull("UPDATE IGNORE users SET email = 'x';\nDELETE FROM users WHERE email <> 'x';\n")["warnings"]
-    assert any(re.search(r"mask\.sql, line 1: UPDATE IGNORE left at least 2 rows as they were", item) for item in said)
+    assert any(re.search(r"mask\.sql, line 1: UPDATE IGNORE left 2 of 3 rows as they were", item) for item in said)
 
 
 def test_files_of_this_host(pulled: Pulled, tmp_path: Path) -> None:
@@ -356,13 +356,14 @@ def planted(server: MariaServer, folder: Path) -> Pulled:
 def left_in_files(point: Pulled) -> int:
     """Return how many of the planted addresses are in files of the live database, free pages included."""
     server = point.server
-    tables = server.sql("SHOW TABLES", point.live).split("\n")
+    server.sql("SET GLOBAL innodb_max_dirty_pages_pct_lwm = 0; SET GLOBAL innodb_max_dirty_pages_pct = 0; FLUSH TABLES")
+    deadline = time.monotonic() + 60
+    while not server.sql("SHOW GLOBAL STATUS LIKE 'Innodb_buffer_pool_pages_dirty'").endswith("\t0"):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
     found: set[bytes] = set()
-    with contextlib.closing(pymysql.connect(unix_socket=server.socket, user="root", database=point.live)) as other:
-        with other.cursor() as cursor:
-            cursor.execute(f"FLUSH TABLES {', '.join(tables)} FOR EXPORT")
-        for file in Path(server.folder, "data", point.live).iterdir():
-            found.update(re.findall(rb"planted\d{5}", file.read_bytes()))
+    for file in Path(server.folder, "data", point.live).iterdir():
+        found.update(re.findall(rb"planted\d{5}", file.read_bytes()))
     return len(found)
 
 
@@ -377,7 +378,7 @@ def test_files_have_none_of_the_rows_that_a_script_changed(
         with monkeypatch.context() as patch:
             patch.setattr(my_purge, "purge", lambda *given: [])
             point.pull(SANITISE)
-        assert left_in_files(point) > 4000, "or the test proves nothing"
+        assert left_in_files(point) > 3000, "or the test proves nothing"
     result = point.pull(SANITISE, analyze=False)
     assert result["sanitised"][0]["changed"] == 15000
     assert result["warnings"] == []
@@ -391,16 +392,16 @@ def test_statistics_that_hold_values_are_gathered_anew(pulled: Pulled) -> None:
     server = pulled.server
     if isinstance(server, MySQLServer):
         held = "SELECT COUNT(*), SUM(HISTOGRAM LIKE '%{}%') FROM information_schema.COLUMN_STATISTICS"
-        gather = "ANALYZE TABLE users UPDATE HISTOGRAM ON id, email WITH 16 BUCKETS;\n"
-        former = "YW5uQHJl"  # base64, as it writes strings: ann@re...
+        gather = "ANALYZE TABLE sessions UPDATE HISTOGRAM ON token WITH 16 BUCKETS;\n"
+        former = "c2VjcmV0"  # base64, as it writes strings: secret
     else:
         held = "SELECT COUNT(*) > 0, SUM(min_value LIKE '%{}%') FROM mysql.column_stats"
-        gather = "ANALYZE TABLE users PERSISTENT FOR ALL;\n"
-        former = "ann@real"
+        gather = "ANALYZE TABLE sessions PERSISTENT FOR ALL;\n"
+        former = "secret"
     pulled.pull(gather, require_sanitised=False)
     assert server.sql(held.format(former)).endswith("\t1")
-    pulled.pull(gather + "UPDATE users SET email = id;", analyze=False)
-    assert server.sql(held.format(former)) in ("1\t0", "2\t0")
+    pulled.pull(gather + "UPDATE sessions SET token = id;", analyze=False)
+    assert server.sql(held.format(former)) == "1\t0"
 
 
 def test_former_rows_of_a_versioned_table(mariadb: MariaServer, tmp_path: Path) -> None:
