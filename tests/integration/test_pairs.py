@@ -87,7 +87,7 @@ except Exception as error:
 
 # Another host: its own name, its own locks, another boot's identifier.
 ANOTHER_HOST = (
-    'hostname "$1"; mount -t tmpfs none "$2"; echo "$1" >"$2/boot"; '
+    'hostname "$1"; mount -t tmpfs -o mode=700 none "$2"; echo "$1" >"$2/boot"; '
     'mount --bind "$2/boot" /proc/sys/kernel/random/boot_id; shift 2; exec "$@"'
 )
 
@@ -174,7 +174,7 @@ def store_values(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, An
             "storagebackend": "s3",
             "url": request.getfixturevalue("bucket"),
             "path": "far",
-            "endpoint_url": s3.url,
+            "endpoint_url": s3.endpoint,
             "access_key": s3.access_key,
             "secret_key": s3.secret_key,
             "region": "us-east-1",

@@ -15,6 +15,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Callable
@@ -101,7 +102,9 @@ class Journal:
             for values in found.get("entries", ()):
                 entry = Entry(
                     str(values["point"]),
-                    run if (run := str(values["run"])).isalnum() else "",  # it becomes part of a name
+                    run
+                    if re.fullmatch("[A-Za-z0-9-]+", run := str(values["run"]))
+                    else "",  # it becomes part of a name
                     bool(values["claimed"]),
                     bool(values["straggling"]),
                     process_from(values["process"] or {}),

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from . import catalogue, guards, locks, policy
 from .catalogue import LEGACY, Point
 from .databases import Database, database_class, open_database, server_keys
 from .databases.base import Plan
+from .databases.lease import LockLost
 from .errors import Cancelled, EnvSyncError
 from .manifest import Manifest, Member
 from .members import PointSource
@@ -114,10 +114,8 @@ def pull(task: Task, host: Host) -> dict[str, Any]:
                 checked = _check(run, database)
                 with run.phase("swapping"):
                     swapped = dict(database.swap(keep_old=task.old_database == "keep"))
-            except BaseException:
-                scratch = f"the scratch database of {task.database}"
-                with contextlib.suppress(EnvSyncError), host.stop.cleaning(scratch):
-                    database.discard()
+            except BaseException as error:
+                _discard(database, task, host, error)
                 raise
         for warning in swapped.pop("warnings", ()):
             run.warn(warning)
@@ -141,6 +139,20 @@ def pull(task: Task, host: Host) -> dict[str, Any]:
             after={"database": {"point": point.name, **checked}},
             **swapped,
         )
+
+
+def _discard(database: Database, task: Task, host: Host, error: BaseException) -> None:
+    """Drop what a pull that failed has restored.
+
+    :raises LockLost: that is another run's to do, and why the pull failed.
+    """
+    try:
+        with host.stop.cleaning(f"the scratch database of {task.database}"):
+            database.discard()
+    except EnvSyncError as left:
+        # Anything else is noted for the next run.
+        if isinstance(left, LockLost) and not isinstance(error, Cancelled):
+            raise left from error
 
 
 def manifest_of(store: Store, point: Point, dbms: str) -> Manifest:
