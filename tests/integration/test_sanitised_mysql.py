@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import time
@@ -258,8 +257,7 @@ def test_a_script_that_sanitises_in_its_own_way(pulled: Pulled, kind: str) -> No
     script, changed = RIGHT[kind]
     (sanitised,) = pulled.pull(script)["sanitised"]
     assert (sanitised["changed"], bool(sanitised["altered"])) == (changed, not changed)
-    with pytest.raises(AssertionError) if "drop" in script.lower() and not changed else contextlib.nullcontext():
-        assert "real.example" not in pulled.emails()
+    assert b"real.example" not in pulled.server.dump(pulled.live)
     assert pulled.server.databases() == [pulled.live]
     assert pulled.server.sql("SHOW TABLES LIKE 'env%'", pulled.live) == ""
 
