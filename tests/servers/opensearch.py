@@ -197,6 +197,11 @@ class SearchServer:
     def __exit__(self, *exception: object) -> None:
         self._stop()
 
+    @property
+    def folder(self) -> Path:
+        """Where the node has its data."""
+        return self._folder
+
     def _stop(self) -> None:
         self._http.clear()
         if self._process.stdin and not self._process.stdin.closed:

@@ -171,6 +171,22 @@ def _stat(pid: int) -> list[str]:
         return stream.read().rpartition(")")[2].split()
 
 
+def marked_processes(assignment: str) -> list[int]:
+    """Return the processes that have a variable of that value in the environment that they were started with.
+
+    So has all that a process starts, in whatever session or group, unless it takes the variable away.
+
+    :param assignment: ``NAME=value``, as long as to be nobody else's.
+    """
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with contextlib.suppress(OSError), open(f"/proc/{name}/environ", "rb") as stream:
+                if assignment.encode() in stream.read().split(b"\0"):
+                    found.append(int(name))
+    return found
+
+
 def process_mark(pid: int) -> str | None:
     """Return what tells a process from any other that has had, or will have, its number: the boot and its start.
 

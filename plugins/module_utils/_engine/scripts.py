@@ -52,13 +52,14 @@ class Effect:
 
     ``changed`` counts the rows (documents, files) that it inserted, updated or deleted; ``tables`` has the share of
     each table (collection, index) in it. ``altered`` names what else it changed: tables truncated, dropped, made or
-    altered, in words that hold no value of any row.
+    altered, in words that hold no value of any row. ``units`` is what this DBMS calls rows and tables.
     """
 
     script: Script
     changed: int
     tables: Mapping[str, int] = field(default_factory=dict)
     altered: Sequence[str] = ()
+    units: tuple[str, str] = ("rows", "tables")
 
     @property
     def nothing(self) -> bool:
@@ -68,9 +69,10 @@ class Effect:
     @property
     def sentence(self) -> str:
         """What the script did, for a log."""
-        where = f" in {len(self.tables)} tables" if self.tables else ""
+        what, places = self.units
+        where = f" in {len(self.tables)} {places}" if self.tables else ""
         also = f"; {', '.join(self.altered)}" if self.altered else ""
-        return f"{self.script.path} changed {self.changed} rows{where}{also}"
+        return f"{self.script.path} changed {self.changed} {what}{where}{also}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return what the manifest and a module's result say: ``script``, ``sha256``, ``changed``, ``altered``."""

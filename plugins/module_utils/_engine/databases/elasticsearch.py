@@ -30,6 +30,7 @@ from ..version import VERSION
 from . import es_swap
 from .base import Database, DumpFacts, Identity, Plan
 from .es_concrete import take_name
+from .es_purge import purge
 from .es_script import read_script, run_script
 from .lease import DocumentStorage, Lease
 
@@ -568,6 +569,12 @@ class Elasticsearch(Database):
         for alias, about in self._of_point.items():
             names.setdefault(alias, tuple(self._restored[i] for i in about["indices"] if i in self._restored))
         return [run_script(script, self._client, names, group, doing) for script in scripts]
+
+    def purge(self, effects: Sequence[Effect], group: Group) -> Sequence[str]:
+        """Rewrite what holds documents that the scripts replaced or deleted; see :mod:`.es_purge`."""
+        doing = f"removing from the files of {self._database} what the scripts replaced"
+        changed = {live for effect in effects for live in effect.tables}
+        return purge(self._client, {live: self._restored[live] for live in sorted(changed)}, group, doing)
 
     def check(self, group: Group) -> Mapping[str, Any]:
         doing = f"checking the scratch indices of {self._database}"

@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import json
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ from ..errors import EnvSyncError
 from ..es_client import Client, ServerError, path
 from ..pipeline import Group
 from ..scripts import Effect, Script
-from .es_swap import matching
+from .es_swap import live_name, matching
 
 #: what may follow the indices in a path, with how many more parts it has, by the method
 _ALLOWED = {
@@ -38,6 +38,9 @@ _ALLOWED = {
 
 #: these go on for long: the server makes a task of each
 _BY_QUERY = ("_update_by_query", "_delete_by_query")
+
+#: keys of a request by query that would have it leave out documents that it matches
+_PARTIAL = ("max_docs", "size", "conflicts", "terminate_after")
 
 #: seconds between two looks at a task
 _POLL = 0.2
@@ -93,36 +96,61 @@ def _request(script: str, number: int, item: Any, doing: str) -> Request:
     more = _ALLOWED.get((method, parts[1] if len(parts) > 1 else ""))
     if more is None or len(parts) != 2 + more or not all(parts):
         raise refuse(f"{method} {where}")
-    return Request(number, method, indices, tuple(parts[1:]), item.get("body"))
+    body = item.get("body")
+    if body is not None and not isinstance(body, dict):
+        raise refuse("its body is no mapping")
+    for why in _leaves_out(parts[1], body or {}):
+        raise refuse(why)
+    return Request(number, method, indices, tuple(parts[1:]), body)
+
+
+def _leaves_out(verb: str, body: Mapping[str, Any]) -> Iterator[str]:
+    """Say why a request could end well and have left documents as they were, or run what is not in the script."""
+    if verb in _BY_QUERY:
+        for key in _PARTIAL:
+            if key in body:
+                yield f"{key} would leave documents out; say in query which are meant"
+    found = body.get("script") if verb in ("_update_by_query", "_update") else None
+    if isinstance(found, dict) and "source" not in found and "inline" not in found:
+        yield "its script is one that the server has stored; give the source"
 
 
 def run_script(
     script: Script, client: Client, names: Mapping[str, tuple[str, ...]], group: Group, doing: str
 ) -> Effect:
-    """Run a script.
+    """Run a script; return what it changed, by the server's own count, by index.
 
     :param names: the indices that a name in the script stands for: those to work on.
     :raises EnvSyncError: names the script and the request, and no value of any document.
     """
+    changed: dict[str, int] = {}
     for request in read_script(script, doing):
         group.check()
         at = f"{script.path}, request {request.number} ({request.method} {'/'.join(request.rest[:1])})"
-        targets: list[str] = []
-        for pattern in request.indices:
-            found = sorted({index for name in matching(list(names), [pattern]) for index in names[name]})
-            if not found:
-                raise EnvSyncError(doing, f"{at}: there is no index {pattern}", "Correct the script.")
-            targets += [index for index in found if index not in targets]
-        for index in targets:
+        for index in _targets(request, names, at, doing):
             try:
-                _send(client, request, index, group, doing)
+                count = _send(client, request, index, group, doing)
             except ServerError as error:
                 raise EnvSyncError(
                     doing, f"{at}: {error.kind or error.status} (its text is withheld, as it may quote data)"
                 ) from None
             except _Failed as error:
                 raise EnvSyncError(doing, f"{at}: {error}", "Correct the script.") from None
-    return Effect(script, 0)
+            if count:
+                live = live_name(index)
+                changed[live] = changed.get(live, 0) + count
+    return Effect(script, sum(changed.values()), changed, units=("documents", "indices"))
+
+
+def _targets(request: Request, names: Mapping[str, tuple[str, ...]], at: str, doing: str) -> list[str]:
+    """Return the indices that a request means; raise where a name or a pattern means none."""
+    targets: list[str] = []
+    for pattern in request.indices:
+        found = sorted({index for name in matching(list(names), [pattern]) for index in names[name]})
+        if not found:
+            raise EnvSyncError(doing, f"{at}: there is no index {pattern}", "Correct the script.")
+        targets += [index for index in found if index not in targets]
+    return targets
 
 
 def _forget(client: Client, task: str, doing: str) -> None:
@@ -136,13 +164,14 @@ class _Failed(Exception):
     """What a task of the server says of its failure, without a document's values."""
 
 
-def _send(client: Client, request: Request, index: str, group: Group, doing: str) -> None:
+def _send(client: Client, request: Request, index: str, group: Group, doing: str) -> int:
+    """Send a request to one index; return how many documents it changed."""
     where = path(index, *request.rest)
     if request.rest[0] not in _BY_QUERY:
         # What is written has to be found by the queries that come after it.
         query = {} if request.rest[0] == "_mapping" else {"refresh": True}
-        client.request(request.method, where, doing, query, request.body)
-        return
+        answer = client.request(request.method, where, doing, query, request.body)
+        return int(answer.get("result") in ("created", "updated", "deleted"))
     begun = client.post(where, doing, request.body, wait_for_completion=False, refresh=True, conflicts="abort")
     task = path("_tasks", str(begun["task"]))
     try:
@@ -163,3 +192,11 @@ def _send(client: Client, request: Request, index: str, group: Group, doing: str
         cause = (failures[0].get("cause") or failures[0].get("reason") or {}) if failures else {}
         kind = cause.get("type", "it was cancelled or timed out") if isinstance(cause, dict) else "failure"
         raise _Failed(f"{len(failures)} documents failed, the first with {kind}")
+    if response.get("version_conflicts"):
+        raise _Failed(f"{response['version_conflicts']} documents were changed by somebody else meanwhile")
+    counts = {key: int(response.get(key) or 0) for key in ("updated", "created", "deleted", "noops")}
+    if sum(counts.values()) != int(response.get("total") or 0):
+        raise _Failed(f"{sum(counts.values())} of {response.get('total')} documents were worked on")
+    if request.rest[0] == "_update_by_query" and not (request.body or {}).get("script"):
+        return 0  # they are indexed anew, as they are
+    return sum(counts.values()) - counts["noops"]

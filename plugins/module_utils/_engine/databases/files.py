@@ -32,6 +32,7 @@ from .base import Database, DumpFacts, Identity, Plan
 from .gather import Gathering
 from .lease import FileStorage, Lease
 from .tree_archive import Contents, Watched, pass_on, shown
+from .tree_script import check_script, run_scripts
 
 BUSY = "another push or pull of it is running"
 
@@ -59,6 +60,7 @@ class Files(Database):
     :param keep_old: what a pull replaces is kept.
     :param threads: how many threads may compress.
     :param allow_special: device nodes and programs with rights of their own are meant to be in the tree.
+    :param work_dir: an empty directory of this run's own.
     """
 
     kind = "files"
@@ -71,9 +73,11 @@ class Files(Database):
         excluded: Sequence[str],
         keep_old: bool,
         threads: int,
+        work_dir: str | None,
         allow_special: bool = False,
     ) -> None:
         self._tree = tree
+        self._work_dir = work_dir
         self._database = database
         self._excluded = tuple(excluded)
         self._keep_old = keep_old
@@ -100,6 +104,7 @@ class Files(Database):
             keep_old=task.old_database == "keep",
             threads=task.worker_count,
             allow_special=task.allow_special_files,
+            work_dir=work_dir,
         )
 
     # -- both ways ---------------------------------------------------------------------------------------------------
@@ -167,11 +172,11 @@ class Files(Database):
 
     def check_scripts(self, scripts: Sequence[Script]) -> None:
         for script in scripts:
-            _check_script(script, f"preparing the scripts of {self._tree}")
+            check_script(script, f"preparing the scripts of {self._tree}")
 
     def prepare(self, scripts: Sequence[Script], group: Group) -> Sequence[Effect]:
         """Run the pre-dump scripts in the tree itself."""
-        return [_run_script(script, self._places.live, self._tree, group) for script in scripts]
+        return run_scripts(scripts, self._places.live, self._tree, self._work_dir, group)
 
     def dump(self, group: Group, sink: StoreSink) -> DumpFacts:
         doing = f"dumping {self._tree}"
@@ -273,7 +278,7 @@ class Files(Database):
 
     def sanitise(self, scripts: Sequence[Script], group: Group) -> Sequence[Effect]:
         where = f"the scratch tree of {self._tree}"
-        return [_run_script(script, self._places.scratch, where, group) for script in scripts]
+        return run_scripts(scripts, self._places.scratch, where, self._work_dir, group)
 
     def check(self, group: Group) -> Mapping[str, Any]:
         doing = f"checking the restored {self._tree}"
@@ -405,21 +410,6 @@ def _owner_warnings(manifest: Manifest | None) -> Iterator[str]:
             unknown.append(name)
     if unknown:
         yield f"this host has no user {', '.join(unknown)}: what is theirs keeps the user's number"
-
-
-def _check_script(script: Script, doing: str) -> None:
-    if not os.access(script.path, os.X_OK) or not os.path.isfile(script.path):
-        raise EnvSyncError(
-            doing, f"{script.path} is not executable", "For files, a transformation is a program: chmod +x it."
-        )
-
-
-def _run_script(script: Script, tree: str, where: str, group: Group) -> Effect:
-    """Run an executable of the operator's with ``tree`` as its working directory."""
-    doing = f"running {script.path} in {where}"
-    _check_script(script, doing)
-    group.run([os.path.abspath(script.path)], doing, cwd=tree).wait()
-    return Effect(script, 0)
 
 
 # -- tar -------------------------------------------------------------------------------------------------------------

@@ -33,7 +33,18 @@ from .lease import DocumentStorage, Lease, LockLost
 from .mongo_archive import TIMESERIES, VIEW, Archive, Collection
 from .mongo_client import Server, ServerError, complaint, program, program_version, uri_of, write_config
 from .mongo_script import check_script, run_script
-from .mongo_swap import MARK, OLD_PREFIX, SCRATCH_PREFIX, LockDocument, Swap, is_ours, is_system, put_back, rename
+from .mongo_swap import (
+    END,
+    MARK,
+    OLD_PREFIX,
+    SCRATCH_PREFIX,
+    LockDocument,
+    Swap,
+    is_ours,
+    is_system,
+    put_back,
+    rename,
+)
 
 #: how long ``<database>.<collection>`` may be, in bytes, from MongoDB 4.4 on and before
 _LONGEST_NAME = 255
@@ -190,10 +201,7 @@ class Mongo(Database):
             check_script(script, f"preparing to restore {self._database} on {self._server.name}")
 
     def prepare(self, scripts: Sequence[Script], group: Group) -> Sequence[Effect]:
-        known = set(self._live(f"looking at {self._database}"))
-        return [
-            run_script(script, self._server, self._database, "", known, group, self._work_dir) for script in scripts
-        ]
+        return [run_script(script, self._server, self._database, "", group, self._work_dir) for script in scripts]
 
     def dump(self, group: Group, sink: StoreSink) -> DumpFacts:
         """Dump all collections, each as it is when its turn comes: MongoDB has no snapshot of one database.
@@ -204,7 +212,7 @@ class Mongo(Database):
         path = program("mongodump", doing)
         argv = [path, "--config", write_config(self._work_dir, self._server.uri), f"--db={self._database}", "--archive"]
         argv += [f"--numParallelCollections={self._jobs}"]
-        argv += [f"--excludeCollection={name}" for name in (*self._excluded, "system.profile", MARK)]
+        argv += [f"--excludeCollection={name}" for name in (*self._excluded, "system.profile", MARK, END)]
         argv += [f"--excludeCollectionsWithPrefix={prefix}" for prefix in (SCRATCH_PREFIX, OLD_PREFIX)]
         before = set(self._live(doing))
         stage = group.run(argv, doing, stdout=subprocess.PIPE, dumps=True, repeatable=complaint)
@@ -377,10 +385,8 @@ class Mongo(Database):
 
     def sanitise(self, scripts: Sequence[Script], group: Group) -> Sequence[Effect]:
         """Run the scripts; one that fails half-way leaves scratch collections that the pull then throws away."""
-        known = {name[len(self._scratch) :] for name in self._named(self._scratch, f"looking at {self._database}")}
         return [
-            run_script(script, self._server, self._database, self._scratch, known, group, self._work_dir)
-            for script in scripts
+            run_script(script, self._server, self._database, self._scratch, group, self._work_dir) for script in scripts
         ]
 
     def check(self, group: Group) -> Mapping[str, Any]:

@@ -24,6 +24,8 @@ from .base import within
 try:
     import pymongo
     import pymongo.errors
+    from bson.codec_options import CodecOptions
+    from bson.raw_bson import RawBSONDocument
 
     HAS_PYMONGO = True
 except ImportError:
@@ -128,6 +130,17 @@ class Server:
         :raises ServerError: the server refused it.
         """
         return dict(self._ask(lambda client: client[database].command(command), doing))
+
+    def raw(self, database: str, command: Mapping[str, Any], doing: str, session: Any = None) -> Any:
+        """Run one command; return the answer in BSON, which may be a refusal (``ok`` is 0 then)."""
+        options = {"codec_options": CodecOptions(document_class=RawBSONDocument), "check": False, "session": session}
+        return self._ask(lambda client: client[database].command(dict(command), **options), doing)
+
+    def session(self, doing: str) -> Any:
+        """Return a session, in which cursors live; None where the server has none (Amazon DocumentDB before 4.0)."""
+        if self.hello(doing).get("logicalSessionTimeoutMinutes") is None:
+            return None
+        return self._ask(lambda client: client.start_session(causal_consistency=False), doing)
 
     def collections(self, database: str, doing: str) -> dict[str, dict[str, Any]]:
         """Return what ``listCollections`` says of each collection and view, by name."""

@@ -26,6 +26,8 @@ SCRATCH_PREFIX = "env_sync_scratch_"
 OLD_PREFIX = "env_sync_old_"
 #: the collection that holds the mark and lock of a pull
 MARK = "env_sync_pull"
+#: the collection in which a script that ran to its end leaves a mark, for a moment
+END = "env_sync_mark"
 
 
 _DUPLICATE_KEY = 11000
@@ -76,7 +78,7 @@ def _seconds(moment: Any) -> float:
 
 
 def is_ours(name: str) -> bool:
-    return name.startswith((SCRATCH_PREFIX, OLD_PREFIX)) or name == MARK
+    return name.startswith((SCRATCH_PREFIX, OLD_PREFIX)) or name in (MARK, END)
 
 
 def is_system(name: str) -> bool:
