@@ -26,11 +26,11 @@ from .mongo_proxy import PENDING, Proxy
 from .mongo_swap import END
 
 # Loaded by require(), so that mongosh leaves its code as it is; the script's own global scope is its argument.
-_SETUP = """
+_SETUP = r"""
 "use strict";
 module.exports = (scope) => {
   const database = scope.db, failures = [], tasks = new Set();
-  let promises = 0, intervals = 0;
+  let promises = 0;
   const failed = (error) => { failures.push(error); };
   process.on("unhandledRejection", failed);
   process.on("uncaughtException", failed);
@@ -75,10 +75,9 @@ module.exports = (scope) => {
   scope.setInterval = (callback, ...more) => {
     const task = startInterval(guarded(callback, () => {}), ...more);
     running.add(task);
-    intervals = running.size;
     return task;
   };
-  scope.clearInterval = (task) => { running.delete(task); intervals = running.size; return stopInterval(task); };
+  scope.clearInterval = (task) => { running.delete(task); return stopInterval(task); };
   const sleep = scope.sleep;
   scope.sleep = (...values) => {
     const result = sleep(...values), forget = () => tasks.delete(result);
@@ -111,18 +110,35 @@ module.exports = (scope) => {
   const others = () => (process.getActiveResourcesInfo ? process.getActiveResourcesInfo() : [])
     .filter((name) => /^(FS|Process|Worker|Zlib|DNS|GetAddr)/.test(name)).length;
   const before = others();
-  const end = async (token) => {
-    let calm = 0, stuck = 0, begun = -1;
-    while (calm < 3 && !failures.length) {
-      await pause(10);
+  // Says whether anything was under way since the last look.
+  const looking = () => {
+    let begun = -1;
+    return async () => {
       const state = await database.runCommand({ %(pending)s: 1 });
       const moving = state.begun !== begun || state.running > 0 || tasks.size > 0 || others() > before;
       begun = state.begun;
-      stuck = moving || (!promises && !intervals) ? 0 : stuck + 1;
-      calm = moving || promises || intervals ? 0 : calm + 1;
-      if (stuck > 200) throw new TypeError("the script left work behind that never ends: "
-        + (intervals ? "an interval" : "a promise that is never resolved"));
+      return moving;
+    };
+  };
+  let over = false;
+  const exit = process.exit.bind(process);
+  (async () => {
+    const moving = looking();
+    for (let idle = 0; idle < 40; ) {
+      await pause(250);
+      if (over) return;
+      idle = await moving() ? 0 : idle + 1;
     }
+    const what = running.size ? "an interval" : "a promise that is never resolved";
+    process.stderr.write("TypeError: the script waits for what never ends: " + what + "\n", () => exit(1));
+  })().catch(failed);
+  const end = async (token) => {
+    const moving = looking();
+    for (let calm = 0; calm < 3 && !failures.length; ) {
+      await pause(10);
+      calm = await moving() || promises || running.size ? 0 : calm + 1;
+    }
+    over = true;
     if (failures.length) throw failures[0];
     await database.getCollection(%(mark)s).insertOne({ _id: token });
   };
