@@ -161,11 +161,16 @@ class SessionStorage(Storage):
         self._pin = pin
 
     def acquire(self) -> str:
-        self._server.pinned = False
-        if not self._server.query(self._take, (self._name,), self._doing)[0][0]:
-            return self._busy
-        self._server.pinned = self._pin
-        return ""
+        again, self._server.pinned = self._server.pinned and self._pin, False
+        try:
+            taken = bool(self._server.query(self._take, (self._name,), self._doing)[0][0])
+            self._server.pinned = taken and self._pin
+        finally:
+            if again and not self._server.pinned:
+                # What is still to be done with the lock is not to be done without it.
+                self._server.close()
+                self._server.pinned = True
+        return "" if taken else self._busy
 
     def lost(self) -> str:
         try:
