@@ -92,6 +92,14 @@ options:
     type: bool
     default: false
     version_added: 0.4.0
+  keep_foreign_servers:
+    description:
+      - PostgreSQL. Restore foreign servers and user mappings too, and what depends on them. They arrive with the
+        source's addresses and passwords, and what is written to a foreign table is written there.
+      - Otherwise they are left out, with a warning that names them.
+    type: bool
+    default: false
+    version_added: 0.4.0
   allow_restore_to_source:
     description: Allow a point to replace the very database, on the very server, that it was pushed from.
     type: bool
@@ -326,6 +334,7 @@ def main() -> None:
             "max_point_age": {"type": "str"},
             "require_sanitised": {"type": "bool", "default": False},
             "may_change_nothing": {"type": "bool", "default": False},
+            "keep_foreign_servers": {"type": "bool", "default": False},
             "allow_restore_to_source": {"type": "bool", "default": False},
             "old_database": {"type": "str", "choices": list(task.OLD_DATABASE), "default": "drop"},
             "restore_as": {"type": "str", "choices": list(task.RESTORE_AS), "default": "alias"},

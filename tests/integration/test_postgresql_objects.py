@@ -40,7 +40,7 @@ def test_every_kind_of_object_arrives(
 ) -> None:
     production.create_database(database, (SQL / "every_kind_of_object.sql").read_text(encoding="utf-8"))
 
-    result = sync(task_values, database, format=form, jobs=jobs)
+    result = sync(task_values, database, format=form, jobs=jobs, keep_foreign_servers=True)
 
     assert result["warnings"] == []
     assert staging.schema(database).splitlines() == production.schema(database).splitlines()

@@ -235,7 +235,8 @@ def test_data_that_nobody_sanitised_is_refused_where_that_is_required(
     result = pushed(task_values, database, pre_dump_transformation_sql_filename=str(mask))
 
     assert production.psql(database, "SELECT n FROM small") == "0"
-    sanitised = [{"script": "mask.sql", "sha256": hashlib.sha256(mask.read_bytes()).hexdigest()}]
+    checksum = hashlib.sha256(mask.read_bytes()).hexdigest()
+    sanitised = [{"script": "mask.sql", "sha256": checksum, "changed": 1, "altered": 0}]
     assert result["manifest"]["sanitised"] == sanitised
     assert pulled(task_values, database, require_sanitised=True)["manifest"]["sanitised"] == sanitised
 

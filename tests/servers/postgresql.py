@@ -10,6 +10,7 @@ import atexit
 import glob
 import os
 import pwd
+import re
 import secrets
 import shutil
 import socket
@@ -222,6 +223,15 @@ class PostgresServer:
         )
         rows = self.psql(conninfo(database), "SET standard_conforming_strings = on;" + ";\n".join(statements) + ";")
         return dict(row.split("|", 1) for row in rows.splitlines())
+
+    def in_files(self, database: str, pattern: bytes) -> set[bytes]:
+        """Return what of a pattern is in the files of a database, as they are on the disk."""
+        self.psql("postgres", "CHECKPOINT")
+        oid = self.psql("postgres", f"SELECT oid FROM pg_database WHERE datname = '{database}'")
+        found: set[bytes] = set()
+        for file in Path(self._data, "base", oid).iterdir():
+            found.update(re.findall(pattern, file.read_bytes()))
+        return found
 
     def create_database(self, name: str, sql: str = "", options: str = "") -> None:
         """Create a database and run ``sql`` in it; ``options`` follow CREATE DATABASE."""

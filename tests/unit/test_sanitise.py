@@ -60,50 +60,65 @@ def test_a_detail_is_never_repeated() -> None:
     assert "secret" not in sanitise.describe(stderr)
 
 
-def test_psql_gets_the_password_in_its_environment_and_stops_at_the_first_error(tmp_path: Path) -> None:
-    script, psql = tmp_path / "mask.sql", tmp_path / "psql"
-    script.write_text("select 1;")
-    psql.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >{tmp_path}/argv\nenv >{tmp_path}/env\n')
-    psql.chmod(0o755)
-    connection = Connection("db-1", 5433, "me", "hunter2")
+BEGIN = (
+    "psql:/m.sql:1: WARNING:  25001: there is already a transaction in progress\n"
+    "LOCATION:  BeginTransactionBlock, xact.c:3793\n"
+)
+
+
+def test_an_error_is_the_last_thing_and_what_a_scripts_own_begin_brings_is_none() -> None:
+    assert sanitise.passed_over(BEGIN) == ""
+    after = 'psql:/m.sql:3: ERROR:  42P01: relation "userz" does not exist\nLINE 1: x\n'
+    assert sanitise.describe(BEGIN + after) == '/m.sql, line 3: SQLSTATE 42P01: relation "userz" does not exist'
+    vacuum = (
+        "psql:/m.sql:2: ERROR:  25001: VACUUM cannot run inside a transaction block\nLOCATION:  Prevent, xact.c:1\n"
+    )
+    assert sanitise.describe(BEGIN + vacuum).startswith("/m.sql, line 2: SQLSTATE 25001: VACUUM cannot")
+
+
+def test_what_follows_from_an_error_that_was_passed_over_is_not_the_error() -> None:
+    first = "psql:/m.sql:1: ERROR:  42P01: no relation\n"
+    then = "psql:/m.sql:2: ERROR:  25P02: current transaction is aborted\n"
+    assert sanitise.passed_over(first + then) == "/m.sql, line 1: SQLSTATE 42P01: no relation"
+
+
+def run(psql: Path, connection: str, environment: dict[str, str]) -> str:
     with Group() as group:
-        sanitise.run_sql_file(
-            group,
-            str(psql),
-            str(script),
-            pg_client.conninfo(connection, "a'b"),
-            pg_client.environment(connection),
-            "app",
-        )
+        return sanitise.run_psql(
+            group, str(psql), ["/b.sql", "/m.sql"], connection, environment, "running m.sql on app", str(psql.parent),
+            lambda file, line: f"{file}, line {line}",
+        )  # fmt: skip
+
+
+def stand_in(tmp_path: Path, text: str) -> Path:
+    psql = tmp_path / "psql"
+    psql.write_text(f"#!/bin/sh\n{text}\n")
+    psql.chmod(0o755)
+    return psql
+
+
+def test_psql_gets_the_password_in_its_environment_and_stops_at_the_first_error(tmp_path: Path) -> None:
+    psql = stand_in(tmp_path, f'printf "%s\\n" "$@" >{tmp_path}/argv\nenv >{tmp_path}/env\npwd >{tmp_path}/pwd')
+    connection = Connection("db-1", 5433, "me", "hunter2")
+    run(psql, pg_client.conninfo(connection, "a'b"), pg_client.environment(connection))
     argv = (tmp_path / "argv").read_text().splitlines()
-    assert {"-X", "-1", "ON_ERROR_STOP=1", pg_client.conninfo(connection, "a'b"), str(script)} <= set(argv)
+    assert {"-X", "ON_ERROR_STOP=1", pg_client.conninfo(connection, "a'b"), "/b.sql", "/m.sql"} <= set(argv)
     assert not [word for word in argv if "hunter2" in word]
     environment = (tmp_path / "env").read_text().splitlines()
     assert {"PGPASSWORD=hunter2", "PGHOST=db-1", "PGPORT=5433", "PGUSER=me"} <= set(environment)
     assert "PGPASSWORD" not in os.environ
+    assert (tmp_path / "pwd").read_text().strip() == str(tmp_path)
 
 
 def test_a_psql_that_was_killed_is_not_the_scripts_fault(tmp_path: Path) -> None:
-    script, psql = tmp_path / "mask.sql", tmp_path / "psql"
-    script.write_text("select 1;")
-    psql.write_text("#!/bin/sh\nkill -9 $$\n")
-    psql.chmod(0o755)
-    why = r"psql: ended by signal 9\. Nothing of it was done\. Run again"
-    with pytest.raises(EnvSyncError, match=why), Group() as group:
-        sanitise.run_sql_file(group, str(psql), str(script), "dbname=app", {}, "app")
+    why = r"psql: ended by signal 9\. What it had not committed is undone\. Run again"
+    with pytest.raises(EnvSyncError, match=why):
+        run(stand_in(tmp_path, "kill -9 $$"), "dbname=app", {})
 
 
 def test_a_failure_is_told_without_the_data(tmp_path: Path) -> None:
-    script, psql = tmp_path / "mask.sql", tmp_path / "psql"
-    script.write_text("")
-    psql.write_text("#!/bin/sh\necho 'psql:mask.sql:2: ERROR:  22P02: secret' >&2\nexit 3\n")
-    psql.chmod(0o755)
-    with pytest.raises(EnvSyncError) as raised, Group() as group:
-        sanitise.run_sql_file(group, str(psql), str(script), "", {}, "app on db-1")
-    assert str(raised.value).startswith(f"running {script} on app on db-1: mask.sql, line 2: SQLSTATE 22P02")
+    psql = stand_in(tmp_path, "echo 'psql:mask.sql:2: ERROR:  22P02: secret' >&2\nexit 3")
+    with pytest.raises(EnvSyncError) as raised:
+        run(psql, "", {})
+    assert str(raised.value).startswith("running m.sql on app: mask.sql, line 2: SQLSTATE 22P02")
     assert "secret" not in str(raised.value)
-
-
-def test_a_script_that_is_not_there_is_missed_before_anything_starts(tmp_path: Path) -> None:
-    with pytest.raises(EnvSyncError, match="there is no such file"), Group() as group:
-        sanitise.run_sql_file(group, "/nonexistent/psql", str(tmp_path / "x.sql"), "", {}, "app")

@@ -10,7 +10,8 @@ import os
 import re
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Callable
 
 from .errors import EnvSyncError
 from .pipeline import Group
@@ -44,27 +45,41 @@ _FROM_LANGUAGE = re.compile(r"^LOCATION:  \S+, pl\w*\.", re.M)
 _FUNCTION_LINE = re.compile(r"PL/pgSQL function (?P<name>.+?) line (?P<line>\d+) at (?P<kind>[A-Za-z ]+)$", re.M)
 
 
-def run_sql_file(
-    group: Group, psql: str, script: str, conninfo: str, environment: Mapping[str, str], where: str
-) -> None:
-    """Run a script with ``psql``, in one transaction that the first error ends.
+#: warnings that a script with its own BEGIN and COMMIT gets, under SQLSTATEs that errors have too
+_OF_TRANSACTION = re.compile(r"^LOCATION:  (?:BeginTransactionBlock|EndTransactionBlock), ", re.M)
+
+
+#: "current transaction is aborted": by an earlier error
+_CONSEQUENCE = "25P02"
+
+
+def run_psql(
+    group: Group,
+    psql: str,
+    files: Sequence[str],
+    conninfo: str,
+    environment: Mapping[str, str],
+    doing: str,
+    folder: str,
+    place: Callable[[str, int], str],
+) -> str:
+    """Run files with ``psql`` in one session, which the first error ends; return what it says beside.
 
     The search path is the usual one, whatever the role's own is, so that a script need not qualify names in ``public``.
 
-    :param where: what to call the database in a message.
+    :param folder: where relative names of files are looked up.
+    :param place: what to call a line of a file in a message.
     :raises EnvSyncError: names file, line and SQLSTATE, and no value of any row.
     """
-    doing = f"running {script} on {where}"
-    if not os.access(script, os.R_OK):
-        raise EnvSyncError(
-            doing, "there is no such file, or it may not be read", "Check the transformation file's name."
-        )
-    options = f"""{os.environ.get("PGOPTIONS", "")} -c statement_timeout=0 -c search_path="$user",public""".strip()
-    argv = [psql, "-X", "-q", "-1", "--no-password", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose"]
+    settings = """-c statement_timeout=0 -c standard_conforming_strings=on -c search_path="$user",public"""
+    argv = [psql, "-X", "-q", "--no-password", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose", "-d", conninfo]
+    for file in files:
+        argv += ["-f", file]
     stage = group.run(
-        [*argv, "-d", conninfo, "-f", script],
+        argv,
         doing,
-        env=dict(environment, PGOPTIONS=options),
+        env=dict(environment, PGOPTIONS=f"{os.environ.get('PGOPTIONS', '')} {settings}".strip()),
+        cwd=folder,
         checked=False,
     )
     try:
@@ -78,29 +93,52 @@ def run_sql_file(
         raise
     if stage.popen.returncode < 0:
         raise EnvSyncError(
-            doing, f"psql: ended by signal {-stage.popen.returncode}", "Nothing of it was done. Run again."
+            doing, f"psql: ended by signal {-stage.popen.returncode}", "What it had not committed is undone. Run again."
         )
     if stage.popen.returncode != 0:
-        raise EnvSyncError(doing, describe(stage.stderr_text), "Nothing of it was done. Correct the script.")
+        why = describe(stage.stderr_text, place)
+        raise EnvSyncError(doing, why, "What it had not committed is undone. Correct the script.")
+    return stage.stderr_text
 
 
-def describe(stderr: str) -> str:
-    """Return what of psql's complaint may be repeated: where, which error, and its text if that is harmless."""
-    complaint = ""
+def _as_it_is(file: str, line: int) -> str:
+    return f"{file}, line {line}"
+
+
+def describe(stderr: str, place: Callable[[str, int], str] = _as_it_is) -> str:
+    """Return what of psql's complaint may be repeated: where, which error, and its text if that is harmless.
+
+    It is the last error that counts, as the session ends with it: warnings come before.
+    """
+    return passed_over(stderr, place) or "psql failed"
+
+
+def passed_over(stderr: str, place: Callable[[str, int], str] = _as_it_is) -> str:
+    """Return what :func:`describe` does; nothing where psql has complained of no error."""
+    complaint = error = state = ""
     for line in _LINE.finditer(stderr):
-        place = f"{line['file']}, line {line['line']}"
+        where = place(line["file"], int(line["line"]))
         message = _MESSAGE.match(line["text"])
         if message is None:
             text = line["text"]
-            complaint = complaint or f"{place}: {text[len('error: ') :] if text.startswith('error: ') else text}"
-        elif _is_harmless(message["state"], line["more"]):
-            return f"{place}: SQLSTATE {message['state']}: {message['text']}"
-        elif message["state"][:2] not in _NO_ERRORS:
-            function = _FUNCTION_LINE.search(line["more"])
-            if function:
-                place += f", in {function['name']}, line {function['line']}, at {function['kind']}"
-            return f"{place}: SQLSTATE {message['state']} (its text is withheld, as it may quote data)"
-    return complaint or "psql failed"
+            if not text.startswith(("warning: ", "info: ")):
+                complaint = complaint or f"{where}: {text[len('error: ') :] if text.startswith('error: ') else text}"
+        elif message["state"][:2] in _NO_ERRORS or _OF_TRANSACTION.search(line["more"]):
+            continue
+        elif message["state"] != _CONSEQUENCE or not error:
+            state = message["state"]
+            error = _said(where, state, message["text"], line["more"])
+    # A class that warnings are of too gives way to what psql itself says.
+    return complaint if complaint and (not error or state in ("25001", "25P01")) else error
+
+
+def _said(where: str, state: str, text: str, more: str) -> str:
+    if _is_harmless(state, more):
+        return f"{where}: SQLSTATE {state}: {text}"
+    function = _FUNCTION_LINE.search(more)
+    if function:
+        where += f", in {function['name']}, line {function['line']}, at {function['kind']}"
+    return f"{where}: SQLSTATE {state} (its text is withheld, as it may quote data)"
 
 
 def _is_harmless(state: str, more: str) -> bool:

@@ -23,10 +23,12 @@ class Script:
     """A script as it was when the run began.
 
     ``path`` is where the operator keeps it, for messages; ``content`` is what runs, whatever becomes of that file.
+    ``included`` are the files that it includes (``psql`` can), read at the same time.
     """
 
     path: str
     content: bytes = field(repr=False)
+    included: tuple[Script, ...] = ()
 
     @property
     def name(self) -> str:
@@ -75,13 +77,19 @@ class Effect:
         return f"{self.script.path} changed {self.changed} {what}{where}{also}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what the manifest and a module's result say: ``script``, ``sha256``, ``changed``, ``altered``."""
-        return {
+        """Return what the manifest and a module's result say.
+
+        ``script``, ``sha256``, ``changed``, ``altered``, and ``included`` where it includes other files.
+        """
+        said: dict[str, Any] = {
             "script": self.script.name,
             "sha256": self.script.sha256,
             "changed": self.changed,
             "altered": len(self.altered),
         }
+        if self.script.included:
+            said["included"] = [{"script": one.name, "sha256": one.sha256} for one in self.script.included]
+        return said
 
 
 def read_scripts(paths: Sequence[str]) -> tuple[Script, ...]:

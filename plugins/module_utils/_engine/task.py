@@ -274,6 +274,7 @@ class Task:
     sources: tuple[str, ...] = ()
     max_point_age: int = 0
     may_change_nothing: bool = False
+    keep_foreign_servers: bool = False
     old_database: str = "drop"
     restore_as: str = "alias"
     analyze: bool = True
@@ -492,6 +493,7 @@ KEYS: dict[str, Callable[[Any], Any]] = {
     "sources": _environments,
     "max_point_age": _duration,
     "may_change_nothing": _boolean,
+    "keep_foreign_servers": _boolean,
     "old_database": _choice(*OLD_DATABASE),
     "analyze": _boolean,
     "lock_wait": _number(0, 7 * 24 * 3600),

@@ -394,7 +394,33 @@ def test_a_policy_needs_all_its_roles(roles: str, restored: bool) -> None:
 def test_a_user_mapping_needs_its_role() -> None:
     mapping = "CREATE USER MAPPING FOR {} SERVER s OPTIONS (\"user\" 'gone');"
     entries = [entry("USER MAPPING", role, defn=mapping.format(role)) for role in ("reader", "gone")]
-    assert kept(SUPER, *entries) == ["reader"]
+    assert kept(replace(SUPER, keep_foreign_servers=True), *entries) == ["reader"]
+
+
+def test_ways_to_other_servers_are_left_out_with_all_that_depends_on_them_and_named() -> None:
+    def numbered(number: int, desc: str, tag: str, *needs: int) -> Entry:
+        return replace(entry(desc, tag), dump_id=number, dependencies=tuple(str(one) for one in needs))
+
+    entries = [
+        numbered(1, "EXTENSION", "postgres_fdw"),
+        numbered(2, "SERVER", "far", 1),
+        numbered(3, "USER MAPPING", "USER MAPPING reader SERVER far"),
+        numbered(4, "FOREIGN TABLE", "remote", 2),
+        numbered(5, "TABLE", "ours"),
+        numbered(6, "VIEW", "both", 4, 5),
+        numbered(7, "VIEW", "above", 6),
+        numbered(8, "TABLE ATTACH", "part", 4, 5),
+        numbered(9, "COMMENT", "SERVER far", 2),
+        *(numbered(10 + number, "VIEW", f"v{number}", 4) for number in range(9)),
+    ]
+    found = fitted(SUPER, *entries)
+    assert found.dump_ids == (1, 5)
+    [ways, dependents] = sorted(found.warnings, key=lambda text: "depends" in text)
+    assert "(keep_foreign_servers brings it): SERVER far, USER MAPPING reader SERVER far, FOREIGN TABLE remote" in (
+        ways.replace("USER MAPPING USER", "USER")
+    )
+    assert all(f"VIEW v{number}" in dependents for number in range(9)), "all of them"
+    assert len(fitted(replace(SUPER, keep_foreign_servers=True), *entries).dump_ids) == len(entries)
 
 
 def test_nothing_connects_to_the_sources_publisher() -> None:

@@ -342,6 +342,7 @@ class Target:
     tablespaces: frozenset[str]
     public_owner: str
     excluded_foreign_keys: frozenset[tuple[str, str, str]] = frozenset()
+    keep_foreign_servers: bool = False
 
 
 @dataclass(frozen=True)
@@ -373,12 +374,17 @@ def adapt(toc: Toc, target: Target) -> Adapted:
     dump_ids: list[int] = []
     owners: list[tuple[str, str]] = []
     left_out: dict[str, str] = {}
+    foreign: set[str | None] = set()
     for original in toc.entries:
         entry = original
         if _of_the_database(entry):
             kept.append(entry)
             continue
-        reason = _reason_to_leave_out(entry, target) or _dependent_reason(entry, left_out)
+        reason = (
+            _foreign_reason(entry, target, foreign)
+            or _reason_to_leave_out(entry, target)
+            or _dependent_reason(entry, left_out)
+        )
         statements: str | None = ""
         if not reason and entry.desc in ("ACL", "DEFAULT ACL"):
             statements = _fitting_statements(entry, target, notes)
@@ -463,7 +469,8 @@ class _Notes:
         for name, count in sorted(self._tablespaces.items()):
             lines.append(f"{_count(count, 'object')} moved to the default tablespace: there is no {name} here")
         for reason, names in sorted(self._left_out.items()):
-            shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+            most = len(names) if reason in (_FOREIGN, _ON_FOREIGN) else 3
+            shown = ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
             lines.append(f"left out, {reason}: {shown}")
         return tuple(lines)
 
@@ -481,6 +488,28 @@ def _dependent_reason(entry: Entry, left_out: dict[str, str]) -> str:
     if entry.desc in ("COMMENT", "ACL", "SECURITY LABEL"):
         return left_out.get(f"{entry.namespace or ''} {entry.tag}", "")
     return ""
+
+
+_FOREIGN = "as it reaches the source's servers (keep_foreign_servers brings it)"
+_ON_FOREIGN = "as it depends on what reaches the source's servers"
+
+
+def _foreign_reason(entry: Entry, target: Target, foreign: set[str | None]) -> str:
+    """Return why the entry must not be restored if it is, or depends on, a way to the source's other servers.
+
+    :param foreign: numbers of the entries that are left out for that; the entry's own is added. What an entry depends
+        on comes before it.
+    """
+    if target.keep_foreign_servers:
+        return ""
+    if entry.desc in ("SERVER", "USER MAPPING"):
+        reason = _FOREIGN
+    elif any(number in foreign for number in entry.dependencies):
+        reason = _FOREIGN if entry.desc == "FOREIGN TABLE" else _ON_FOREIGN
+    else:
+        return ""
+    foreign.add(str(entry.dump_id))
+    return reason
 
 
 def _reason_to_leave_out(entry: Entry, target: Target) -> str:

@@ -13,7 +13,7 @@ import os
 import secrets
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Callable
 
 from ..errors import EnvSyncError
 from ..linux import boot_id
@@ -21,12 +21,12 @@ from ..manifest import Manifest
 from ..members import PointSource, StoreSink
 from ..pipeline import Group, StageReader, send_archive
 from ..point import LEGACY_SUFFIX, SINGLE_SUFFIX
-from ..sanitise import run_sql_file
+from ..sanitise import run_psql
 from ..scripts import Effect, Script
 from ..stopping import Stop
 from ..stores.base import BLOCK
 from ..task import Connection, Task
-from . import pg_archive, pg_swap
+from . import pg_archive, pg_effect, pg_swap
 from .base import Database, DumpFacts, Identity, Plan, within
 from .lease import BUSY_HERE, BUSY_PULL, Lease, SessionStorage
 from .pg_client import (
@@ -47,6 +47,9 @@ from .pg_client import (
 )
 from .pg_feed import Feeder
 from .pg_follow import Follower
+from .pg_mark import run_marked
+from .pg_purge import Purge
+from .pg_script import Ready, ready
 from .pg_versions import archive_version, no_large_objects, read_by
 
 #: the first bytes of a name of ours; what stands under such a name and carries our comment may be dropped
@@ -85,6 +88,7 @@ class PostgreSQL(Database):
         compression_level: int,
         excluded_tables: Sequence[str],
         analyze: bool,
+        keep_foreign_servers: bool,
     ) -> None:
         self._server = Server(connection, replaced=database)
         self._conninfo = functools.partial(conninfo, connection)
@@ -97,6 +101,7 @@ class PostgreSQL(Database):
         self._compression_level = compression_level
         self._excluded = tuple(excluded_tables)
         self._analyze = analyze
+        self._keep_foreign_servers = keep_foreign_servers
         digest = hashlib.sha256(database.encode()).hexdigest()[:8]
         tail = f"_{digest}"
         # Names are cut at 63 bytes, and a cut in the middle of a character is no name.
@@ -112,6 +117,11 @@ class PostgreSQL(Database):
         self._run = secrets.token_hex(4)
         pull = self._lock("env_sync pull ", BUSY_PULL, True)
         self._lease = Lease(pull, self._locking, lambda: self.cancelled, _LOCK_PATIENCE)
+        self._dumps = False
+        self._ready: dict[Script, Ready] = {}
+        #: OIDs of the tables in the scratch database that scripts changed
+        self._touched: set[int] = set()
+        self._analysed = False
 
     @classmethod
     def from_task(cls, task: Task, work_dir: str | None) -> PostgreSQL:
@@ -125,6 +135,7 @@ class PostgreSQL(Database):
             compression_level=task.compression_level,
             excluded_tables=task.excluded_tables,
             analyze=task.analyze,
+            keep_foreign_servers=task.keep_foreign_servers,
         )
 
     # -- both ways ---------------------------------------------------------------------------------------------------
@@ -193,6 +204,7 @@ class PostgreSQL(Database):
     # -- push --------------------------------------------------------------------------------------------------------
 
     def preflight_dump(self) -> Mapping[str, Any]:
+        self._dumps = True
         doing = f"preparing to dump {self._database} on {self._server.name}"
         properties = pg_swap.read_properties(self._server, self._database)
         if properties is None:
@@ -204,11 +216,13 @@ class PostgreSQL(Database):
         return {"size_bytes": properties.size, "tables": len(tables) - len(excluded), "jobs": self._jobs}
 
     def check_scripts(self, scripts: Sequence[Script]) -> None:
-        """What the client program thinks of a script shows when it runs."""
+        for number, script in enumerate(scripts, 1):
+            doing = f"looking through {script.path}, transformation {number} of {self._database}"
+            self._ready[script] = ready(script, doing, self._dumps)
 
     def prepare(self, scripts: Sequence[Script], group: Group) -> Sequence[Effect]:
         """Run the pre-dump scripts on the database itself, as the original does; each in one transaction."""
-        return [self._run_script(script, self._database, group) for script in scripts]
+        return [self._run_script(number, script, self._database, group) for number, script in enumerate(scripts)]
 
     def dump(self, group: Group, sink: StoreSink) -> DumpFacts:
         doing = f"dumping {self._database} from {self._server.name}"
@@ -633,6 +647,7 @@ class PostgreSQL(Database):
             excluded_foreign_keys=frozenset(
                 (schema, table, name) for schema, table, name in manifest.details.get("excluded_foreign_keys", ())
             ),
+            keep_foreign_servers=self._keep_foreign_servers,
         )
         missing = pg_archive.missing_extensions(toc, target)
         if missing:
@@ -696,13 +711,44 @@ class PostgreSQL(Database):
         self._restored = len(wanted)
 
     def sanitise(self, scripts: Sequence[Script], group: Group) -> Sequence[Effect]:
-        return [self._run_script(script, self.scratch, group) for script in scripts]
+        return [self._run_script(number, script, self.scratch, group) for number, script in enumerate(scripts)]
 
-    def _run_script(self, script: Script, database: str, group: Group) -> Effect:
-        psql = self._programs(f"running {script.path}").path("psql")
-        where = f"{database} on {self._server.name}"
-        run_sql_file(group, psql, script.path, self._conninfo(database), self._environment, where)
-        return Effect(script, 0)
+    def _run_script(self, number: int, script: Script, database: str, group: Group) -> Effect:
+        doing = f"running {script.path} on {database} on {self._server.name}"
+        prepared = self._ready.get(script) or ready(script, doing, self._dumps)
+        psql = self._programs(doing).path("psql")
+        folder = within(self._work_dir, f"script{number}")
+        os.mkdir(folder, 0o700)
+
+        def run(files: list[str], where: str, place: Callable[[str, int], str]) -> str:
+            return run_psql(group, psql, files, self._conninfo(database), self._environment, doing, where, place)
+
+        with self._inside(database, doing) as connection:
+
+            def ask(statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+                return self._server.query(statement, parameters, doing, connection)
+
+            before = pg_effect.look(ask)
+            with pg_effect.nothing_prepared(ask, doing):
+                mark = run_marked(prepared, folder, doing, self._server, connection, run, group)
+            version = self._server.control().server_version
+            after = pg_effect.look_again(ask, before, mark.session, mark.pending, version, group.sleep)
+            change = pg_effect.compare(ask, before, after, mark.counting)
+        self._touched |= change.oids
+        return Effect(prepared.script, sum(change.rows.values()), change.rows, change.altered)
+
+    def purge(self, effects: Sequence[Effect], group: Group) -> Sequence[str]:
+        doing = f"removing what is left of the rows that scripts changed, from {self.scratch} on {self._server.name}"
+        purge = Purge(self._server, lambda: self._inside(self.scratch, doing), self._touched, self._jobs, doing)
+        return purge.run(group, lambda: self._gather_statistics(group))
+
+    def _gather_statistics(self, group: Group) -> None:
+        if not self._analyze or self._analysed:
+            return
+        argv = [self._programs("gathering statistics").path("vacuumdb"), "--no-password", "--analyze-only", "--quiet"]
+        argv += [f"--jobs={self._jobs}", "-d", self._conninfo(self.scratch)]
+        group.run(argv, f"analysing {self.scratch}", env=self._restore_environment()).wait()
+        self._analysed = True
 
     def check(self, group: Group) -> Mapping[str, Any]:
         doing = f"checking the restored {self._database} on {self._server.name}"
@@ -720,11 +766,7 @@ class PostgreSQL(Database):
             tables = self._tables(connection, doing)
             if self._restored and not tables:
                 raise EnvSyncError(doing, "no table is left", "Check the transformation SQL.")
-        if self._analyze:
-            programs = self._programs(doing)
-            argv = [programs.path("vacuumdb"), "--no-password", "--analyze-only", "--quiet", f"--jobs={self._jobs}"]
-            argv += ["-d", self._conninfo(self.scratch)]
-            group.run(argv, f"analysing {self.scratch}", env=self._restore_environment()).wait()
+        self._gather_statistics(group)
         size = self._server.query("SELECT pg_database_size(%s::name)", (self.scratch,), doing)[0][0]
         return {"tables": len(tables), "size_bytes": int(size)}
 
