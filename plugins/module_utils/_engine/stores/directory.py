@@ -214,8 +214,10 @@ class DirectoryStore(Store):
         if not name or name.startswith("/") or any(part in ("", ".", "..") for part in parts) or "\0" in name:
             raise EnvSyncError(f"opening {name!r} in {self._root}", "that is no name of an object")
         path = os.path.join(self._root, name)
-        folder = os.path.realpath(os.path.dirname(path))
-        root = os.path.realpath(self._root)
+        try:
+            folder, root = os.path.realpath(os.path.dirname(path)), os.path.realpath(self._root)
+        except OSError as error:  # a link that went while it was read
+            raise self._error("opening", name, error) from error
         if folder != root and not folder.startswith(root.rstrip("/") + "/"):
             raise EnvSyncError(f"opening {path}", "a symbolic link leads out of the store", "Remove the link.")
         return path
