@@ -365,7 +365,7 @@ class Server:
                 return list(cursor.fetchall())
 
         try:
-            return interruptible(execute, self.stop, doing, lambda over: self._cancel(used, over))
+            return interruptible(execute, self.stop, doing, lambda over: self.cancel(used, over))
         except (pymysql.err.Error, OSError) as error:
             failed = self._error(doing, error)
             if self.pinned and used is self._control and (failed.code in _ENDED or not used.open):
@@ -373,7 +373,7 @@ class Server:
                 raise LockLost(doing, failed.why) from error
             raise failed from error
 
-    def _cancel(self, connection: Any, over: threading.Event) -> None:
+    def cancel(self, connection: Any, over: threading.Event) -> None:
         """Have the server end the statement that ``connection`` waits for; hang up on a server that does not."""
         asking = threading.Thread(target=self.kill, args=([connection.thread_id()], "QUERY"), daemon=True)
         asking.start()

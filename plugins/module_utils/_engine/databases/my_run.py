@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import EnvSyncError
-from ..pipeline import Group
+from ..stopping import interruptible
 from . import my_swap
 from .my_client import Server, ServerError, code_and_text, describe, quote
 from .my_dump import Token, unquote
@@ -84,7 +84,7 @@ class Counts:
 
 
 def run(
-    group: Group, server: Server, script: Script, content: bytes, guard: Guard, seen: Seen,
+    server: Server, script: Script, content: bytes, guard: Guard, seen: Seen,
     schema: str, functions: frozenset[str], marked: bool, doing: str, hint: str,
 ) -> Counts:  # fmt: skip
     """Run a script in ``schema``; the first error ends it. Return what it changed and committed.
@@ -96,11 +96,9 @@ def run(
     :raises EnvSyncError: it names file, line and error number, and no value of any row.
     """
     connection = server.session(doing, schema, seen.loads_files)
-    group.on_stop(lambda: server.kill([connection.thread_id()]))
     session = _Session(server, connection, script, guard, seen.dynamic, schema, functions | seen.functions, hint)
     session.quotes_data = _DYNAMIC.search(content) is not None
-    worker = group.start(session.run, marked, doing)
-    group.join([worker])
+    interruptible(lambda: session.run(marked, doing), server.stop, doing, lambda over: server.cancel(connection, over))
     return session.counts
 
 
@@ -131,6 +129,7 @@ class _Session:
             self._script.backslash = not self._connection.server_status & _NO_BACKSLASH
             for statement in self._script:
                 self._last = statement.line
+                self._server.stop.check(doing)
                 refusal = self._guard.refusal(statement, self._dynamic)
                 if refusal:
                     raise self._script.refused(refusal.line, refusal.why, refusal.hint)

@@ -276,7 +276,7 @@ class MySQL(Database):
         before = my_effect.take_picture(server, database, doing)
         my_effect.wait_for_clock(group, server, before, doing)
         counts = my_run.run(
-            group, server, my_script.Script(script.content, script.path, doing), script.content, guard, seen,
+            server, my_script.Script(script.content, script.path, doing), script.content, guard, seen,
             database, functions, database == self.scratch, doing, hint,
         )  # fmt: skip
         self._said += counts.warnings
