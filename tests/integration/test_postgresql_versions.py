@@ -107,9 +107,8 @@ def test_from_an_older_server_into_a_newer_one(
 
 @pytest.mark.parametrize("user", ["postgres", "sanitiser"])
 def test_what_a_script_replaced_is_in_no_version_of_the_new_database(
-    production: PostgresServer, newer: PostgresServer, clients: None, database: str, run: Run, tmp_path: Path, user: str
+    newer: PostgresServer, clients: None, database: str, run: Run, task_values: Values, tmp_path: Path, user: str
 ) -> None:
-    """Dumps of version 18 bring their statistics, too."""
     newer.create_database(
         database,
         """CREATE TABLE people (id int PRIMARY KEY, email text); CREATE TABLE gone (email text);
@@ -123,15 +122,22 @@ def test_what_a_script_replaced_is_in_no_version_of_the_new_database(
     script.write_text("UPDATE people SET email = 'x' || id;\nDELETE FROM gone;\n", encoding="utf-8")
     run(newer, "push", database)
     newer.drop_database(database)
+
+    def analyze(level: str, text: str) -> None:
+        if text == "sanitising":  # as autovacuum may have done
+            [scratch] = [name for name in newer.databases() if name.startswith("env_sync_scratch")]
+            newer.psql(scratch, "ANALYZE")
+
     how = {"transformation_sql_filename": str(script), "require_sanitised": True, "analyze": False, "login_user": user}
-    result = run(newer, "pull", database, allow_restore_to_source=True, **how)
+    where = {"database_hostname": newer.host, "database_port": newer.port, "allow_restore_to_source": True}
+    result = pull.pull(Task.from_mapping(task_values("pull", database, **where, **how)), Host(log=analyze))
 
     assert [item["changed"] for item in result["sanitised"]] == [6000]
     assert newer.psql(database, "SELECT count(*) FROM seen WHERE email LIKE 'planted%'") == "0"
-    left = newer.in_files(database, rb"planted-\d+")
-    version_17_cannot = user == "sanitiser" and newer.name == "17"
-    assert left == set() or version_17_cannot
-    assert bool(result["warnings"]) is (bool(left) and version_17_cannot)
+    assert newer.in_files(database, rb"planted-\d+") == set()
+    left = newer.psql(database, "SELECT count(*) FROM pg_stats WHERE tablename = 'gone'")
+    warned = any("statistics of public.gone, which" in text for text in result["warnings"])
+    assert (left, warned) == (("1", True) if user == "sanitiser" and newer.name == "17" else ("0", False))
 
 
 @pytest.mark.parametrize("form", ["directory", "custom"])
