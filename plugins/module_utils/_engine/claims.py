@@ -5,8 +5,9 @@
 """Whose a point is while it is made: two hosts may begin one of the same name in the same second.
 
 No store here can be relied on to create a name only once (rsync and many S3 servers replace what is there). All of them
-list what was stored before. So a run stores an empty object of a name that is its own, ``<point>/.claim-<run>``, and
-then looks: the point is its own when nobody else's is there. Of two that see each other, at most one goes on.
+list what was stored before. So a run leaves a mark of a name that is its own, ``<point>/.claim-<run>`` (an empty
+object; in a bucket an upload that is never completed), and then looks: the point is its own when nobody else's is
+there. Of two that see each other, at most one goes on.
 """
 
 from __future__ import annotations
@@ -46,14 +47,14 @@ def take(store: Store, point: str, run: str, cancelled: Callable[[], bool]) -> b
         return True  # its server makes each name once
     mine = claim_name(point, run)
     try:
-        store.put_bytes(mine, b"")
+        store.claim(mine)
     except EnvSyncError:
         if store.stat(manifest_name(point)) is None:
             raise
         return False  # another run has just finished it, and taken its folder away with its claim
     deadline = time.monotonic() + PATIENCE
     while True:
-        claims = {found.name for found in store.list(f"{point}/") if is_claim(found.name, point)}
+        claims = {name for name in store.claimed(f"{point}/") if is_claim(name, point)}
         over = time.monotonic() >= deadline
         # A server that lists what it has some time later is given that time.
         if not claims - {mine} and (mine in claims or over):
@@ -62,7 +63,7 @@ def take(store: Store, point: str, run: str, cancelled: Callable[[], bool]) -> b
             over = True
         # One that saw nobody goes on, whatever its name is: the first by name waits, and gives way in the end, too.
         if cancelled() or over or (claims and min(claims) != mine):
-            store.delete([mine])
+            store.unclaim(mine)
             if cancelled():
                 raise Cancelled(f"claiming {store.url(point)}", "it was told to stop")
             return False
@@ -73,4 +74,4 @@ def give(store: Store, point: str, run: str) -> None:
     """Take the claim to a finished point away; one that can't be removed is in nobody's way."""
     if store.claims:
         with contextlib.suppress(EnvSyncError):
-            store.delete([claim_name(point, run)])
+            store.unclaim(claim_name(point, run))

@@ -285,9 +285,10 @@ def remove(store: Store, entry: Entry, run: Run) -> list[str] | None:
 
 def _remove(store: Store, entry: Entry) -> list[str]:
     point = entry.point
-    claim = [claims.claim_name(point, entry.run)] if store.claims and entry.run else []
+    claim = claims.claim_name(point, entry.run) if store.claims and entry.run else ""
     if not entry.claimed:
-        store.delete(claim)
+        if claim:
+            store.unclaim(claim)
         return []
     if not store.made_by(point, entry.run):
         return []
@@ -297,7 +298,8 @@ def _remove(store: Store, entry: Entry) -> list[str]:
     store.delete([name for name in names if not claims.is_claim(name, point)])
     # After these, as it takes a right (to list unfinished uploads) that nothing else here needs.
     removed = store.sweep(point)
-    store.delete(claim)
+    if claim:
+        store.unclaim(claim)
     return removed + [store.url(name) for name in names]
 
 

@@ -127,6 +127,18 @@ class Store(abc.ABC):
         """
         return False
 
+    def claim(self, name: str) -> None:
+        """Leave a mark of this name, for :meth:`claimed` to show to whoever asks."""
+        self.put_bytes(name, b"")
+
+    def claimed(self, prefix: str) -> set[str]:
+        """Return the names of the marks below a folder; others may be among them."""
+        return {found.name for found in self.list(prefix)}
+
+    def unclaim(self, name: str) -> None:
+        """Take a mark away; one that is not there is no error."""
+        self.delete([name])
+
     def made_by(self, point: str, run: str) -> bool:
         """Say whether what there is of a point may be the run's; where runs claim points, the claim has told."""
         return True

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 from collections.abc import Iterable, Iterator
 from typing import Any, Callable
 
@@ -26,6 +27,10 @@ _ATTEMPTS = 8
 
 #: how many objects one request removes at most
 _DELETE_BATCH = 1000
+
+
+#: what a server answers to a call that it does not have
+_NO_SUCH_CALL = ("NotImplemented", "MethodNotAllowed")
 
 
 class S3Store(Store):
@@ -135,15 +140,52 @@ class S3Store(Store):
     def sweep(self, prefix: str) -> builtins.list[str]:
         removed = []
         for upload in self._unfinished(prefix):
-            with self._bucket.during(f"removing an unfinished upload of s3://{self._bucket.name}/{upload['Key']}"):
-                self._bucket.client.abort_multipart_upload(
-                    Bucket=self._bucket.name, Key=upload["Key"], UploadId=upload["UploadId"]
-                )
+            self._give_up(upload)
             removed.append(f"an unfinished upload of s3://{self._bucket.name}/{upload['Key']}")
         return removed
 
+    def claim(self, name: str) -> None:
+        """Begin an upload that is never completed: to give it up is no right to remove objects."""
+        try:
+            list(self._pages("list_multipart_uploads", "Uploads", name))
+        except EnvSyncError as error:
+            if error_code(error) not in (*_NO_SUCH_CALL, "AccessDenied"):
+                raise
+            super().claim(name)  # where uploads can't be seen, an object is
+            return
+        with self._bucket.during(f"storing {self.url(name)}"):
+            self._bucket.client.create_multipart_upload(
+                Bucket=self._bucket.name, Key=self._key(name), **self._arguments()
+            )
+
+    def claimed(self, prefix: str) -> set[str]:
+        begun: set[str] = set()
+        try:
+            uploads = self._pages("list_multipart_uploads", "Uploads", prefix)
+            begun = {upload["Key"][len(self._prefix) :] for upload in uploads}
+        except EnvSyncError as error:
+            if error_code(error) not in (*_NO_SUCH_CALL, "AccessDenied"):
+                raise
+        return begun | super().claimed(prefix)
+
+    def unclaim(self, name: str) -> None:
+        begun = False
+        with contextlib.suppress(EnvSyncError):
+            for upload in self._pages("list_multipart_uploads", "Uploads", name):
+                if upload["Key"] == self._key(name):
+                    begun = True
+                    self._give_up(upload)
+        if not begun and self.stat(name) is not None:
+            super().unclaim(name)
+
     def straggling(self, prefix: str) -> bool:
         return any(belongs(name, prefix) for name in self._straggling)
+
+    def _give_up(self, upload: dict[str, Any]) -> None:
+        with self._bucket.during(f"removing an unfinished upload of s3://{self._bucket.name}/{upload['Key']}"):
+            self._bucket.client.abort_multipart_upload(
+                Bucket=self._bucket.name, Key=upload["Key"], UploadId=upload["UploadId"]
+            )
 
     def begun(self) -> Iterator[StoredObject]:
         for upload in self._unfinished(""):
@@ -153,7 +195,7 @@ class S3Store(Store):
         try:
             uploads = list(self._pages("list_multipart_uploads", "Uploads", prefix))
         except EnvSyncError as error:
-            if error_code(error) in ("NotImplemented", "MethodNotAllowed"):
+            if error_code(error) in _NO_SUCH_CALL:
                 # A server without this call has no unfinished uploads that anybody could remove.
                 return []
             raise
