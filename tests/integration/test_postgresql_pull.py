@@ -320,7 +320,7 @@ def test_a_database_that_cannot_make_room_is_refused_before_anything_happens(
                 verb(task, Host(log=lambda level, text: said.append(text)))
     finally:
         staging.psql(database, "DROP SUBSCRIPTION held" if sql == SUBSCRIPTION else "ROLLBACK PREPARED 'held'")
-    assert said == []
+    assert [line for line in said if not line.startswith("taking ")] == []
     assert staging.psql(database, "SELECT n FROM old_table") == "1"
 
 
