@@ -189,6 +189,7 @@ def test_each_tag_deploys_its_part_and_nothing_else(site: Site) -> None:
         "THEIRS",
         "assets.cfg",
         "env.d:",
+        "policy.cfg",
         "push_ckan_production_daily.cfg",
         "push_content_data_admin_production_daily.cfg",
     ]
