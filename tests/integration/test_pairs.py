@@ -471,7 +471,7 @@ def test_a_killed_holders_lease_is_free_at_once_and_another_boots_is_not(
     ferret.database(name).users.insert_one({"_id": 1})
     push.push(Task.from_mapping({"action": "push", **mongo_values}), Host())
     with stopped_at({"action": "pull", **mongo_values}, tmp_path, "before(mongo.Mongo, 'check')") as holder:
-        with pytest.raises(EnvSyncError, match=r"\(process \d+\) is pulling into it"):
+        with pytest.raises(EnvSyncError, match=r"is pulling into it \(process \d+\)"):
             pull.pull(Task.from_mapping({"action": "pull", **mongo_values}), Host())
         holder.process.kill()
         holder.process.wait()

@@ -151,7 +151,7 @@ def _discard(database: Database, task: Task, host: Host, error: BaseException) -
             database.discard()
     except EnvSyncError as left:
         # Anything else is noted for the next run.
-        if isinstance(left, LockLost) and not isinstance(error, Cancelled):
+        if isinstance(left, LockLost) and not isinstance(error, (Cancelled, LockLost)):
             raise left from error
 
 

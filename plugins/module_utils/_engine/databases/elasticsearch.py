@@ -400,7 +400,11 @@ class Elasticsearch(Database):
 
     def sweep(self) -> list[str]:
         doing = f"looking for what is left of a pull into {self._database}"
-        return [f"index {index}" for index in self._drop_scratch(doing)]
+        doomed = self._scratch(doing)
+        for index in doomed:
+            self._lease.prove()
+            self._client.delete(path(index), doing)
+        return [f"index {index}" for index in doomed]
 
     def restore(self, group: Group, source: PointSource) -> Mapping[str, Any]:
         manifest = source.manifest
@@ -635,9 +639,13 @@ class Elasticsearch(Database):
         }
 
     def discard(self) -> None:
-        # By name, too: who has lost the lock must not drop what its next holder restores.
-        self._lease.regain()
-        self._drop_scratch(f"dropping the scratch indices of {self._database}", set(self._restored.values()))
+        # What is this run's own by its name is no other's, whoever has the lock by now.
+        doing = f"dropping the scratch indices of {self._database}"
+        try:
+            self._lease.regain()
+        finally:
+            for index in self._scratch(doing, set(self._restored.values())):
+                self._client.delete(path(index), doing)
 
     # -- helpers -----------------------------------------------------------------------------------------------------
 
@@ -648,20 +656,16 @@ class Elasticsearch(Database):
             restored, self._aliases(doing), self._of_point, self._database, self._keep_old, self._vanishes
         )
 
-    def _drop_scratch(self, doing: str, only: Collection[str] | None = None) -> list[str]:
-        """Drop what a pull of this database made and no alias makes live, or kept; return the names.
+    def _scratch(self, doing: str, only: Collection[str] | None = None) -> list[str]:
+        """Return what a pull of this database made and no alias makes live, or kept.
 
         :param only: these alone.
         """
-        doomed = [
+        return [
             index
             for index, aliases in self._aliases(doing).items()
             if es_swap.made_by_pull(index, self._database) and not aliases and (only is None or index in only)
         ]
-        for index in doomed:
-            self._lease.prove()
-            self._client.delete(path(index), doing)
-        return doomed
 
     def _everything(self, doing: str) -> dict[str, str]:
         """Return what has hidden indices shown, where there are such."""

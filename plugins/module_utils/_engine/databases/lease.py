@@ -26,7 +26,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Callable, Protocol
 
 from ..errors import Cancelled, EnvSyncError
-from ..linux import Process, process_from, this_process
+from ..linux import process_from, this_process
 from ..locks import FileLock
 from ..stopping import Stop, pause
 
@@ -252,7 +252,9 @@ class DocumentStorage(Storage):
             process = process_from(found.get("process") or {})
             others = bool(found) and found.get("token") != self.token and float(found.get("until") or 0) > now
             if others and (process is None or not process.gone()):
-                return f"{_whose(found, process)} is pulling into it"
+                return f"{_whose(found)} is pulling into it" + (
+                    f" (process {process.pid})" if process is not None else ""
+                )
             self.found = found
             if not self._document.write(self._fields(now), state):
                 return "another run has just begun to pull into it"
@@ -273,7 +275,7 @@ class DocumentStorage(Storage):
             self._notes.update(values)
             found, state = self._document.read()
             if found.get("token") != self.token:
-                self._lost = f"{_whose(found, None)} has taken it, as this run was silent for {self._life:.0f} s"
+                self._lost = f"{_whose(found)} has taken it, as this run was silent for {self._life:.0f} s"
             elif not self._document.write(self._fields(self._document.now()), state):
                 self._lost = "another run has just taken it, as this one was silent"
             return self._lost
@@ -303,6 +305,5 @@ class DocumentStorage(Storage):
                 self.note()
 
 
-def _whose(found: Mapping[str, Any], process: Process | None) -> str:
-    name = str(found.get("host") or "another host")
-    return f"{name} (process {process.pid})" if process is not None else name
+def _whose(found: Mapping[str, Any]) -> str:
+    return str(found.get("host") or "another host")

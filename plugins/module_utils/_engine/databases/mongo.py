@@ -421,13 +421,21 @@ class Mongo(Database):
 
     def discard(self) -> None:
         doing = f"dropping the scratch collections of {self._database}"
-        if self._swapping:
-            # Who has the lock now puts the live collections right by what was noted.
-            put_back(self._server, self._database, self._scratch, self._new, self._lease.prove, doing)
-            self._swapping = False
-            self._note(swapping=False)
-        self._lease.regain()
-        self._drop(self._named(self._scratch, doing), doing)
+        try:
+            if self._swapping:
+                # Where the lock is lost, its next holder puts the live collections right by what was noted.
+                put_back(self._server, self._database, self._scratch, self._new, self._lease.prove, doing)
+                self._swapping = False
+                self._note(swapping=False)
+            self._lease.regain()
+        finally:
+            # What is this run's own by its name is no other's, whoever has the lock by now.
+            for name in self._named(self._scratch, doing):
+                try:
+                    self._server.command(self._database, {"drop": name}, doing)
+                except ServerError as error:
+                    if error.code != _NAMESPACE_NOT_FOUND:
+                        raise
 
     # -- helpers -----------------------------------------------------------------------------------------------------
 
