@@ -734,7 +734,7 @@ def test_a_pull_waits_for_no_other_hosts(
     process = other_host("elsewhere", values("pull"), "elasticsearch.Elasticsearch.check = reached")
     assert process.stdout is not None and process.stdout.readline() == "reached\n"
     try:
-        with pytest.raises(EnvSyncError, match=r"elsewhere \(process \d+\) is pulling into it"):
+        with pytest.raises(EnvSyncError, match=r"elsewhere is pulling into it \(process \d+\)"):
             pull.pull(tasks("pull", database_hostname="localhost", state_dir="", temppath=""), Host())
     finally:
         process.kill()
@@ -755,7 +755,7 @@ def test_who_has_lost_the_lock_leaves_the_work_of_who_has_it(
             taken = {"host": "elsewhere", "token": "theirs", "until": 4102444800}
             staging.call("PUT", f"/{LOCK}/_doc/{owner_of('Search')}", taken)
 
-    with pytest.raises(EnvSyncError, match="the lock was lost: elsewhere is pulling into it"):
+    with pytest.raises(EnvSyncError, match="the lock was lost: elsewhere has taken it"):
         pull.pull(tasks("pull"), Host(progress=progress))
     # Its own scratch indices too are left to who has the lock: it can't prove any more what is whose.
     assert {theirs, LOCK} <= set(staging.indices())

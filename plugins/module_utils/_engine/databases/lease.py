@@ -275,9 +275,9 @@ class DocumentStorage(Storage):
             self._notes.update(values)
             found, state = self._document.read()
             if found.get("token") != self.token:
-                self._lost = f"{_whose(found)} has taken it, as this run was silent for {self._life:.0f} s"
+                self._lost = f"{_whose(found)} has taken it"
             elif not self._document.write(self._fields(self._document.now()), state):
-                self._lost = "another run has just taken it, as this one was silent"
+                self._lost = "another run has just taken it"
             return self._lost
 
     def release(self) -> None:
