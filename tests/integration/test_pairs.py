@@ -397,7 +397,7 @@ def test_mysql_drops_nothing_of_a_successors_when_its_lock_was_lost(
 
 # -- a lease that ran out --------------------------------------------------------------------------------------------
 
-SHORT = "lease.LIFE = 1.0\n"
+SHORT = "lease.LIFE = 3.0\n"
 
 
 @pytest.fixture(scope="module")
@@ -450,7 +450,7 @@ def test_a_mongodb_pull_that_wakes_after_its_lease_leaves_its_successors_work(
     after = f"{SHORT}before(mongo.Mongo, 'swap')"
     with stopped_at({"action": "pull", **mongo_values}, tmp_path, hook) as sleeper:
         sleeper.process.send_signal(signal.SIGSTOP)
-        time.sleep(1.3)
+        time.sleep(3.2)
         with stopped_at({"action": "pull", **mongo_values}, tmp_path, after) as successor:
             theirs = [c for c in ferret.database(name).list_collection_names() if c.startswith("env_sync_scratch_")]
             assert len(theirs) == 1
@@ -519,7 +519,7 @@ def test_an_elasticsearch_pull_that_wakes_after_its_lease_leaves_its_successors_
     hook = f"{SHORT}before(elasticsearch.Elasticsearch, 'swap')"
     with stopped_at({"action": "pull", **values}, tmp_path, hook) as sleeper:
         sleeper.process.send_signal(signal.SIGSTOP)
-        time.sleep(2.3)  # its clock has whole seconds
+        time.sleep(4.2)  # its clock has whole seconds
         with stopped_at({"action": "pull", **values}, tmp_path, hook) as successor:
             theirs = [name for name in search.indices() if name.startswith("env_sync-") and name != "env_sync-lock"]
             sleeper.process.send_signal(signal.SIGCONT)

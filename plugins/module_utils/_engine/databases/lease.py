@@ -250,11 +250,13 @@ class DocumentStorage(Storage):
             found, state = self._document.read()
             now = self._document.now()
             process = process_from(found.get("process") or {})
-            others = bool(found) and found.get("token") != self.token and float(found.get("until") or 0) > now
-            if others and (process is None or not process.gone()):
-                return f"{_whose(found)} is pulling into it" + (
-                    f" (process {process.pid})" if process is not None else ""
-                )
+            others = bool(found) and found.get("token") != self.token
+            if others and self._beating is not None and found.get("host"):
+                # It was this run's, and is to clean up, no more: not a second time from whoever has taken it since.
+                return f"{_whose(found)} has it now"
+            lives = float(found.get("until") or 0) > now and (process is None or not process.gone())
+            if others and lives:
+                return f"{_whose(found)} is pulling into it" + (f" (process {process.pid})" if process else "")
             self.found = found
             if not self._document.write(self._fields(now), state):
                 return "another run has just begun to pull into it"
