@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import traceback
 from collections.abc import Mapping
 from typing import Any, Callable, NoReturn
@@ -141,7 +140,7 @@ def run(module: AnsibleModule, work: Callable[[Host], Mapping[str, Any]]) -> Non
             why = f"stopped by {signals.name}{signals.stop.left_behind()}"
             # As Ansible waits for an answer, it gets one; the exit status is that of the command.
             _say_failure(f"running {module._name}: {why}", doing=error.doing, why=why, hint="Run it again.")
-            sys.exit(128 + signals.number)
+            raise SystemExit(128 + signals.number) from None
         except EnvSyncError as error:
             _fail(module, error)
         except Exception as error:  # one line for the operator, also for what nobody thought of; the rest for a report

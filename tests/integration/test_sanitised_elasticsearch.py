@@ -126,7 +126,7 @@ def test_a_script_that_sanitises_nothing_is_refused(
 
 def test_what_was_replaced_is_in_no_file(server: SearchServer, keys: Callable[..., Task], pull_with: Pull) -> None:
     """A thirteenth of each segment changes: less than what a server would merge by itself."""
-    planted = [secrets.token_hex(16) for _ in range(PLANTED)]
+    planted = [secrets.token_hex(16) for _unused in range(PLANTED)]
     for batch in range(10):
         some = planted[batch * 500 : batch * 500 + 500]
         documents = {f"{batch}-{n}": {"email": value, "real": True} for n, value in enumerate(some)}

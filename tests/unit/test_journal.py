@@ -46,7 +46,7 @@ def test_a_push_is_noted_while_it_runs_and_no_longer(tmp_path: Path) -> None:
 
 def test_a_push_that_fails_is_struck_out_when_what_it_left_is_removed(tmp_path: Path) -> None:
     for removed, noted in ((["p1/toc"], []), ([], []), (None, ["p1"])):
-        failing = journal(tmp_path).entry("p1", "run-1", lambda _, removed=removed: removed)
+        failing = journal(tmp_path).entry("p1", "run-1", lambda _begun, removed=removed: removed)
         with pytest.raises(ZeroDivisionError), failing:
             raise ZeroDivisionError
         assert names(tmp_path) == noted

@@ -21,9 +21,12 @@ START = "/"
 _USUAL = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def search_path(environ: Mapping[str, str] = os.environ) -> list[str]:
-    """Return the folders where programs are looked for: those of PATH that are absolute."""
-    found = environ.get("PATH", "").split(os.pathsep)
+def search_path(environ: Mapping[str, str] | None = None) -> list[str]:
+    """Return the folders where programs are looked for: those of PATH that are absolute.
+
+    :param environ: the environment that has it; this process's own where none is given.
+    """
+    found = (os.environ if environ is None else environ).get("PATH", "").split(os.pathsep)
     return [folder for folder in found if os.path.isabs(folder)] or _USUAL.split(":")
 
 

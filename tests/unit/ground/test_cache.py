@@ -59,7 +59,7 @@ def _make_slowly(tries: str) -> None:
 
 def test_two_that_ask_at_once_make_it_once(tmp_path: Path) -> None:
     start = multiprocessing.get_context("fork").Process
-    both = [start(target=_make_slowly, args=(str(tmp_path / "tries"),)) for _ in range(2)]
+    both = [start(target=_make_slowly, args=(str(tmp_path / "tries"),)) for _unused in range(2)]
     for process in both:
         process.start()
     for process in both:
