@@ -98,7 +98,7 @@ def pull_with(store: tuple[Path, MongoServer], target: MongoServer, tmp_path: Pa
 UPDATE = 'db.users.updateMany({}, {$set: {email: "hidden"}});\n'
 
 #: what each script does, the script, and what the refusal says
-NOTHING = [
+NOTHING: list[tuple[str, str, str | None]] = [
     ("empty", "", "changed nothing"),
     ("a comment", "// db.users.updateMany({}, {})\n", "changed nothing"),
     ("quit first", f"quit();\n{UPDATE}", "ended before its last line"),
@@ -129,12 +129,12 @@ NOTHING = [
         "const lazy = db.users.find().map(u => db.users.deleteOne({_id: u._id}));",
         "changed nothing",
     ),
-    ("an aggregation that is not read", 'db.users.aggregate([{$match: {}}, {$out: "users"}]);', ""),
+    ("an aggregation that is not read", 'db.users.aggregate([{$match: {}}, {$out: "users"}]);', None),
     (
         "a transaction that is aborted",
         "const s = db.getMongo().startSession(); s.startTransaction();"
         f's.getDatabase("{NAME}").users.deleteMany({{}}); s.abortTransaction();',
-        "",
+        None,
     ),
     ("load", 'load("/dev/null");\n' + UPDATE, "load reaches beyond"),
     ("another script", 'require("/dev/null");\n' + UPDATE, "reaches beyond"),
@@ -156,7 +156,7 @@ NOTHING = [
 
 @pytest.mark.parametrize(("script", "says"), [case[1:] for case in NOTHING], ids=[case[0] for case in NOTHING])
 def test_a_script_that_sanitises_nothing_is_refused(
-    pull_with: Pull, target: MongoServer, script: str, says: str
+    pull_with: Pull, target: MongoServer, script: str, says: str | None
 ) -> None:
     before = {name: target.contents(name) for name in (NAME, "live")}
     with pytest.raises(EnvSyncError, match=says) as caught:
@@ -165,10 +165,10 @@ def test_a_script_that_sanitises_nothing_is_refused(
     assert "@example.com" not in str(caught.value)
 
 
-LISTS: list[tuple[str, Any, str]] = [
+LISTS: list[tuple[str, Any, str | None]] = [
     ("an empty list", [], "changed nothing"),
     ("a filter that matches nothing", [{"delete": "users", "deletes": [{"q": {"x": 1}, "limit": 0}]}], "nothing"),
-    ("no change", [{"update": "users", "updates": []}], ""),
+    ("no change", [{"update": "users", "updates": []}], None),
     (
         "a misspelt collection",
         [{"update": "userz", "updates": [{"q": {}, "u": {"$set": {"email": ""}}, "multi": True}]}],
@@ -180,7 +180,7 @@ LISTS: list[tuple[str, Any, str]] = [
 
 @pytest.mark.parametrize(("commands", "says"), [case[1:] for case in LISTS], ids=[case[0] for case in LISTS])
 def test_a_list_that_sanitises_nothing_is_refused(
-    pull_with: Pull, target: MongoServer, commands: Any, says: str
+    pull_with: Pull, target: MongoServer, commands: Any, says: str | None
 ) -> None:
     before = target.contents(NAME)
     with pytest.raises(EnvSyncError, match=says):

@@ -117,9 +117,10 @@ def test_a_timer_starts_a_run_that_keeps_the_host_from_rebooting(site: Site) -> 
 
 def test_to_stop_a_run_ends_it_cleanly(site: Site) -> None:
     host = site.host
-    host.ssh(f"systemctl stop {RUN}.timer; rm -f /tmp/began /tmp/go; systemctl start --no-block {RUN}.service")
-    site.until("test -e /tmp/began", 60)
+    host.ssh(f"systemctl stop {RUN}.timer; rm -f /tmp/began /tmp/go")
     before = host.ssh("ls /srv/backups/files").stdout
+    host.ssh(f"systemctl start --no-block {RUN}.service")
+    site.until("test -e /tmp/began", 60)
     host.ssh(f"systemctl stop {RUN}.service")
     assert host.ssh("pgrep -af '[w]ait.sh|[_]engine'", check=False).stdout == ""
     assert host.ssh("ls /srv/backups/files /etc/unattended-reboot/no-reboot").stdout.split() == [

@@ -52,14 +52,18 @@ class MariaServer:
         self.base = base
         self.password = secrets.token_urlsafe(12) + "#'\"\\ "
         self.host = "127.0.0.1"
-        self.port = free_port()
         self._settings = settings
         self._path = os.environ.get("PATH")
-        # In memory where there is room: half of the time of small databases goes to the disk otherwise.
-        self.folder = tempfile.mkdtemp(prefix=f"maria-{name}-", dir=fast_dir(1 << 30))
-        self.socket = os.path.join(self.folder, "s")
         self._server: subprocess.Popen[bytes] | None = None
+        # In memory where there is room: half of the time of small databases goes to the disk otherwise.
+        self._settle(fast_dir(1 << 30))
         atexit.register(self.stop)
+
+    def _settle(self, where: str) -> None:
+        """Choose a port, and make the server's folder in this one."""
+        self.port = free_port()
+        self.folder = tempfile.mkdtemp(prefix=f"maria-{self.name}-", dir=where)
+        self.socket = os.path.join(self.folder, "s")
 
     def __enter__(self) -> MariaServer:
         return self.start()
@@ -68,7 +72,19 @@ class MariaServer:
         self.stop()
 
     def start(self) -> MariaServer:
-        """Start the server and wait until it answers (about two seconds)."""
+        """Start the server and wait until it answers (about two seconds).
+
+        Where it does not start, it gets a second try with another port and a folder on the disk: others may have taken
+        the port, or filled the memory, meanwhile.
+        """
+        try:
+            return self._start()
+        except Unavailable:
+            self.stop()
+            self._settle(tempfile.gettempdir())
+            return self._start()
+
+    def _start(self) -> MariaServer:
         server, *install = self._programs()
         os.chmod(self.folder, 0o755)
         common = [f"--datadir={os.path.join(self.folder, 'data')}", *self._as_user(), *self._small()]
@@ -79,7 +95,7 @@ class MariaServer:
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd="/", check=False,
         )  # fmt: skip
         if done.returncode != 0:
-            raise Unavailable(f"{install[0]} failed: {done.stdout.decode(errors='replace')[-500:]}")
+            raise Unavailable(f"{install[0]} failed: {done.stdout.decode(errors='replace')[-3000:]}")
         settings = {**self._defaults(), **self._settings}
         options = [f"--{key}={value}" if value else f"--{key}" for key, value in settings.items()]
         with open(os.path.join(self.folder, "log"), "wb") as log:
@@ -91,7 +107,7 @@ class MariaServer:
         deadline = time.monotonic() + 60
         while not self._answers():
             if self._server.poll() is not None or time.monotonic() > deadline:
-                said = Path(self.folder, "log").read_text(errors="replace")[-500:]
+                said = Path(self.folder, "log").read_text(errors="replace")[-3000:]
                 self.stop()
                 raise Unavailable(f"{server} did not start: {said}")
             time.sleep(0.05)

@@ -86,12 +86,17 @@ class PostgresServer:
     def __init__(self, name: str, major: int = 0, **settings: str) -> None:
         self.name = name
         self.password = secrets.token_urlsafe(12)
-        self.port = free_port()
+        self._major = major
         self._settings = settings
-        self.host = tempfile.mkdtemp(prefix=f"pg-{name}-", dir=fast_dir(4 << 30))
-        self._bin = newer_bin_dir(major, Path(self.host, "programs")) if major else bin_dir()
-        self._data = os.path.join(self.host, "data")
+        self._settle(fast_dir(4 << 30))
         atexit.register(self.stop)
+
+    def _settle(self, where: str) -> None:
+        """Choose a port, and make the server's folder in this one."""
+        self.port = free_port()
+        self.host = tempfile.mkdtemp(prefix=f"pg-{self.name}-", dir=where)
+        self._bin = newer_bin_dir(self._major, Path(self.host, "programs")) if self._major else bin_dir()
+        self._data = os.path.join(self.host, "data")
 
     def __enter__(self) -> PostgresServer:
         return self.start()
@@ -100,7 +105,19 @@ class PostgresServer:
         self.stop()
 
     def start(self) -> PostgresServer:
-        """Start the server and wait until it answers (about a second)."""
+        """Start the server and wait until it answers (about a second).
+
+        Where it does not start, it gets a second try with another port and a folder on the disk: others may have taken
+        the port, or filled the memory, meanwhile.
+        """
+        try:
+            return self._start()
+        except Unavailable:
+            self.stop()
+            self._settle(tempfile.gettempdir())
+            return self._start()
+
+    def _start(self) -> PostgresServer:
         password_file = Path(self.host, "password")
         password_file.write_text(self.password + "\n", encoding="utf-8")
         if os.geteuid() == 0:
@@ -157,7 +174,7 @@ class PostgresServer:
             check=False,
         )
         if done.returncode != 0:
-            raise Unavailable(f"{program} failed: {done.stdout.decode(errors='replace')[-500:]}")
+            raise Unavailable(f"{program} failed: {done.stdout.decode(errors='replace')[-3000:]}")
 
     @property
     def env(self) -> dict[str, str]:
