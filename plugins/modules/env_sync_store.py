@@ -502,6 +502,8 @@ def read_task(params: Mapping[str, Any], values: Mapping[str, Any]) -> Task:
     """
     stand_ins = {"name": "", "action": "pull", "database": params["database"]}
     stand_ins["dbms"] = params["dbms"] or task.any_dbms(values["storagebackend"])
+    if stand_ins["dbms"] == "files":
+        stand_ins["directory"] = "/"  # only a push and a pull touch the tree
     return dataclasses.replace(_args.read_task(values, **stand_ins), action=params["operation"])
 
 

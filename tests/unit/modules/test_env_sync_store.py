@@ -66,3 +66,10 @@ def test_the_status_of_a_task_is_left_alone(
 
 def test_keeping_nothing_is_refused(run_module: Run, store: DirectoryStore, where: dict[str, str]) -> None:
     assert "Keep at least one point" in run_module(env_sync_store, operation="prune", keep=0, **where)["hint"]
+
+
+def test_a_trees_points_are_verified_without_naming_the_tree(
+    run_module: Run, store: DirectoryStore, where: dict[str, str]
+) -> None:
+    answer = run_module(env_sync_store, operation="verify", dbms="files", **where)
+    assert "choosing a point of app" in answer["msg"], answer["msg"]
