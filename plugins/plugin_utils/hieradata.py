@@ -13,9 +13,13 @@ import yaml
 from ansible.errors import AnsibleLookupError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.inventory import declared
+from ansible_collections.govuk.env_sync.plugins.plugin_utils import migration
 
 #: what is read, and what it is called here
-KEYS = {"govuk_env_sync::tasks": "tasks", "govuk_env_sync::s3_sync_tasks": "s3_sync_tasks"}
+KEYS = migration.TASKS
+
+#: how the files of a folder of hieradata end
+EXTENSIONS = (".yaml", ".yml", ".eyaml")
 
 
 class Loader(yaml.SafeLoader):
@@ -35,16 +39,25 @@ class Loader(yaml.SafeLoader):
 
 def read(path):
     """Return what a file declares: ``tasks`` and ``s3_sync_tasks``, each a mapping from title to keys."""
+    return _tasks(path, _load(path))
+
+
+def _load(path):
+    """Return what a file of hieradata holds."""
     doing = f"reading the hieradata {path}"
     try:
         with open(path, encoding="utf-8") as stream:
-            data = yaml.load(stream, Loader=Loader)
+            return yaml.load(stream, Loader=Loader)
     except (OSError, UnicodeDecodeError) as error:
         raise AnsibleLookupError(f"{doing}: {error}") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         raise AnsibleLookupError(f"{doing}{where}: {getattr(error, 'problem', error)}") from error
+
+
+def _tasks(path, data):
+    doing = f"reading the hieradata {path}"
     if not isinstance(data, dict) or not set(data) & set(KEYS):
         raise AnsibleLookupError(f"{doing}: there is neither {' nor '.join(KEYS)} in it")
     found = {}
@@ -64,19 +77,45 @@ class Anything:
 
 
 def variables(patterns, inventory_dir, kind):
-    """Return what becomes of the hieradata files that match and declare tasks, one mapping for each.
+    """Return what becomes of the hieradata files that concern the original, one mapping for each.
 
-    ``source`` and ``dest`` are paths, ``content`` is that of the new file, ``counts`` is how many tasks have which
-    ``ensure``, ``scripts`` names the transformation files, ``faults`` and ``obstacle`` say why it can't be, or are
-    empty; ``differs`` is whether ``dest`` is there and has other content.
+    :param patterns: files, with ``*`` and ``?`` as wildcards, or folders, of which all files are meant. A relative one
+        begins in the directory that the caller is in.
+
+    ``source`` and ``dest`` are absolute paths; ``dest`` is empty where the file declares no tasks. ``content`` is that
+    of the new file, ``counts`` is how many tasks have which ``ensure``, ``scripts`` names the transformation files,
+    ``examples`` the shipped scripts to adapt, ``findings`` says what is not brought along (:mod:`.migration`);
+    ``faults`` and ``obstacle`` say why it can't be, or are empty; ``differs`` is whether ``dest`` is there and has
+    other content.
     """
-    paths = sorted({path for pattern in patterns for path in glob.glob(os.path.expanduser(pattern))})
-    return [_variables(path, inventory_dir, kind) for path in paths if _declares(path)]
+    inventory_dir = os.path.abspath(os.path.expanduser(inventory_dir))
+    datas = {path: _load(path) for path in _paths(patterns) if migration.mentions(_read(path))}
+    datas = {path: data for path, data in datas.items() if isinstance(data, dict)}
+    found = [_variables(path, data, inventory_dir, kind) for path, data in datas.items()]
+    sources = {}
+    for item in found:
+        other = sources.setdefault(item["dest"], item["source"]) if item["dest"] else item["source"]
+        if other != item["source"]:
+            item["obstacle"] = (
+                f"{item['dest']} would be of both {other} and {item['source']}: import one environment's folder at "
+                "a time."
+            )
+    if any(item["counts"]["present"] or item["counts"]["disabled"] for item in found):
+        findings = migration.merged(migration.of_every_task(datas.values()))
+        found.append({**_variables("every file", {}, inventory_dir, kind), "findings": findings})
+    return found
 
 
-def _declares(path):
-    """Say whether it is worth reading: others in the same directory may be no concern of ours, or no YAML."""
-    return any(line.strip("\"' ").startswith(tuple(KEYS)) for line in _read(path).splitlines())
+def _paths(patterns):
+    """Return the files that are meant, each once."""
+    found = set()
+    for pattern in (os.path.abspath(os.path.expanduser(str(given))) for given in patterns):
+        if os.path.isdir(pattern):
+            for folder, _folders, names in os.walk(pattern):
+                found.update(os.path.join(folder, name) for name in names if name.endswith(EXTENSIONS))
+        else:
+            found.update(path for path in glob.glob(pattern) if not os.path.isdir(path))
+    return sorted(found)
 
 
 def _read(path):
@@ -87,21 +126,25 @@ def _read(path):
         raise AnsibleLookupError(f"reading {path}: {error.strerror}") from error
 
 
-def _variables(path, inventory_dir, kind):
-    found = read(path)
+def _variables(path, data, inventory_dir, kind):
+    declares = bool(set(data) & set(KEYS))
+    found = _tasks(path, data) if declares else {name: {} for name in KEYS.values()}
     folder = os.path.join(inventory_dir, kind, os.path.splitext(os.path.basename(path))[0])
     tasks = [values for named in found.values() for values in named.values() if isinstance(values, dict)]
     ensures = [str(values.get("ensure") or "present") for values in tasks]
+    findings = [*migration.of_parameters(data), *migration.of_tasks(found["tasks"], found["s3_sync_tasks"])]
     dest, content = os.path.join(folder, "env_sync.yml"), _content(path, found)
     return {
         "source": path,
-        "dest": dest,
+        "dest": dest if declares else "",
         "content": content,
         "counts": {ensure: ensures.count(ensure) for ensure in ("present", "disabled", "absent")},
         "scripts": sorted({name for values in tasks for name in _scripts(values)}),
+        "examples": migration.examples(found["tasks"]),
+        "findings": migration.merged(findings),
         "faults": _faults(found),
-        "obstacle": _obstacle(folder),
-        "differs": os.path.exists(dest) and _read(dest) != content,
+        "obstacle": _obstacle(folder) if declares else "",
+        "differs": declares and os.path.exists(dest) and _read(dest) != content,
     }
 
 
@@ -121,9 +164,7 @@ class _Dumper(yaml.SafeDumper):
 
 def _scripts(values):
     for key in ("transformation_sql_filename", "pre_dump_transformation_sql_filename"):
-        names = values.get(key) or ""
-        names = names if isinstance(names, list) else str(names).split(",")
-        yield from filter(None, (str(name).strip() for name in names))
+        yield from migration.script_names(values.get(key))
 
 
 def _faults(found):
