@@ -18,12 +18,14 @@ from typing import Any
 import pytest
 
 from tests.servers import Unavailable
-from tests.servers.ansible_cores import Tools, newest, oldest
+from tests.servers.ansible_cores import Tools, has_newer_python, newest, oldest
 from tests.servers.hosts import Network
 from tests.servers.playbooks import changed
 
 pytestmark = pytest.mark.timeout(900)
 
+#: the newest wants a newer Python than Debian 12 has: where there is none, this is not collected
+CORES = ["oldest", "of the checkout", *(["newest"] if has_newer_python() else [])]
 COMMON = {
     "hour": 1,
     "minute": 0,
@@ -61,7 +63,7 @@ def core(name: str) -> tuple[list[str], dict[str, str]]:
     return tools.argv("ansible", "playbook"), tools.environment()
 
 
-@pytest.mark.parametrize("name", ["oldest", "of the checkout", "newest"])
+@pytest.mark.parametrize("name", CORES)
 def test_everything_an_operator_does(network: Network, tmp_path: Path, name: str) -> None:
     argv, environment = core(name)
     values = {"env_sync_tasks": TASKS, "env_sync_install_packages": False}

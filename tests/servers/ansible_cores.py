@@ -20,6 +20,8 @@ OLDEST = "ansible-core==2.17.14"
 NEWEST = "ansible-core==2.21.5"
 #: what Galaxy runs on a collection that is uploaded; it pins versions that the checkout's own ansible-lint can't have
 GALAXY_IMPORTER = "galaxy-importer==0.4.44"
+#: the versions of Python that the newest ansible-core runs with
+NEWER_PYTHONS = ("3.14", "3.13", "3.12")
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,16 @@ def oldest() -> Tools:
 
 def newest() -> Tools:
     """Return the newest ansible-core, which wants Python 3.12."""
-    return _installed(NEWEST, python("3.14", "3.13", "3.12"))
+    return _installed(NEWEST, python(*NEWER_PYTHONS))
+
+
+def has_newer_python() -> bool:
+    """Return whether this machine has a Python that the newest ansible-core runs with."""
+    try:
+        python(*NEWER_PYTHONS)
+    except Unavailable:
+        return False
+    return True
 
 
 def galaxy_importer() -> Tools:

@@ -13,10 +13,13 @@ from __future__ import annotations
 import contextlib
 from typing import Any, Callable
 
-from tests.servers import Unavailable, awscli, hosts, mongo, mysql, opensearch, postgresql, s3
+from tests.servers import Unavailable, ansible_cores, awscli, hosts, mongo, mysql, opensearch, postgresql, s3
 
 #: what there is, in the order in which tests of one run come to it
 COMPONENTS: dict[str, Callable[[], Any]] = {
+    "galaxy-importer": ansible_cores.galaxy_importer,
+    "ansible-core, oldest": ansible_cores.oldest,
+    "ansible-core, newest": ansible_cores.newest,
     "swift": s3.installed,
     "mysql 8.0": mysql.mysql_base,
     "mongosh": mongo.mongosh,
