@@ -321,10 +321,7 @@ def look(params: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is asked for."""
     found: dict[str, Any] = {"changed": False, "version": VERSION, "store": "", "points": []}
     if params["url"]:
-        # A listing needs a store and nothing else; what else a task must have is stood in for.
-        stand_ins = {"action": "pull", "database": params["database"] or "*"}
-        stand_ins["dbms"] = task.any_dbms(params["storagebackend"])
-        store = open_store(_args.read_task(params, **stand_ins))
+        store = open_store(_args.read_task(task.of_store(params), action="pull"))
         store.preflight(write=False)
         points = catalogue.list_points(store, params["database"] or "", timezone=params["timezone"])
         found["store"] = store.url()

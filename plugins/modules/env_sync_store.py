@@ -500,11 +500,9 @@ def read_task(params: Mapping[str, Any], values: Mapping[str, Any]) -> Task:
 
     It has no name, so that the status of a task that is declared under that name stays as it is.
     """
-    stand_ins = {"name": "", "action": "pull", "database": params["database"]}
-    stand_ins["dbms"] = params["dbms"] or task.any_dbms(values["storagebackend"])
-    if stand_ins["dbms"] == "files":
-        stand_ins["directory"] = "/"  # only a push and a pull touch the tree
-    return dataclasses.replace(_args.read_task(values, **stand_ins), action=params["operation"])
+    given = {**values, "database": params["database"], "dbms": params["dbms"]}
+    stand_ins = {**task.of_store(given), "name": "", "action": "pull"}
+    return dataclasses.replace(_args.read_task(stand_ins), action=params["operation"])
 
 
 if __name__ == "__main__":

@@ -325,6 +325,23 @@ def test_a_list_of_all_databases_and_of_one(tmp_path: Path, capsys: Capture) -> 
     assert capsys.readouterr().out == f"There are no points of sho in {tmp_path}/pg.\n"
 
 
+@pytest.mark.parametrize("verb", [["--list"], ["--verify"], ["--prune", "1"], ["--prune", "1", "--plan"]])
+def test_what_only_reads_the_store_asks_for_no_tree(tmp_path: Path, capsys: Capture, verb: list[str]) -> None:
+    where = store_with_points(tmp_path)
+    status = cli.main([*verb, *where, "-D", "files", "-d", "shop"])
+    said = capsys.readouterr()
+    assert "missing key" not in said.err
+    # To verify it is to read it: what the test has stored is no archive.
+    assert status == (1 if verb == ["--verify"] else 0), said.err
+
+
+def test_a_prune_asks_for_no_dbms_but_for_a_database(tmp_path: Path, capsys: Capture) -> None:
+    where = store_with_points(tmp_path)
+    assert cli.main(["--prune", "1", *where, "-d", "shop"]) == 0
+    assert cli.main(["--prune", "1", *where]) == 1
+    assert "missing key database" in capsys.readouterr().err
+
+
 def test_the_help_names_every_flag_and_no_secret(capsys: Capture) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main(["-h"])

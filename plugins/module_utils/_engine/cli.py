@@ -154,6 +154,10 @@ def _s3_sync() -> _Action:
 _ACTIONS: Mapping[str, Callable[[], _Action]] = {"push": _push, "pull": _pull, "s3_sync": _s3_sync}
 
 
+#: what is asked for also where only the store is meant: the rest is stood in for
+_ASKED = {"verify": ("dbms", "database"), "prune": ("database",)}
+
+
 class _Command:
     """One call of the command."""
 
@@ -253,10 +257,7 @@ class _Command:
     def _list(self) -> tuple[Any, str]:
         values = self._read_values()
         database = values.get("database", "")
-        # A listing needs a store and nothing else; what else a task must have is stood in for.
-        dbms = task.any_dbms(str(values.get("storagebackend", "")))
-        whole = {"dbms": dbms, "database": "*", **values, "action": _reading(values)}
-        of_task = Task.from_mapping(whole, self._name, self._conf_dir)
+        of_task = Task.from_mapping({**task.of_store(values), "action": _reading(values)}, self._name, self._conf_dir)
         store = open_store(of_task, self._host.cancelled)
         store.preflight(write=False)
         points = catalogue.list_points(store, database, details=True, timezone=of_task.timezone)
@@ -296,7 +297,8 @@ class _Command:
         if self._task is None:
             values = self._read_values()
             if self._asked.verb in ("verify", "prune"):
-                values["action"] = _reading(values)
+                given = {key: values.get(key) for key in _ASKED[self._asked.verb]}
+                values = {**task.of_store(values), **given, "action": _reading(values)}
             self._task = Task.from_mapping(values, self._name, self._conf_dir)
             self._log.title = self._task.title
         return self._task

@@ -370,6 +370,18 @@ class Task:
         return self.jobs or os.cpu_count() or 1
 
 
+def of_store(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a task's keys for what concerns its store alone: what else a task must have is stood in for.
+
+    To list, check or prune points takes no database server, and no directory tree.
+    """
+    whole = {"dbms": any_dbms(str(values.get("storagebackend") or "")), "database": "*"}
+    whole.update({key: value for key, value in values.items() if value not in (None, "")})
+    if whole["dbms"] == "files":
+        whole.setdefault("directory", "/")
+    return whole
+
+
 def any_dbms(storagebackend: str) -> str:
     """Return a dbms whose points such a store may hold: a stand-in, where only the store matters."""
     return "elasticsearch" if OLD_STORES.get(storagebackend, storagebackend) == "es_snapshot" else DBMS[0]
