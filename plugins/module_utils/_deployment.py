@@ -167,16 +167,22 @@ class Deployment:
         if faults:
             raise Faults("checking what is declared", faults, "Nothing was changed. Correct these.")
 
-    def _temppath(self, item: Declared) -> Entry:
-        owner = item.become_user or self._given["user"]
-        # Sticky where the group is another user's: nobody but its owner can then replace what a run makes there.
-        mode = 0o1775 if self._other_user(item) else 0o775
-        return Entry(item.task.temppath, mode, owner=owner, group=self._given["group"], if_missing=True)
+    def _temppaths(self) -> Iterator[Entry]:
+        """The tasks' temporary folders, each once: tasks may share one, and it stays while one of them does."""
+        users: dict[str, set[str]] = {}
+        for item in self._declared:
+            if item.task.temppath:
+                users.setdefault(os.path.normpath(item.task.temppath), set()).add(self._other_user(item))
+        for path, others in sorted(users.items()):
+            owner = self._given["user"] if len(others) > 1 or "" in others else next(iter(others))
+            # Sticky where another user is in it: nobody but its owner can then replace what a run makes there.
+            mode = 0o775 if others == {""} else 0o1775
+            yield Entry(path, mode, owner=owner, group=self._given["group"], if_missing=True)
 
     def _may_use(self, item: Declared) -> bool:
         """Say whether a task can use its temppath, where that is somebody else's; a missing one is made for it."""
-        path = item.task.temppath
-        if not path or not os.path.isdir(path) or path in recorded(self._record("configure")):
+        path = os.path.normpath(item.task.temppath)
+        if not item.task.temppath or not os.path.isdir(path) or path in recorded(self._record("configure")):
             return True
         try:
             user = pwd.getpwnam(item.become_user or self._given["user"])
@@ -335,8 +341,7 @@ class Deployment:
             values = {key: _as_text(value) for key, value in item.values.items()}
             text = MANAGED + format_config(values)
             yield Entry(os.path.join(self.conf_dir, f"{item.title}.cfg"), 0o644, text.encode())
-            if item.task.temppath:
-                yield self._temppath(item)
+        yield from self._temppaths()
         programs = self._programs()
         for name, text in sorted(self._scripts.items()):
             path = os.path.join(self.conf_dir, "transformation_sql", name)

@@ -240,6 +240,18 @@ def test_a_temppath_that_is_there_has_to_be_one_that_the_task_can_write_to(tmp_p
     assert str(folder) in entries(task, user="nobody")
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "owner", "mode"),
+    [("", "", "govuk-backup", 0o775), ("root", "root", "root", 0o1775), ("root", "", "govuk-backup", 0o1775)],
+)
+def test_a_shared_temppath_is_one_folder(first: str, second: str, owner: str, mode: int) -> None:
+    push = {**PUSH, "become_user": first, "temppath": "/tmp/one"}
+    pull = {**PUSH, "action": "pull", "become_user": second, "temppath": "/tmp/one/"}
+    parts = Deployment({**DEFAULTS, "tasks": {"push": push, "pull": pull}}).parts()
+    (entry,) = [entry for part in parts for entry in part.entries if entry.path.startswith("/tmp/one")]
+    assert (entry.owner, entry.mode, entry.if_missing) == (owner, mode, True)
+
+
 @pytest.mark.parametrize("name", ["", "two words", "../up"])
 def test_a_name_that_can_be_no_commands_is_refused(name: str) -> None:
     with pytest.raises(EnvSyncError, match="checking name"):

@@ -86,10 +86,11 @@ def test_all_faults_are_told_with_task_and_key() -> None:
     assert "hidden" not in said
 
 
-def test_two_tasks_may_not_do_the_same_or_share_a_temporary_directory() -> None:
-    said = faults({"a": {**PULL, "temppath": "/tmp/x"}, "b": {**PULL, "temppath": "/tmp/x/"}})
-    assert "b: is the same pull of shop as a" in said
-    assert "b: has the same temppath as a" in said
+def test_two_tasks_may_not_do_the_same_but_may_share_a_temporary_directory() -> None:
+    pair = {"a": {**PULL, "temppath": "/tmp/x"}, "b": {**PULL, "temppath": "/tmp/x/"}}
+    assert faults(pair) == "b: is the same pull of shop as a"
+    pair["b"]["action"] = "push"
+    assert [item.title for item in declared(pair, {}, "/etc/nowhere")] == ["a", "b"]
 
 
 def test_a_protected_environment_has_no_pulls() -> None:

@@ -225,26 +225,19 @@ def _missing_scripts(task: Task, conf_dir: str, scripts: Collection[str]) -> lis
 
 
 def _clashes(found: list[Declared]) -> list[str]:
-    """Two tasks that would work on the same thing."""
+    """Return what is said of two tasks that would do the same.
+
+    Tasks may share a temppath, as in the original's inventory: a run works in a folder of its own there.
+    """
     faults = []
     places: dict[tuple[object, ...], str] = {}
-    temporary: dict[str, str] = {}
     for item in found:
         task = item.task
-        if task.action != "s3_sync":
-            place: tuple[object, ...] = (
-                task.action,
-                task.dbms,
-                task.connection.host,
-                task.connection.port,
-                task.database,
-            )
-            place += (task.storagebackend, task.url, task.path)
-            other = places.setdefault(place, item.title)
-            if other != item.title:
-                faults.append(f"{item.title}: is the same {task.action} of {task.database} as {other}")
-        if task.temppath:
-            other = temporary.setdefault(os.path.normpath(task.temppath), item.title)
-            if other != item.title:
-                faults.append(f"{item.title}: has the same temppath as {other} ({task.temppath})")
+        if task.action == "s3_sync":
+            continue
+        place: tuple[object, ...] = (task.action, task.dbms, task.connection.host, task.connection.port, task.database)
+        place += (task.storagebackend, task.url, task.path)
+        other = places.setdefault(place, item.title)
+        if other != item.title:
+            faults.append(f"{item.title}: is the same {task.action} of {task.database} as {other}")
     return faults
