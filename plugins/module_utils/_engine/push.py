@@ -16,7 +16,7 @@ from typing import Any
 from . import catalogue, claims, guards, locks, policy
 from .catalogue import COMPLETE, Point
 from .databases import Database, open_database, server_keys
-from .databases.base import DumpFacts, Identity
+from .databases.base import DumpAgain, DumpFacts, Identity
 from .errors import EnvSyncError, NothingToDo
 from .journal import Begun, Entry, Journal
 from .manifest import Manifest, totals
@@ -35,6 +35,9 @@ _LONG_TIMESTAMP = "YYYY-MM-DDTHH:MM:SS"
 
 #: how many seconds, one after another, are tried where other hosts' pushes have taken them
 _TRIES = 10
+
+#: how often a push dumps, all in all, where what others do at the database makes dumps fail
+_DUMPS = 3
 
 
 def plan(task: Task, host: Host) -> dict[str, Any]:
@@ -204,10 +207,7 @@ def _dump_and_store(
             effects = database.prepare(scripts, group)
         for warning in guards.changed_nothing(effects, task.may_change_nothing):
             run.warn(warning)
-    with run.phase("dumping", bytes_total=size), Group(run.host.cancelled, task.stall_timeout) as group:
-        compression, level = task.compression, task.compression_level
-        sink = StoreSink(group, store, point, compression, level, run.progress.add, begun.entry.run)
-        facts = database.dump(group, sink)
+    facts, sink = _dump(task, run, database, store, begun, size)
     facts.peak_temporary_bytes += store.peak_temporary_bytes
     for warning in facts.warnings:
         run.warn(warning)
@@ -215,6 +215,29 @@ def _dump_and_store(
         manifest = _manifest(task, run, identity, point, facts, sink, effects)
         store.put_bytes(manifest_name(point), manifest.to_json())
     return manifest
+
+
+def _dump(
+    task: Task, run: Run, database: Database, store: Store, begun: Begun, size: int
+) -> tuple[DumpFacts, StoreSink]:
+    """Dump into the store; all of it anew where what others do at the database made that fail."""
+    point = begun.entry.point
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            with run.phase("dumping", bytes_total=size), Group(run.host.cancelled, task.stall_timeout) as group:
+                compression, level = task.compression, task.compression_level
+                sink = StoreSink(group, store, point, compression, level, run.progress.add, begun.entry.run)
+                return database.dump(group, sink), sink
+        except DumpAgain as error:
+            if attempt == _DUMPS:
+                raise
+            run.stop.settle()
+            _remove_members(store, point)
+            if run.stop.stragglers or store.straggling(point):
+                raise  # something of it may still write, under the names that the next one would have
+            run.warn(f"{error.doing}: {error.why}: {error.how}")
 
 
 def _manifest(
@@ -292,15 +315,20 @@ def _remove(store: Store, entry: Entry) -> list[str]:
         return []
     if not store.made_by(point, entry.run):
         return []
+    removed = _remove_members(store, point)
+    if claim:
+        store.unclaim(claim)
+    return removed
+
+
+def _remove_members(store: Store, point: str) -> list[str]:
+    """Take away all of a point but the claims on it; return what there was."""
     names = [found.name for found in store.list(point) if belongs(found.name, point)]
     # The manifest goes first: from then on the point is no point, whatever happens next. The claim goes last.
     store.delete([name for name in names if name == manifest_name(point)])
     store.delete([name for name in names if not claims.is_claim(name, point)])
     # After these, as it takes a right (to list unfinished uploads) that nothing else here needs.
-    removed = store.sweep(point)
-    if claim:
-        store.unclaim(claim)
-    return removed + [store.url(name) for name in names]
+    return store.sweep(point) + [store.url(name) for name in names]
 
 
 def sweep(store: Store, database: str, journal: Journal, run: Run) -> None:

@@ -13,12 +13,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..errors import EnvSyncError
 from ..manifest import Manifest
 from ..members import PointSource, StoreSink
 from ..pipeline import Group
 from ..scripts import Effect, Script
 from ..stopping import Stop
 from ..task import Task
+
+
+class DumpAgain(EnvSyncError):
+    """What others did at the database made the dump fail. The next one gets around it; nothing of this one is kept.
+
+    :param how: what the next one does, for the log: ``the dump begins anew, with one job``.
+    """
+
+    def __init__(self, doing: str, why: str, hint: str, how: str) -> None:
+        super().__init__(doing, why, hint)
+        self.how = how
 
 
 @dataclass(frozen=True)
@@ -131,7 +143,10 @@ class Database(abc.ABC):
 
     @abc.abstractmethod
     def dump(self, group: Group, sink: StoreSink) -> DumpFacts:
-        """Dump a consistent state of the whole database into ``sink``; return only when all of it is stored."""
+        """Dump a consistent state of the whole database into ``sink``; return only when all of it is stored.
+
+        :raises DumpAgain: it is worth calling again, with another group, when what was stored is removed.
+        """
 
     @abc.abstractmethod
     def preflight_restore(self, manifest: Manifest | None) -> Plan:

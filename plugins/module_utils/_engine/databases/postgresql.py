@@ -11,6 +11,7 @@ import functools
 import hashlib
 import os
 import secrets
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Callable
@@ -26,7 +27,7 @@ from ..scripts import Effect, Script
 from ..stopping import Stop
 from ..stores.base import BLOCK
 from ..task import Connection, Task
-from . import pg_archive, pg_effect, pg_swap
+from . import pg_archive, pg_effect, pg_failures, pg_snapshot, pg_swap
 from .base import Database, DumpFacts, Identity, Plan, within
 from .lease import BUSY_HERE, BUSY_PULL, Lease, SessionStorage
 from .pg_client import (
@@ -97,6 +98,8 @@ class PostgreSQL(Database):
         self._work_dir = work_dir
         self._jobs = jobs
         self._format = dump_format
+        #: how many tables the next dump takes at once
+        self._dump_jobs = jobs if dump_format == "directory" else 1
         self._compression = compression
         self._compression_level = compression_level
         self._excluded = tuple(excluded_tables)
@@ -228,32 +231,48 @@ class PostgreSQL(Database):
         doing = f"dumping {self._database} from {self._server.name}"
         programs = self._programs(doing)
         with self._inside(self._database, doing) as connection:
-            excluded = self._excluded_tables(connection, doing)
-            facts = self._dump_facts(connection, doing, excluded)
-        facts.client_version = f"pg_dump {programs.version_text}"
-        argv: list[str | bytes] = [programs.path("pg_dump"), "--no-password"]
-        # pg_dump takes a pattern to be in the encoding of its session, which is to be the database's.
-        codec = pg_archive.python_codec(str(facts.details["encoding"]))
-        argv += [f"--exclude-table={quote(schema)}.{quote(table)}".encode(codec) for schema, table in excluded]
-        if self._format == "directory":
-            facts.peak_temporary_bytes = self._dump_directory(group, sink, argv, doing, facts)
-        else:
-            self._dump_stream(group, sink, argv, doing, facts)
+            largest = pg_snapshot.largest_table(self._server, connection, doing)
+            with pg_snapshot.held(self._server, connection, doing) as snapshot:
+                excluded = self._excluded_tables(connection, doing)
+                facts = self._dump_facts(connection, doing, excluded, largest)
+                facts.client_version = f"pg_dump {programs.version_text}"
+                argv: list[str | bytes] = [programs.path("pg_dump"), "--no-password", f"--snapshot={snapshot.name}"]
+                # pg_dump takes a pattern to be in the encoding of its session, which is to be the database's.
+                codec = pg_archive.python_codec(str(facts.details["encoding"]))
+                argv += [f"--exclude-table={quote(schema)}.{quote(table)}".encode(codec) for schema, table in excluded]
+                if self._format == "directory":
+                    facts.peak_temporary_bytes = self._dump_directory(group, sink, argv, doing, facts)
+                else:
+                    self._dump_stream(group, sink, argv, doing, facts)
         return facts
+
+    def _explain(self, error: EnvSyncError) -> EnvSyncError:
+        """Return what a failed ``pg_dump`` amounts to; the next one has one job where it was refused a lock."""
+        found, self._dump_jobs = pg_failures.of_dump(error, self._dump_jobs)
+        return found
 
     def _dump_directory(
         self, group: Group, sink: StoreSink, argv: list[str | bytes], doing: str, facts: DumpFacts
     ) -> int:
         directory = within(self._work_dir, "dump")
+        shutil.rmtree(directory, ignore_errors=True)  # what is there is of a dump that failed
         os.mkdir(directory, 0o700)
+        jobs = self._dump_jobs
         # -Z0 and --no-sync: compressing and syncing happen where the data is going, not on its way.
-        argv += ["-Fd", f"-j{self._jobs}", "-Z0", "--no-sync", "-f", directory, "-d", self._conninfo(self._database)]
-        stage = group.run(argv, doing, env=self._dump_environment(facts), dumps=True, repeatable=without_values)
+        argv += ["-Fd", f"-j{jobs}", "-Z0", "--no-sync", "-f", directory, "-d", self._conninfo(self._database)]
+        stage = group.run(
+            argv,
+            doing,
+            env=self._dump_environment(facts),
+            dumps=True,
+            repeatable=without_values,
+            explain=self._explain,
+        )
         # Two threads keep up with the one server process that a table comes from. Those of many tables at once, or of a
         # slow level, would take much memory, and save no time.
-        threads = 2 if self._jobs <= 8 and self._compression_level <= 3 else 1
+        threads = 2 if jobs <= 8 and self._compression_level <= 3 else 1
         largest = facts.details["largest_table_bytes"] or None
-        follower = Follower(group, stage, directory, sink, self._jobs + 2, threads, largest)
+        follower = Follower(group, stage, directory, sink, jobs + 2, threads, largest)
         follower.run()
         return follower.peak
 
@@ -271,6 +290,7 @@ class PostgreSQL(Database):
             env=self._dump_environment(facts),
             dumps=True,
             repeatable=without_values,
+            explain=self._explain,
         )
         name = LEGACY_SUFFIX if packed else SINGLE_SUFFIX
         group.start(sink.member, name, StageReader(stage), facts.details["size_bytes"], packed, self._jobs)
@@ -279,12 +299,12 @@ class PostgreSQL(Database):
     def _dump_environment(self, facts: DumpFacts) -> dict[str, str]:
         return dict(self._environment, PGCLIENTENCODING=str(facts.details["encoding"]))
 
-    def _dump_facts(self, connection: Any, doing: str, excluded: Sequence[tuple[str, str]]) -> DumpFacts:
+    def _dump_facts(self, connection: Any, doing: str, excluded: Sequence[tuple[str, str]], largest: int) -> DumpFacts:
         properties = pg_swap.read_properties(self._server, self._database)
         if properties is None:
             raise EnvSyncError(doing, f"the database {self._database} has just gone", "Who drops it?")
         ask = self._server.query
-        facts = DumpFacts(format=self._format, jobs=self._jobs if self._format == "directory" else 1)
+        facts = DumpFacts(format=self._format, jobs=self._dump_jobs)
         facts.tables = [
             {"schema": schema, "name": table}
             for schema, table in self._tables(connection, doing)
@@ -305,13 +325,6 @@ class PostgreSQL(Database):
             connection,
         )
         facts.roles = [str(role) for (role,) in roles]
-        largest = ask(
-            """SELECT coalesce(max(pg_table_size(oid)), 0) FROM pg_class
-                WHERE relkind IN ('r', 'm') AND (oid >= 16384 OR relname = 'pg_largeobject')""",
-            (),
-            doing,
-            connection,
-        )
         large_objects = ask("SELECT count(*) FROM pg_largeobject_metadata", (), doing, connection)
         foreign_keys = ask(
             """SELECT n.nspname, c.relname, k.conname, fn.nspname, f.relname FROM pg_constraint k
@@ -324,7 +337,7 @@ class PostgreSQL(Database):
         )
         facts.details = {
             "size_bytes": properties.size,
-            "largest_table_bytes": int(largest[0][0]),
+            "largest_table_bytes": largest,
             "large_objects": int(large_objects[0][0]),
             "owner": properties.owner,
             "encoding": properties.encoding,

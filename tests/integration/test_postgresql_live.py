@@ -1,0 +1,155 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A push from a server on which production goes on: tables are locked, altered and dropped meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Callable
+
+import psycopg2
+import pytest
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine import pull, push
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.postgresql import PostgreSQL
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Task
+
+from tests.servers.postgresql import PostgresServer
+
+Values = Callable[..., dict[str, Any]]
+
+#: the leader of pg_dump locks them in this order
+TABLES = """
+CREATE TABLE first AS SELECT generate_series(1, 1000) AS id;
+CREATE TABLE middle AS SELECT generate_series(1, 1000) AS id;
+CREATE TABLE last AS SELECT generate_series(1, 1000) AS id;
+"""
+
+
+@contextlib.contextmanager
+def session(server: PostgresServer, database: str, name: str = "the application") -> Iterator[Any]:
+    """Give a cursor of a session that is in a transaction."""
+    connection = psycopg2.connect(
+        dbname=database, host=server.host, port=server.port, user=server.superuser, application_name=name
+    )
+    try:
+        yield connection.cursor()
+    finally:
+        connection.close()
+
+
+def until(server: PostgresServer, database: str, condition: str) -> None:
+    """Wait until a query has an answer."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        if server.psql(database, f"SELECT 1 WHERE EXISTS ({condition})"):
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"it never came to this: {condition}")
+
+
+LOCK = "SELECT FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE relation = '{0}'::regclass AND "
+#: the leader of pg_dump has its lock on the table
+OURS = LOCK + "granted AND application_name LIKE 'env_sync%'"
+#: a session waits for a lock on the table
+WAITING = LOCK + "NOT granted AND application_name NOT LIKE 'env_sync%'"
+
+
+@contextlib.contextmanager
+def requested_meanwhile(server: PostgresServer, database: str, statement: str) -> Iterator[None]:
+    """Have a session request a lock on ``first`` when the leader of pg_dump has it, and its workers do not work yet.
+
+    That is so while the leader waits for its lock on ``last``.
+    """
+    failed: list[BaseException] = []
+
+    def act() -> None:
+        try:
+            with session(server, database) as other:
+                until(server, database, OURS.format("first"))
+                waiting = threading.Thread(target=run, args=(statement,))
+                waiting.start()
+                until(server, database, WAITING.format("first"))
+                other.connection.rollback()
+                holder.connection.rollback()
+                waiting.join(60)
+        except BaseException as error:  # it belongs to the test
+            failed.append(error)
+
+    def run(sql: str) -> None:
+        server.psql(database, sql)
+
+    with session(server, database) as holder:
+        holder.execute("LOCK TABLE last IN ACCESS EXCLUSIVE MODE")
+        acting = threading.Thread(target=act)
+        acting.start()
+        yield
+        acting.join(60)
+    assert not failed, failed
+
+
+def pushed(task_values: Values, database: str, host: Host | None = None, **how: Any) -> dict[str, Any]:
+    return push.push(Task.from_mapping(task_values("push", database, **how)), host or Host())
+
+
+@pytest.mark.parametrize("statement", ["TRUNCATE first", "ALTER TABLE first ADD COLUMN more text", "VACUUM FULL first"])
+def test_a_lock_that_is_requested_during_a_push_makes_it_begin_anew_with_one_job(
+    production: PostgresServer,
+    staging: PostgresServer,
+    database: str,
+    task_values: Values,
+    tmp_path: Path,
+    statement: str,
+) -> None:
+    production.create_database(database, TABLES)
+    with requested_meanwhile(production, database, statement):
+        result = pushed(task_values, database, jobs=2)
+    assert [warning for warning in result["warnings"] if "first" in warning and "anew, with one job" in warning]
+    assert result["manifest"]["jobs"] == 1
+    stored = {str(path.relative_to(tmp_path / "store" / "postgresql")) for path in (tmp_path / "store").rglob("*.zst")}
+    assert stored == {member["name"] for member in result["manifest"]["members"]}, "nothing of the first dump is left"
+    pull.pull(Task.from_mapping(task_values("pull", database)), Host())
+    assert staging.contents(database) == production.contents(database)
+
+
+def test_facts_and_data_are_of_one_moment(
+    production: PostgresServer, database: str, task_values: Values, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is made between the two is in neither."""
+    production.create_database(database, TABLES)
+    collect = PostgreSQL._dump_facts
+
+    def then_made(self: Any, *how: Any) -> Any:
+        production.psql(database, "CREATE TABLE just_made (); INSERT INTO first VALUES (0)")
+        return collect(self, *how)
+
+    monkeypatch.setattr(PostgreSQL, "_dump_facts", then_made)
+    result = pushed(task_values, database)
+    assert [table["name"] for table in result["manifest"]["tables"]] == ["first", "last", "middle"]
+    assert len(result["manifest"]["members"]) == 4, "three tables and the table of contents"
+
+
+def test_a_table_that_is_dropped_before_it_could_be_locked_makes_the_dump_begin_anew(
+    production: PostgresServer, database: str, task_values: Values, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    production.create_database(database, TABLES)
+    collect = PostgreSQL._dump_facts
+    dropped = []
+
+    def then_dropped(self: Any, *how: Any) -> Any:
+        if not dropped:
+            production.psql(database, "DROP TABLE middle")
+            dropped.append("middle")
+        return collect(self, *how)
+
+    monkeypatch.setattr(PostgreSQL, "_dump_facts", then_dropped)
+    result = pushed(task_values, database)
+    assert [table["name"] for table in result["manifest"]["tables"]] == ["first", "last"]
+    assert [warning for warning in result["warnings"] if "begins anew" in warning]
+    assert result["manifest"]["jobs"] == 2
