@@ -53,7 +53,7 @@ def test_variables_that_pages_name_are_there() -> None:
     for playbook in (ROOT / "playbooks").glob("*.yml"):
         known |= set(re.findall(r"^# (env_sync_\w+)  ", playbook.read_text(encoding="utf-8"), re.M))
     known |= {path.stem for path in (ROOT / "plugins" / "modules").glob("*.py")} | {"env_sync_hosts"}
-    for page in (ROOT / "docs" / "migrate.md", ROOT / "roles" / "env_sync" / "README.md"):
+    for page in (ROOT / "docs" / "operate" / "migrate.md", ROOT / "roles" / "env_sync" / "README.md"):
         named = set(re.findall(r"(?<![\w/.])env_sync_\w+(?![\w.])", page.read_text(encoding="utf-8")))
         assert named and named <= known, f"{page} names {sorted(named - known)}"
 
