@@ -451,8 +451,7 @@ class Deployment:
         lines = [MANAGED, "SHELL=/bin/sh\n", f"PATH={_PATH}\n"]
         for item in self._scheduled():
             command = shlex.join(self.command(item)).replace("%", "\\%")
-            when = f"{item.timing.schedule.minute} {item.timing.schedule.hour} * * *"
-            lines.append(f"# {item.title}\n{when} {self._given['user']} {command}\n")
+            lines.append(f"# {item.title}\n{item.timing.schedule.crontab()} {self._given['user']} {command}\n")
         return "".join(lines)
 
     def _unit(self, item: Declared) -> str:
@@ -476,9 +475,10 @@ class Deployment:
         )
 
     def _timer(self, item: Declared) -> str:
+        calendars = "".join(f"OnCalendar={calendar}\n" for calendar in item.timing.schedule.calendars())
         return (
             f"{MANAGED}[Unit]\nDescription=When environment sync {item.title} runs\n\n"
-            f"[Timer]\nOnCalendar={item.timing.schedule.calendar()}\nAccuracySec=1s\nPersistent=false\n\n"
+            f"[Timer]\n{calendars}AccuracySec=1s\nPersistent=false\n\n"
             "[Install]\nWantedBy=timers.target\n"
         )
 

@@ -34,11 +34,16 @@ INVENTORY: dict[str, tuple[str, str]] = {
     ),
     "hour": ("cron's syntax", "The hour at which it runs by itself."),
     "minute": ("cron's syntax", "The minute at which it runs by itself."),
-    "weekday": ("cron's syntax", "The days of the week on which it runs by itself; all unless given."),
     "day": ("cron's syntax", "The days of the month on which it runs by itself; all unless given."),
+    "month": ("cron's syntax, `jan` to `dec`", "The months in which it runs by itself; all unless given."),
+    "weekday": (
+        "cron's syntax, `sun` to `sat`",
+        "The days of the week on which it runs by itself; all unless given. With `day`, one of both is enough, as in a "
+        "crontab, unless one begins with `*`.",
+    ),
     "freshness": (
         "seconds",
-        "How old its last result may be before its check is critical. Four hours longer than its schedule has it "
+        "How old its last result may be before its check is critical. The longest time between two runs and four hours "
         "unless given.",
     ),
     "become_user": ("text", "The user that it runs as by itself; `env_sync_user` unless given."),

@@ -150,6 +150,14 @@ def test_a_systemd_service_runs_what_cron_would() -> None:
     assert "Persistent=false" in text(deployed[f"{UNITS}/govuk_env_sync-push.timer"])
 
 
+def test_cron_and_systemd_run_a_task_on_the_same_days() -> None:
+    task = {**PUSH, "day": "01", "weekday": "sun"}
+    assert jobs(entries({"push": task}))[0].startswith("18 0 1 * 0 govuk-backup ")
+    timer = text(entries({"push": task}, scheduler="systemd")[f"{UNITS}/govuk_env_sync-push.timer"])
+    calendars = ["OnCalendar=*-*-01 00:18:00", "OnCalendar=Sun *-*-* 00:18:00"]
+    assert [line for line in timer.splitlines() if line.startswith("OnCalendar=")] == calendars
+
+
 @pytest.mark.parametrize("lock", ["with_reboot_lock", "setlock", "none"])
 def test_each_task_may_have_a_lock_of_its_own(lock: str) -> None:
     (line,) = jobs(entries({"push": PUSH}, lock=lock, lock_scope="task"))

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from . import task
+from . import inventory, task
 from .task import Task
 from .version import VERSION
 
@@ -135,9 +135,7 @@ OPTIONS: Mapping[str, Sequence[Option]] = {
 
 #: keys that no option sets: what schedules and watches a task is no matter of one run; secrets, and what is their other
 #: half, come from the environment
-KEYS_WITHOUT_OPTION = (
-    frozenset({"name", "ensure", "hour", "minute", "freshness", "become_user", "access_key"}) | task.SECRETS
-)
+KEYS_WITHOUT_OPTION = frozenset({"name", "access_key"}) | inventory.DEPLOYMENT | task.SECRETS
 
 #: keys of a config file that a flag for another key sets aside
 SET_ASIDE = {

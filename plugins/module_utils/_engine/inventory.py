@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import EnvSyncError, one_line
-from .schedule import Schedule
+from .schedule import FIELDS, Schedule
 from .task import FILES, KEYS, PATHS, SECRETS, Task, is_here
 
 #: keys of a task's timing
-TIMING = frozenset({"ensure", "hour", "minute", "freshness"})
+TIMING = frozenset({"ensure", "freshness", *FIELDS})
 
 #: keys that say whether, when and as whom a task runs; they are the inventory's, and not in a config file
 DEPLOYMENT = TIMING | {"become_user"}
@@ -73,9 +73,10 @@ class Timing:
             faults += [f"missing key {key}" for key in missing]
         else:
             try:
-                schedule = Schedule.parse(given.get("hour", 0), given.get("minute", 0))
+                when = {key: given[key] for key in FIELDS if key in given}
+                schedule = Schedule.parse(**{"hour": 0, "minute": 0, **when})
             except ValueError as error:
-                faults.append(str(error))
+                faults += str(error).split("; ")
         if faults:
             raise ValueError("; ".join(faults))
         return cls(ensure, schedule, converted["freshness"] or schedule.freshness())

@@ -11,9 +11,10 @@ Values arrive as strings (a config file, a command line) or as native types (a m
 from __future__ import annotations
 
 import datetime
+import difflib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, Callable
@@ -25,6 +26,9 @@ ACTIONS = ("push", "pull", "s3_sync")
 DBMS = ("postgresql", "mysql", "files", "mongo", "documentdb", "elasticsearch")
 FILE_STORES = ("s3", "directory", "rsync")
 STORES = (*FILE_STORES, "es_snapshot")
+
+#: what others call some keys: Puppet's cron
+_OTHER_NAMES = MappingProxyType({"monthday": "day"})
 
 #: what the original calls some of them
 OLD_DBMS = {"elasticsearch5": "elasticsearch"}
@@ -303,7 +307,7 @@ class Task:
                 continue
             convert = KEYS.get(key)
             if convert is None:
-                faults.append(f"unknown key {key}")
+                faults.append(f"unknown key {key}{did_you_mean(str(key), KEYS, _OTHER_NAMES)}")
                 continue
             try:
                 given[key] = convert(value)
@@ -382,6 +386,15 @@ def of_store(values: Mapping[str, Any]) -> dict[str, Any]:
     return whole
 
 
+def did_you_mean(word: str, known: Collection[str], other_names: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Return a question that names the known word nearest to one that is not known; empty where none is near.
+
+    :param other_names: what else some known words are called.
+    """
+    near = [other_names[word]] if word in other_names else difflib.get_close_matches(word, known, 1, 0.75)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
 def any_dbms(storagebackend: str) -> str:
     """Return a dbms whose points such a store may hold: a stand-in, where only the store matters."""
     return "elasticsearch" if OLD_STORES.get(storagebackend, storagebackend) == "es_snapshot" else DBMS[0]
@@ -440,6 +453,9 @@ KEYS: dict[str, Callable[[Any], Any]] = {
     "ensure": _choice("present", "disabled", "absent"),
     "hour": _text,
     "minute": _text,
+    "day": _text,
+    "month": _text,
+    "weekday": _text,
     "freshness": _number(60, 366 * 24 * 3600),
     "become_user": _user,
     "action": _choice(*ACTIONS),
