@@ -291,6 +291,17 @@ def test_excluded_names_and_paths_are_left_out(task: Make, tmp_path: Path) -> No
     assert sorted(found) == ["keep/cache/d", "keep/g", "logs/f"]
 
 
+def test_options_that_the_environment_has_for_tar_change_nothing(
+    task: Make, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAR_OPTIONS", "--exclude=* --no-recursion --transform=s,^,elsewhere/,")
+    monkeypatch.setenv("POSIXLY_CORRECT", "1")
+    monkeypatch.setenv("GZIP", "--fast --to-stdout --list")
+    push.push(task("push", compression="gzip"), Host())
+    pull.pull(task("pull"), Host())
+    assert described(tmp_path / "target") == described(source)
+
+
 def test_transformations_are_programs_that_run_in_the_scratch_tree(task: Make, source: Path, tmp_path: Path) -> None:
     script = tmp_path / "sanitise"
     script.write_text("#!/bin/sh -e\nstat -c %a . > mode\nchmod -R u+w folder\nrm -r folder\n")

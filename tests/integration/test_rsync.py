@@ -106,6 +106,22 @@ def test_names_that_a_shell_or_a_pattern_would_read_otherwise(store: RsyncStore,
     assert below(tmp_path / "far") == []
 
 
+def test_options_that_a_user_has_for_rsync_change_nothing(
+    store: RsyncStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    aliases = ("-s --dry-run", "--perms --dry-run", "--list-only --remove-source-files", "--timeout --dry-run")
+    (home / ".popt").write_text("".join(f"rsync alias {alias}\n" for alias in aliases))
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("RSYNC_RSH", "false")
+    monkeypatch.setenv("RSYNC_PARTIAL_DIR", "/nowhere")
+    monkeypatch.setenv("POSIXLY_CORRECT", "1")
+    store.put_bytes("2021-01-01T00:00:00-app.sql", b"rows")
+    assert store.get_bytes("2021-01-01T00:00:00-app.sql", 100) == b"rows"
+    assert below(tmp_path / "far") == ["2021-01-01T00:00:00-app.sql"]
+
+
 @pytest.mark.parametrize("name", ["", "/etc/x", "../x", "a/../../x", "a//b", ".env_sync-partial/x", "a/.b.abcdef"])
 def test_what_is_no_name_of_an_object_is_refused(store: RsyncStore, name: str) -> None:
     for act in (store.stat, store.open, lambda name: store.put_bytes(name, b""), lambda name: store.delete([name])):

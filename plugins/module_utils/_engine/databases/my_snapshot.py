@@ -17,7 +17,7 @@ import contextlib
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Callable
 
 from ..errors import Cancelled, EnvSyncError
@@ -110,6 +110,7 @@ class RowsDump:
     :param command: returns the argument vector that dumps the rows of the tables given to it.
     :param names: of each table, its member's.
     :param sizes: of each table, about its bytes.
+    :param environment: what the programs have in theirs beside this process's.
     """
 
     def __init__(
@@ -119,8 +120,10 @@ class RowsDump:
         command: Callable[[Sequence[str]], list[str]],
         names: dict[str, str],
         sizes: dict[str, int],
+        environment: Mapping[str, str],
         doing: str,
     ) -> None:
+        self._environment = environment
         self._group = group
         self._sink = sink
         self._command = command
@@ -149,7 +152,8 @@ class RowsDump:
                 )
 
     def _work(self, share: Sequence[str], begun: threading.Event) -> None:
-        stage = self._group.run(self._command(share), self._doing, stdout=subprocess.PIPE, dumps=True)
+        argv, environment = self._command(share), self._environment
+        stage = self._group.run(argv, self._doing, stdout=subprocess.PIPE, env=environment, dumps=True)
         sections = Sections(Gathering(stage, StageReader(stage)), self._doing)
         try:
             sections.begin()

@@ -209,6 +209,13 @@ class MySQL(Database):
             raise EnvSyncError(doing, f"there is no database {self._database} (or none that this user may see)",
                                _similar(self._server))  # fmt: skip
         self._dump_program(doing)
+        hiding = self._server.what_hides_rows(doing)
+        if hiding:
+            raise EnvSyncError(
+                doing,
+                f"sessions there begin with {' and '.join(hiding)}; mysqldump can't change that: rows would be missing",
+                f"Run SET GLOBAL {hiding[0].partition(' ')[0]} = DEFAULT on the server, and look at its init_connect.",
+            )
         self._may_see_triggers(doing)
         self._may_see_routines(doing)
         my_code.read(self._server, self._database, doing)  # raises where a definition may not be seen
@@ -330,6 +337,13 @@ class MySQL(Database):
                 argv.append("--column-statistics=0")
         return argv
 
+    def _dump_environment(self) -> dict[str, str]:
+        """Return what keeps MySQL's programs from ``~/.mylogin.cnf``, which they read after the given file.
+
+        (MySQL manual, "mysql_config_editor": MYSQL_TEST_LOGIN_FILE.)
+        """
+        return {"MYSQL_TEST_LOGIN_FILE": within(self._work_dir, "no-login-file")}
+
     def _keeps_history(self, program: Program, doing: str) -> bool:
         """Say whether the program can dump the former rows of system-versioned tables: not those of transactions."""
         by_transaction = self._server.query(
@@ -346,7 +360,7 @@ class MySQL(Database):
     def _dump_one(
         self, group: Group, sink: StoreSink, argv: Sequence[str], name: str, size: int | None, doing: str
     ) -> None:
-        stage = group.run(argv, doing, stdout=subprocess.PIPE, dumps=True)
+        stage = group.run(argv, doing, stdout=subprocess.PIPE, env=self._dump_environment(), dumps=True)
         reader = my_dump.Complete(Gathering(stage, StageReader(stage)), doing)
         sink.member(name, reader, size, threads=self._jobs if size else 1)
 
@@ -372,7 +386,7 @@ class MySQL(Database):
             # Otherwise it is only after a table's structure that it says in which character set it wants the rows.
             rows.append("--no-create-info")
         rows += ["--", self._database]
-        dump = RowsDump(group, sink, lambda share: [*rows, *share], names, tables, doing)
+        dump = RowsDump(group, sink, lambda share: [*rows, *share], names, tables, self._dump_environment(), doing)
         shape = self._shape(doing)
         workers = min(self._jobs, len(tables))
         snapshot = "one connection"

@@ -32,6 +32,9 @@ from ..task import SshOptions
 #: how long the connection outlives its last use, and a run that was killed, in seconds
 _LINGER = 10
 
+#: rsync's home: from ~/.popt it would take options for each run (popt(3), "alias"). ssh does not go by this variable
+_NO_HOME = "/nonexistent"
+
 _CONNECT_TIMEOUT = 15
 
 #: how often what waits for a process looks whether the run is to stop, in seconds
@@ -182,7 +185,7 @@ class Remote:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env={**_environment(), **self._guard.environment},
+                env={**_environment(), "HOME": _NO_HOME, **self._guard.environment},
                 cwd=programs.START,
                 start_new_session=True,
             )
@@ -284,10 +287,7 @@ def _rsh(argv: Sequence[str]) -> str:
 
 def _environment() -> dict[str, str]:
     # Times are shown in this zone, messages in this language.
-    environment = dict(programs.environment(), LC_ALL="C.UTF-8", TZ="UTC")
-    for name in [name for name in environment if name.startswith("RSYNC_")]:
-        del environment[name]
-    return environment
+    return dict(programs.environment(), LC_ALL="C.UTF-8", TZ="UTC")
 
 
 def _hang_up(argv: Sequence[str], socket: str, guard: Guard) -> None:
