@@ -27,7 +27,7 @@ from ..scripts import Effect, Script
 from ..stopping import Stop
 from ..stores.base import BLOCK
 from ..task import Connection, Task
-from . import pg_archive, pg_effect, pg_failures, pg_snapshot, pg_swap
+from . import pg_archive, pg_effect, pg_failures, pg_rows, pg_snapshot, pg_swap
 from .base import Database, DumpFacts, Identity, Plan, within
 from .lease import BUSY_HERE, BUSY_PULL, Lease, SessionStorage
 from .pg_client import (
@@ -243,7 +243,7 @@ class PostgreSQL(Database):
                 if self._format == "directory":
                     facts.peak_temporary_bytes = self._dump_directory(group, sink, argv, doing, facts)
                 else:
-                    self._dump_stream(group, sink, argv, doing, facts)
+                    self._dump_stream(group, sink, argv, snapshot, doing, facts)
         return facts
 
     def _explain(self, error: EnvSyncError) -> EnvSyncError:
@@ -274,10 +274,19 @@ class PostgreSQL(Database):
         largest = facts.details["largest_table_bytes"] or None
         follower = Follower(group, stage, directory, sink, jobs + 2, threads, largest)
         follower.run()
+        with open(os.path.join(directory, "toc.dat"), "rb") as stream:
+            toc = pg_archive.Toc.read(stream)
+        pg_rows.note(facts.tables, pg_rows.of_dump(toc, follower.lines))
         return follower.peak
 
     def _dump_stream(
-        self, group: Group, sink: StoreSink, argv: list[str | bytes], doing: str, facts: DumpFacts
+        self,
+        group: Group,
+        sink: StoreSink,
+        argv: list[str | bytes],
+        snapshot: pg_snapshot.Snapshot,
+        doing: str,
+        facts: DumpFacts,
     ) -> None:
         # With gzip the archive compresses by itself: that is the one form that the original can read.
         packed = self._compression == "gzip"
@@ -294,6 +303,9 @@ class PostgreSQL(Database):
         )
         name = LEGACY_SUFFIX if packed else SINGLE_SUFFIX
         group.start(sink.member, name, StageReader(stage), facts.details["size_bytes"], packed, self._jobs)
+        counted = pg_rows.own_tables(self._server, snapshot.connection, facts.tables, doing)
+        connect = functools.partial(self._inside, self._database, doing)
+        pg_rows.note(facts.tables, pg_rows.in_snapshot(self._server, connect, snapshot.name, counted, group, doing))
         group.wait()
 
     def _dump_environment(self, facts: DumpFacts) -> dict[str, str]:
@@ -581,8 +593,8 @@ class PostgreSQL(Database):
             repeatable=without_values,
         )
         feeder.run(restore)
+        self._verify_restored(group, adapted, source.manifest, doing)
         self._give_away(adapted.owners, doing)
-        self._verify_restored(adapted, doing)
         return {"warnings": adapted.warnings}
 
     def _restore_stream(self, group: Group, source: PointSource, doing: str) -> Mapping[str, Any]:
@@ -599,8 +611,8 @@ class PostgreSQL(Database):
         )
         group.start(send_archive, group, adapted.toc.to_bytes(), reader, restore)
         group.wait()
+        self._verify_restored(group, adapted, source.manifest, doing)
         self._give_away(adapted.owners, doing)
-        self._verify_restored(adapted, doing)
         return {"warnings": adapted.warnings}
 
     def _restore_command(self, programs: Programs, dump_ids: Sequence[int]) -> list[str]:
@@ -708,8 +720,11 @@ class PostgreSQL(Database):
                 ask(f"ALTER {name} OWNER TO {quote(owner)}", (), doing, connection)
             ask("COMMIT", (), doing, connection)
 
-    def _verify_restored(self, adapted: pg_archive.Adapted, doing: str) -> None:
-        """Raise unless every table of the archive's list is in the scratch database."""
+    def _verify_restored(self, group: Group, adapted: pg_archive.Adapted, manifest: Manifest, doing: str) -> None:
+        """Raise unless every table of the archive's list is in the scratch database, with the manifest's rows.
+
+        It comes before the tables are given to their owners, whose rows this role may not be allowed to read.
+        """
         with self._inside(self.scratch, doing) as connection:
             there = set(self._tables(connection, doing))
         chosen = set(adapted.dump_ids)
@@ -722,6 +737,10 @@ class PostgreSQL(Database):
         if missing:
             raise EnvSyncError(doing, f"these tables were not restored: {', '.join(missing[:5])}")
         self._restored = len(wanted)
+        connect = functools.partial(self._inside, self.scratch, doing)
+        counting = f"counting what was restored of {self._database} on {self._server.name}"
+        comparison = pg_rows.Comparison(self._server, connect, manifest.tables, adapted, self._jobs, counting)
+        comparison.run(group, there)
 
     def sanitise(self, scripts: Sequence[Script], group: Group) -> Sequence[Effect]:
         return [self._run_script(number, script, self.scratch, group) for number, script in enumerate(scripts)]
