@@ -27,7 +27,7 @@ from ..scripts import Effect, Script
 from ..stopping import Stop
 from ..stores.base import BLOCK
 from ..task import Connection, Task
-from . import pg_archive, pg_effect, pg_failures, pg_rows, pg_snapshot, pg_swap
+from . import pg_archive, pg_effect, pg_failures, pg_rows, pg_snapshot, pg_superuser, pg_swap
 from .base import Database, DumpFacts, Identity, Plan, within
 from .lease import BUSY_HERE, BUSY_PULL, Lease, SessionStorage
 from .pg_client import (
@@ -48,6 +48,7 @@ from .pg_client import (
 )
 from .pg_feed import Feeder
 from .pg_follow import Follower
+from .pg_giving import Giving
 from .pg_mark import run_marked
 from .pg_purge import Purge
 from .pg_script import Ready, ready
@@ -594,8 +595,7 @@ class PostgreSQL(Database):
         )
         feeder.run(restore)
         self._verify_restored(group, adapted, source.manifest, doing)
-        self._give_away(adapted.owners, doing)
-        return {"warnings": adapted.warnings}
+        return {"warnings": [*adapted.warnings, *self._give(adapted, doing)]}
 
     def _restore_stream(self, group: Group, source: PointSource, doing: str) -> Mapping[str, Any]:
         programs = self._restore_programs(doing)
@@ -612,8 +612,7 @@ class PostgreSQL(Database):
         group.start(send_archive, group, adapted.toc.to_bytes(), reader, restore)
         group.wait()
         self._verify_restored(group, adapted, source.manifest, doing)
-        self._give_away(adapted.owners, doing)
-        return {"warnings": adapted.warnings}
+        return {"warnings": [*adapted.warnings, *self._give(adapted, doing)]}
 
     def _restore_command(self, programs: Programs, dump_ids: Sequence[int]) -> list[str]:
         listing = within(self._work_dir, "restore.list")
@@ -652,12 +651,16 @@ class PostgreSQL(Database):
         ask = self._server.query
         user, superuser = ask("SELECT rolname, rolsuper FROM pg_roles WHERE rolname = current_user", doing=doing)[0]
         with self._inside(self.scratch, doing) as connection:
-            public = ask(
-                "SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = 'public'", (), doing, connection
-            )
+            facts = pg_superuser.look(lambda statement: ask(statement, (), doing, connection))
         target = pg_archive.Target(
             user=str(user),
             superuser=bool(superuser),
+            inherited=frozenset(
+                name for (name,) in ask("SELECT rolname FROM pg_roles WHERE pg_has_role(oid, 'USAGE')", (), doing)
+            ),
+            schemas=facts.schemas,
+            untrusted_languages=facts.untrusted_languages,
+            closed_wrappers=facts.closed_wrappers,
             roles=frozenset(name for (name,) in ask("SELECT rolname FROM pg_roles", doing=doing)),
             assumable=frozenset(
                 name
@@ -667,8 +670,11 @@ class PostgreSQL(Database):
             extensions_available=frozenset(
                 name for (name,) in ask("SELECT name FROM pg_available_extensions", doing=doing)
             ),
-            tablespaces=frozenset(name for (name,) in ask("SELECT spcname FROM pg_tablespace", doing=doing)),
-            public_owner=str(public[0][0]) if public else "",
+            tablespaces=frozenset(
+                name
+                for (name,) in ask("SELECT spcname FROM pg_tablespace WHERE has_tablespace_privilege(oid, 'CREATE')")
+            ),
+            public_owner=facts.public_owner,
             excluded_foreign_keys=frozenset(
                 (schema, table, name) for schema, table, name in manifest.details.get("excluded_foreign_keys", ())
             ),
@@ -687,38 +693,12 @@ class PostgreSQL(Database):
         """What ``pg_has_role`` calls the right to make a role an owner: since 16 a membership may come without it."""
         return "SET" if self._server.control().server_version >= 160000 else "MEMBER"
 
-    def _give_away(self, owners: Sequence[tuple[str, str]], doing: str) -> None:
-        """Give the restored objects to their owners, as a user who is no superuser, in one transaction.
-
-        A new owner must be allowed to create in the object's schema: where it is not, it is for that moment.
-        """
-        if not owners:
-            return
+    def _give(self, adapted: pg_archive.Adapted, doing: str) -> list[str]:
+        """Do what is left for after ``pg_restore``, as a user who is not a superuser; return warnings."""
+        if not adapted.owners and not adapted.later:
+            return []
         with self._inside(self.scratch, doing) as connection:
-            ask = self._server.query
-            ask("BEGIN", (), doing, connection)
-            lacking = ask(
-                """SELECT n.nspname, r.rolname FROM pg_namespace n, pg_roles r
-                    WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND r.rolname = ANY (%s)
-                      AND NOT has_schema_privilege(r.oid, n.oid, 'CREATE')
-                      AND (pg_has_role(n.nspowner, 'MEMBER') OR n.nspowner = (SELECT oid FROM pg_roles
-                                                                              WHERE rolname = 'pg_database_owner'))""",
-                (sorted({owner for _name, owner in owners}),),
-                doing,
-                connection,
-            )
-            for schema, role in lacking:
-                ask(f"GRANT CREATE ON SCHEMA {quote(schema)} TO {quote(role)}", (), doing, connection)
-            # Sequences after the tables that own them, with which they go; schemas after the last grant on them.
-            schemas = [item for item in owners if item[0].startswith("SCHEMA ")]
-            others = [item for item in owners if item not in schemas]
-            for name, owner in sorted(others, key=lambda item: item[0].startswith("SEQUENCE ")):
-                ask(f"ALTER {name} OWNER TO {quote(owner)}", (), doing, connection)
-            for schema, role in lacking:
-                ask(f"REVOKE CREATE ON SCHEMA {quote(schema)} FROM {quote(role)}", (), doing, connection)
-            for name, owner in schemas:
-                ask(f"ALTER {name} OWNER TO {quote(owner)}", (), doing, connection)
-            ask("COMMIT", (), doing, connection)
+            return Giving(self._server, connection, self.scratch, doing).run(adapted)
 
     def _verify_restored(self, group: Group, adapted: pg_archive.Adapted, manifest: Manifest, doing: str) -> None:
         """Raise unless every table of the archive's list is in the scratch database, with the manifest's rows.
