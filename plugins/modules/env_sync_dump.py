@@ -73,6 +73,22 @@ options:
     description: Tables to leave out. A name may have a schema, and C(*) and C(?) as wildcards.
     type: list
     elements: str
+  excluded_table_data:
+    description:
+      - Tables whose rows are left out of a push, written as O(excluded_tables) are. The tables arrive, and are empty.
+      - For PostgreSQL and MySQL. With MySQL's own C(mysqldump), O(format=directory) is needed.
+    type: list
+    elements: str
+    version_added: 0.5.0
+  excluded_extensions:
+    description:
+      - PostgreSQL. Extensions that a pull leaves out, with what depends on them, with a warning that names each. C(*)
+        and C(?) are wildcards. A task that pushes notes them in the manifest, and every pull of the point leaves them
+        out. The rows of their own tables are not stored.
+      - A table that depends on one is not left out with it. That is an error, which names the table.
+    type: list
+    elements: str
+    version_added: 0.5.0
   format:
     description:
       - With V(directory), every table is a member of its own, dumped in parallel, and can be restored in parallel.
@@ -275,6 +291,8 @@ def main() -> None:
             "pre_dump_transformation_sql_filename": {"type": "list", "elements": "str"},
             "may_change_nothing": {"type": "bool", "default": False},
             "excluded_tables": {"type": "list", "elements": "str"},
+            "excluded_table_data": {"type": "list", "elements": "str"},
+            "excluded_extensions": {"type": "list", "elements": "str"},
             "format": {"type": "str", "choices": list(task.FORMATS), "default": "directory"},
             "compression": {"type": "str", "choices": list(task.COMPRESSIONS), "default": "zstd"},
             "compression_level": {"type": "int"},

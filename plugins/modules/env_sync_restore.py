@@ -100,6 +100,25 @@ options:
     type: bool
     default: false
     version_added: 0.4.0
+  excluded_extensions:
+    description:
+      - PostgreSQL. Extensions that a pull leaves out, with what depends on them, with a warning that names each. C(*)
+        and C(?) are wildcards. A task that pushes notes them in the manifest, and every pull of the point leaves them
+        out. The rows of their own tables are not stored.
+      - A table that depends on one is not left out with it. That is an error, which names the table.
+    type: list
+    elements: str
+    version_added: 0.5.0
+  excluded_objects:
+    description:
+      - PostgreSQL. Objects that a pull does not restore, with what depends on them, with a warning that names each.
+        Each is an object's kind and name, as C(pg_restore --list) has them, for example V(VIEW public.broken),
+        V(INDEX public.by_name), V(FK CONSTRAINT public.child child_fk), V(TABLE DATA public.audit),
+        V(SECURITY LABEL *). C(*) and C(?) are wildcards.
+      - The error of a restore that fails at an object has the line that leaves it out.
+    type: list
+    elements: str
+    version_added: 0.5.0
   allow_restore_to_source:
     description: Allow a point to replace the very database, on the very server, that it was pushed from.
     type: bool
@@ -335,6 +354,8 @@ def main() -> None:
             "require_sanitised": {"type": "bool", "default": False},
             "may_change_nothing": {"type": "bool", "default": False},
             "keep_foreign_servers": {"type": "bool", "default": False},
+            "excluded_extensions": {"type": "list", "elements": "str"},
+            "excluded_objects": {"type": "list", "elements": "str"},
             "allow_restore_to_source": {"type": "bool", "default": False},
             "old_database": {"type": "str", "choices": list(task.OLD_DATABASE), "default": "drop"},
             "restore_as": {"type": "str", "choices": list(task.RESTORE_AS), "default": "alias"},

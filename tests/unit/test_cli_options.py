@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import cli_options, task
 
 
@@ -25,3 +26,27 @@ def test_relative_paths_of_flags_begin_in_the_current_directory() -> None:
     here = {"temppath": "./t", "dest": "../d", "src": "/s", "transformation_sql_filename": "a.sql,./b/c.sql,/d"}
     assert cli_options.from_here(given, local=True) == {**here, "url": "./u"}
     assert cli_options.from_here(given, local=False) == {**here, "url": "u"}
+
+
+@pytest.mark.parametrize(
+    ("argv", "database", "dbms"),
+    [
+        (["-d", "-dash", "-D", "postgresql"], "-dash", "postgresql"),
+        (["--database", "-dash"], "-dash", None),
+        (["--database", "--odd name"], "--odd name", None),
+        (["-d", "-x=1", "-D", "mysql"], "-x=1", "mysql"),
+        (["-d-dash", "-Dmysql"], "-dash", "mysql"),
+    ],
+)
+def test_a_value_may_begin_with_a_dash(argv: list[str], database: str, dbms: str | None) -> None:
+    parser = cli_options.make_parser("env_sync", "/etc/env_sync", "log")
+    asked = parser.parse_args(cli_options.joined(parser, argv))
+    assert (asked.database, asked.dbms) == (database, dbms)
+
+
+@pytest.mark.parametrize("argv", [["-d", "-D", "mysql"], ["-d", "--plan"], ["-d", "--dbms=mysql"], ["-d"]])
+def test_an_option_is_no_value_of_another(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    parser = cli_options.make_parser("env_sync", "/etc/env_sync", "log")
+    with pytest.raises(SystemExit):
+        parser.parse_args(cli_options.joined(parser, argv))
+    assert "-d, --database: expected one argument" in " ".join(capsys.readouterr().err.replace("/", ", ").split())

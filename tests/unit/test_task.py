@@ -63,6 +63,20 @@ def test_lists_are_lists_or_strings_with_commas(value: Any) -> None:
     assert task(excluded_tables=value).excluded_tables == ("a", "b", "c")
 
 
+def test_commas_between_the_arguments_of_a_function_are_part_of_its_name() -> None:
+    objects = ("FUNCTION public.f(integer, text)", "VIEW public.v", 'TABLE public."a, b"')
+    assert task(excluded_objects=", ".join(objects)).excluded_objects == objects
+    assert task(excluded_objects=list(objects)).excluded_objects == objects
+
+
+@pytest.mark.parametrize(
+    ("key", "dbms"), [("excluded_table_data", "mongo"), ("excluded_extensions", "mysql"), ("excluded_objects", "files")]
+)
+def test_what_a_kind_of_database_cannot_leave_out_is_refused(key: str, dbms: str) -> None:
+    assert f"{key} is for dbms postgresql" in refusal(**{key: "a"}, dbms=dbms, directory="/srv")
+    assert getattr(task(**{key: "a"}), key) == ("a",)
+
+
 def test_none_and_empty_count_as_not_given() -> None:
     found = task(database_hostname=None, database_port="", temppath="", timestamp=None)
     assert (found.connection.host, found.connection.port, found.temppath, found.timestamp) == ("", 0, "", "")

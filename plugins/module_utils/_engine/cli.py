@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     name = os.environ.get("ENV_SYNC_NAME") or DEFAULT_NAME
     log_path = os.path.join(LOG_ROOT, name, f"{name}.log")
     parser = cli_options.make_parser(name, os.path.join(CONF_ROOT, name), log_path)
-    asked = parser.parse_args(argv)
+    asked = parser.parse_args(cli_options.joined(parser, sys.argv[1:] if argv is None else argv))
     cli_options.check_usage(parser, asked)
     with Signals() as signals:
         with Terminal(sys.stderr, shown=sys.stderr.isatty() and not asked.quiet) as terminal:
@@ -82,7 +82,8 @@ class Ending:
     ``verb`` is ``run``, ``plan``, ``list``, ``verify``, ``status`` or ``prune``; ``name`` is the task's name, from that
     of its config file, and empty for a task that is given by flags alone; ``task`` is None where it could not even be
     read; ``conf_dir`` is where its config file is; ``started`` is seconds since the epoch; ``status`` is the exit
-    status, ``message`` one line, ``result`` what the engine returned; ``left`` says how many seconds are left to tell.
+    status, ``message`` one line, ``result`` what the engine returned; ``left`` says how many seconds are left to tell;
+    ``shown`` says that who reads the log's lines on standard error sees the message anyway.
     """
 
     verb: str
@@ -94,12 +95,14 @@ class Ending:
     message: str
     result: Any = None
     left: Callable[[], float] = lambda: float("inf")
+    shown: bool = True
 
 
 def on_exit(log: Log, ending: Ending) -> None:
     """Tell the world how it ended. Called on every end of the command but wrong usage."""
     if ending.verb in ("run", "verify", "prune"):
-        log("error" if ending.status else "info", ending.message)
+        tell = log.record if ending.shown else log
+        tell("error" if ending.status else "info", ending.message)
     if ending.verb == "run" and ending.name:
         _report(log, ending)
 
@@ -215,6 +218,7 @@ class _Command:
             message,
             result,
             self._signals.left,
+            bool(status) or (self._terminal.shown and not self._asked.json),
         )
 
     def _unexpected(self, error: Exception) -> str:

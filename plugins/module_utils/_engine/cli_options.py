@@ -41,6 +41,9 @@ OPTIONS: Mapping[str, Sequence[Option]] = {
         Option("directory", "DIR", "the directory tree, where dbms is files"),
         Option("timestamp", "TIME", "the point to take, YYYY-MM-DDTHH:MM[:SS] (default: the newest)", "-t"),
         Option("excluded_tables", "TABLES", "tables to leave out of a push, with commas; * and ? are wildcards", "-e"),
+        Option("excluded_table_data", "TABLES", "tables to push without their rows (PostgreSQL, MySQL), likewise"),
+        Option("excluded_extensions", "NAMES", "PostgreSQL: extensions to leave out, and what depends on them"),
+        Option("excluded_objects", "OBJECTS", "PostgreSQL: objects not to restore: 'VIEW public.broken', with commas"),
         Option("indices", "INDICES", "Elasticsearch: the indices, with commas; * and ? are wildcards (default: all)"),
         Option("environment", "NAME", "the environment, noted in the manifest of a push"),
     ),
@@ -217,6 +220,24 @@ def make_parser(name: str, conf_dir: str, log: str) -> argparse.ArgumentParser:
         for option in options:
             _add_option(group, option)
     return parser
+
+
+def joined(parser: argparse.ArgumentParser, argv: Sequence[str]) -> list[str]:
+    """Return the arguments, with an option's value that begins with a dash joined to it, as argparse wants it.
+
+    ``getopts``, which the original has, takes whatever follows: a database may be called ``-dash``. What is an option
+    itself is none of these: there the value was forgotten.
+    """
+    known = {text: action for action in parser._actions for text in action.option_strings}
+    arguments: list[str] = []
+    for argument in argv:
+        option = arguments[-1] if arguments else ""
+        waits = option in known and known[option].nargs is None
+        if waits and argument.startswith("-") and argument.partition("=")[0] not in known:
+            arguments[-1] += f"={argument}" if option.startswith("--") else argument
+        else:
+            arguments.append(argument)
+    return arguments
 
 
 def _add_option(group: argparse._ArgumentGroup, option: Option) -> None:

@@ -119,6 +119,20 @@ def _names(value: Any) -> tuple[str, ...]:
     return tuple(_text(item).strip() for item in items if str(item).strip())
 
 
+def _objects(value: Any) -> tuple[str, ...]:
+    """A list of objects: a YAML list, or one string with commas between them, but for those in parentheses or quotes.
+
+    The arguments of a function are part of its name: ``FUNCTION public.f(integer, text)``.
+    """
+    if isinstance(value, (list, tuple)):
+        return _names(value)
+    return _names([match[0] for match in _OBJECT.finditer(_text(value))])
+
+
+#: one object of such a string
+_OBJECT = re.compile(r'(?:"[^"]*"|\([^()]*\)|[^,])+')
+
+
 def _settings(value: Any) -> dict[str, str]:
     """Settings by name: a YAML mapping, or one string, ``name=value`` with commas between them."""
     if isinstance(value, Mapping):
@@ -262,6 +276,9 @@ class Task:
     transformation_sql: tuple[str, ...] = ()
     pre_dump_transformation_sql: tuple[str, ...] = ()
     excluded_tables: tuple[str, ...] = ()
+    excluded_table_data: tuple[str, ...] = ()
+    excluded_extensions: tuple[str, ...] = ()
+    excluded_objects: tuple[str, ...] = ()
     s3: S3Options = S3Options()
     ssh: SshOptions = SshOptions()
     elastic: ElasticOptions = ElasticOptions()
@@ -338,6 +355,11 @@ class Task:
                 scripts[stem] = _scripts(given, stem, conf_dir)
             except ValueError as error:
                 faults.append(f"{stem}_filename {error}")
+        faults += [
+            f"{key} is for dbms {', '.join(only)}, not for {given['dbms']}"
+            for key, only in ONLY_FOR.items()
+            if given.get(key) and given.get("dbms", only[0]) not in only
+        ]
         if faults:
             raise EnvSyncError(
                 f"reading the task {name}".rstrip(), "; ".join(faults), "Correct the parameters named here."
@@ -471,6 +493,9 @@ KEYS: dict[str, Callable[[Any], Any]] = {
     "pre_dump_transformation_sql_filename": _names,
     "pre_dump_transformation_sql_file": _names,
     "excluded_tables": _names,
+    "excluded_table_data": _names,
+    "excluded_extensions": _names,
+    "excluded_objects": _objects,
     "directory": _absolute,
     "source_bucket": _text,
     "destination_bucket": _text,
@@ -527,6 +552,13 @@ KEYS: dict[str, Callable[[Any], Any]] = {
     "lock_wait": _number(0, 7 * 24 * 3600),
     "stall_timeout": _number(0, 7 * 24 * 3600),
     "state_dir": _path,
+}
+
+#: keys that some kinds of database only can obey: elsewhere they would say that something is left out, and it is not
+ONLY_FOR: Mapping[str, tuple[str, ...]] = {
+    "excluded_table_data": ("postgresql", "mysql"),
+    "excluded_extensions": ("postgresql",),
+    "excluded_objects": ("postgresql",),
 }
 
 #: keys whose values appear in no message

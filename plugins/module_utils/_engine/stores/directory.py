@@ -173,6 +173,8 @@ class DirectoryStore(Store):
                     os.unlink(base, dir_fd=parent)
                     removed.append(self.url(name))
                     folders.add(os.path.dirname(removed[-1]))
+        if prefix.rstrip("/"):
+            folders.add(self._path(prefix.rstrip("/")))  # a point of which no member was finished
         for emptied in sorted(folders, key=len, reverse=True):
             self._remove_empty(emptied)
         return removed
