@@ -238,6 +238,9 @@ _DETAILS: Mapping[str, Rule] = {
     "size_bytes": _count,
     "excluded_tables": _list_of(_text),
     "excluded_foreign_keys": _list_of(_list_of(_text)),
+    "excluded_table_data": _list_of(_text),
+    "rowless_foreign_keys": _list_of(_list_of(_text)),
+    "excluded_extensions": _list_of(_text),
     "special_files": _count,
     # PostgreSQL
     "large_objects": _count,
@@ -343,6 +346,7 @@ def _check_details(dbms: str, details: Mapping[str, Any]) -> None:
     if details.get("locale_provider") in ("i", "b") and not details.get("locale"):
         raise Fault("details.locale", "is missing")
     length = 3 if dbms == "postgresql" else 2
-    for place, key in enumerate(details.get("excluded_foreign_keys", ())):
-        if len(key) != length:
-            raise Fault(f"details.excluded_foreign_keys[{place}]", f"has {len(key)} texts, and has to have {length}")
+    for field in ("excluded_foreign_keys", "rowless_foreign_keys"):
+        for place, key in enumerate(details.get(field, ())):
+            if len(key) != length:
+                raise Fault(f"details.{field}[{place}]", f"has {len(key)} texts, and has to have {length}")

@@ -58,6 +58,7 @@ def plan(task: Task, host: Host) -> dict[str, Any]:
     before = [found.name for found in points]
     steps = [f"run {script} on {task.database} itself" for script in task.pre_dump_transformation_sql]
     steps.append(f"dump {task.database} from {identity.host} ({identity.dbms} {identity.version})")
+    steps += facts.get("notes", ())
     steps.append(f"store it as {store.url(point)}")
     return {
         "changed": True,
@@ -109,6 +110,8 @@ def push(task: Task, host: Host) -> dict[str, Any]:
             database.check_scripts(scripts)
             with _beginning(task, run, store, journal, before) as begun:
                 point = begun.entry.point
+                for note in facts.get("notes", ()):
+                    host.log("info", f"the push is to {note}")
                 for warning in (*facts.get("warnings", ()), *_warnings(task, store, points, point)):
                     run.warn(warning)
                 run.progress.point(point)

@@ -666,11 +666,6 @@ def test_missing_tablespaces_are_the_default_one() -> None:
     )
 
 
-def test_missing_extensions_are_named() -> None:
-    archive = toc(entry("EXTENSION", "hstore"), entry("EXTENSION", "postgis"), entry("COMMENT", "EXTENSION postgis"))
-    assert pg_archive.missing_extensions(archive, SUPER) == ["postgis"]
-
-
 def test_many_objects_are_said_in_few_lines() -> None:
     found = fitted(ORDINARY, *(entry("ACCESS METHOD", f"m{number}") for number in range(1000)))
     named = ", ".join(f"ACCESS METHOD m{number}" for number in range(20))

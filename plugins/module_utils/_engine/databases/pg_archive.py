@@ -12,7 +12,7 @@ back byte for byte.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -364,7 +364,8 @@ class Target:
     becoming them; ``database_owner`` is the role that gets what belongs to nobody on this server; ``public_owner`` owns
     the schema public of a fresh database here. ``tablespaces`` are those in which ``user`` may create. ``schemas`` are
     those that the database had when it was made, from its template; ``untrusted_languages`` those that take a
-    superuser. ``closed_wrappers`` are foreign-data wrappers that ``user`` may not use.
+    superuser. ``closed_wrappers`` are foreign-data wrappers that ``user`` may not use. ``left_out`` are entries that
+    the operator leaves out, by their numbers, each with the reason; ``in_full`` are reasons for which all are named.
     """
 
     user: str
@@ -381,6 +382,9 @@ class Target:
     schemas: frozenset[str] = frozenset()
     untrusted_languages: frozenset[str] = frozenset({"c", "internal"})
     closed_wrappers: frozenset[str] = frozenset()
+    rowless_foreign_keys: frozenset[tuple[str, str, str]] = frozenset()
+    left_out: Mapping[int, str] = field(default_factory=dict)
+    in_full: frozenset[str] = frozenset()
 
     def owner_for(self, owner: str) -> str:
         """Return the role that gets what belonged to ``owner``."""
@@ -427,11 +431,6 @@ class Adapted:
     later: tuple[Later, ...] = ()
 
 
-def missing_extensions(toc: Toc, target: Target) -> list[str]:
-    """Return the archive's extensions that this server does not have."""
-    return [e.tag for e in toc.entries if e.desc == "EXTENSION" and e.tag not in target.extensions_available]
-
-
 def adapt(toc: Toc, target: Target) -> Adapted:
     """Fit the table of contents to the target: owners, grants and tablespaces that are not there, rights of the user.
 
@@ -450,7 +449,7 @@ class _Fitting:
 
     def __init__(self, target: Target) -> None:
         self._target = target
-        self._notes = _Notes()
+        self._notes = _Notes(target.in_full)
         self._kept: list[Entry] = []
         self._dump_ids: list[int] = []
         self._owners: list[tuple[str, str]] = []
@@ -509,7 +508,11 @@ class _Fitting:
 
     def _reason(self, entry: Entry) -> str:
         """Return why the entry is left out; empty where it is not."""
-        reason = _foreign_reason(entry, self._target, self._foreign) or _reason_to_leave_out(entry, self._target)
+        reason = (
+            self._target.left_out.get(entry.dump_id, "")
+            or _foreign_reason(entry, self._target, self._foreign)
+            or _reason_to_leave_out(entry, self._target)
+        )
         if reason:
             return reason
         if entry.desc in _ABOUT_OTHERS:
@@ -687,7 +690,8 @@ _SHOWN = 20
 class _Notes:
     """Collects what was changed, to say it in a few lines however many objects it concerns."""
 
-    def __init__(self) -> None:
+    def __init__(self, in_full: Collection[str]) -> None:
+        self._in_full = in_full
         self._left_out: dict[str, list[str]] = {}
         self._owners: dict[tuple[str, str], list[str]] = {}
         self._roles: dict[str, list[str]] = {}
@@ -738,13 +742,17 @@ class _Notes:
                 f"{_count(names, 'object')} moved to the default tablespace: {name} does not exist here, or is not "
                 f"open to this role: {listed(names)}"
             )
-        return (*lines, *self._said, *left_out_lines(self._left_out))
+        return (*lines, *self._said, *left_out_lines(self._left_out, self._in_full))
 
 
-def left_out_lines(reasons: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return a line for each reason to leave something out; with all names where these lead to other servers."""
+def left_out_lines(reasons: Mapping[str, Sequence[str]], in_full: Collection[str] = ()) -> list[str]:
+    """Return a line for each reason to leave something out; with all names where these lead to other servers.
+
+    :param in_full: other reasons for which there are all names.
+    """
+    everything = {_FOREIGN, _ON_FOREIGN, *in_full}
     return [
-        f"left out, {reason}: {listed(names, len(names) if reason in (_FOREIGN, _ON_FOREIGN) else _SHOWN)}"
+        f"left out, {reason}: {listed(names, len(names) if reason in everything else _SHOWN)}"
         for reason, names in sorted(reasons.items())
     ]
 
@@ -799,6 +807,9 @@ def _reason_to_leave_out(entry: Entry, target: Target) -> str:
         for schema, table, constraint in target.excluded_foreign_keys:
             if entry.namespace == schema and entry.tag == f"{table} {constraint}":
                 return "foreign keys to excluded tables"
+        for schema, table, constraint in target.rowless_foreign_keys:
+            if entry.namespace == schema and entry.tag == f"{table} {constraint}":
+                return "foreign keys to tables without their rows (excluded_table_data)"
     if entry.desc == "POLICY" and _unknown_roles(entry.defn or "", target):
         return "policies of roles that do not exist here (row security then denies)"
     if entry.desc == "USER MAPPING" and _unknown_roles(entry.defn or "", target, extra_words=("for",)):

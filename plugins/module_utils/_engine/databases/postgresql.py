@@ -14,6 +14,7 @@ import secrets
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Callable
 
 from ..errors import EnvSyncError
@@ -27,7 +28,17 @@ from ..scripts import Effect, Script
 from ..stopping import Stop
 from ..stores.base import BLOCK
 from ..task import Connection, Task
-from . import pg_archive, pg_effect, pg_failures, pg_rows, pg_snapshot, pg_superuser, pg_swap
+from . import (
+    pg_archive,
+    pg_effect,
+    pg_excluded,
+    pg_failures,
+    pg_leave_out,
+    pg_rows,
+    pg_snapshot,
+    pg_superuser,
+    pg_swap,
+)
 from .base import Database, DumpFacts, Identity, Plan, within
 from .lease import BUSY_HERE, BUSY_PULL, Lease, SessionStorage
 from .pg_client import (
@@ -42,7 +53,6 @@ from .pg_client import (
     installed_programs,
     is_local,
     literal,
-    name_pattern,
     quote,
     without_values,
 )
@@ -88,7 +98,7 @@ class PostgreSQL(Database):
         dump_format: str,
         compression: str,
         compression_level: int,
-        excluded_tables: Sequence[str],
+        excluded: pg_excluded.Asked,
         analyze: bool,
         keep_foreign_servers: bool,
     ) -> None:
@@ -103,7 +113,7 @@ class PostgreSQL(Database):
         self._dump_jobs = jobs if dump_format == "directory" else 1
         self._compression = compression
         self._compression_level = compression_level
-        self._excluded = tuple(excluded_tables)
+        self._excluded = excluded
         self._analyze = analyze
         self._keep_foreign_servers = keep_foreign_servers
         digest = hashlib.sha256(database.encode()).hexdigest()[:8]
@@ -137,7 +147,9 @@ class PostgreSQL(Database):
             dump_format=task.format,
             compression=task.compression,
             compression_level=task.compression_level,
-            excluded_tables=task.excluded_tables,
+            excluded=pg_excluded.Asked(
+                task.excluded_tables, task.excluded_table_data, task.excluded_extensions, task.excluded_objects
+            ),
             analyze=task.analyze,
             keep_foreign_servers=task.keep_foreign_servers,
         )
@@ -215,9 +227,21 @@ class PostgreSQL(Database):
             raise EnvSyncError(doing, f"there is no database {self._database}", _similar(self._server, self._database))
         self._programs(doing)
         with self._inside(self._database, doing) as connection:
-            excluded = self._excluded_tables(connection, doing)
-            tables = self._tables(connection, doing)
-        return {"size_bytes": properties.size, "tables": len(tables) - len(excluded), "jobs": self._jobs}
+            excluded = self._find_excluded(connection, doing)
+            tables = [table for table in self._tables(connection, doing) if table not in excluded.tables]
+        return {
+            "size_bytes": properties.size,
+            "tables": len(tables),
+            "jobs": self._jobs,
+            "notes": excluded.notes,
+            "warnings": excluded.warnings,
+        }
+
+    def _find_excluded(self, connection: Any, doing: str) -> pg_excluded.Excluded:
+        def ask(statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+            return self._server.query(statement, parameters, doing, connection)
+
+        return pg_excluded.find(ask, self._excluded, doing)
 
     def check_scripts(self, scripts: Sequence[Script]) -> None:
         for number, script in enumerate(scripts, 1):
@@ -234,13 +258,15 @@ class PostgreSQL(Database):
         with self._inside(self._database, doing) as connection:
             largest = pg_snapshot.largest_table(self._server, connection, doing)
             with pg_snapshot.held(self._server, connection, doing) as snapshot:
-                excluded = self._excluded_tables(connection, doing)
+                excluded = self._find_excluded(connection, doing)
                 facts = self._dump_facts(connection, doing, excluded, largest)
+                own = pg_rows.own_tables(self._server, connection, facts.tables, doing) if excluded.rowless else ()
+                pg_rows.note(facts.tables, dict.fromkeys(set(own) & set(excluded.rowless), 0))
                 facts.client_version = f"pg_dump {programs.version_text}"
                 argv: list[str | bytes] = [programs.path("pg_dump"), "--no-password", f"--snapshot={snapshot.name}"]
                 # pg_dump takes a pattern to be in the encoding of its session, which is to be the database's.
                 codec = pg_archive.python_codec(str(facts.details["encoding"]))
-                argv += [f"--exclude-table={quote(schema)}.{quote(table)}".encode(codec) for schema, table in excluded]
+                argv += [option.encode(codec) for option in excluded.options()]
                 if self._format == "directory":
                     facts.peak_temporary_bytes = self._dump_directory(group, sink, argv, doing, facts)
                 else:
@@ -304,7 +330,8 @@ class PostgreSQL(Database):
         )
         name = LEGACY_SUFFIX if packed else SINGLE_SUFFIX
         group.start(sink.member, name, StageReader(stage), facts.details["size_bytes"], packed, self._jobs)
-        counted = pg_rows.own_tables(self._server, snapshot.connection, facts.tables, doing)
+        unknown = [table for table in facts.tables if "rows" not in table]
+        counted = pg_rows.own_tables(self._server, snapshot.connection, unknown, doing)
         connect = functools.partial(self._inside, self._database, doing)
         pg_rows.note(facts.tables, pg_rows.in_snapshot(self._server, connect, snapshot.name, counted, group, doing))
         group.wait()
@@ -312,7 +339,7 @@ class PostgreSQL(Database):
     def _dump_environment(self, facts: DumpFacts) -> dict[str, str]:
         return dict(self._environment, PGCLIENTENCODING=str(facts.details["encoding"]))
 
-    def _dump_facts(self, connection: Any, doing: str, excluded: Sequence[tuple[str, str]], largest: int) -> DumpFacts:
+    def _dump_facts(self, connection: Any, doing: str, excluded: pg_excluded.Excluded, largest: int) -> DumpFacts:
         properties = pg_swap.read_properties(self._server, self._database)
         if properties is None:
             raise EnvSyncError(doing, f"the database {self._database} has just gone", "Who drops it?")
@@ -321,11 +348,12 @@ class PostgreSQL(Database):
         facts.tables = [
             {"schema": schema, "name": table}
             for schema, table in self._tables(connection, doing)
-            if (schema, table) not in excluded
+            if (schema, table) not in excluded.tables
         ]
         facts.extensions = [
             {"name": name, "version": version}
             for name, version in ask("SELECT extname, extversion FROM pg_extension ORDER BY 1", (), doing, connection)
+            if name not in excluded.extensions
         ]
         roles = ask(
             """SELECT r.rolname FROM pg_roles r WHERE r.oid IN (
@@ -339,15 +367,6 @@ class PostgreSQL(Database):
         )
         facts.roles = [str(role) for (role,) in roles]
         large_objects = ask("SELECT count(*) FROM pg_largeobject_metadata", (), doing, connection)
-        foreign_keys = ask(
-            """SELECT n.nspname, c.relname, k.conname, fn.nspname, f.relname FROM pg_constraint k
-                 JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-                 JOIN pg_class f ON f.oid = k.confrelid JOIN pg_namespace fn ON fn.oid = f.relnamespace
-                WHERE k.contype = 'f'""",
-            (),
-            doing,
-            connection,
-        )
         facts.details = {
             "size_bytes": properties.size,
             "largest_table_bytes": largest,
@@ -359,12 +378,7 @@ class PostgreSQL(Database):
             "locale_provider": properties.provider,
             "locale": properties.locale,
             "server_version_num": self._server.control().server_version,
-            "excluded_tables": [f"{schema}.{table}" for schema, table in excluded],
-            "excluded_foreign_keys": [
-                [schema, table, name]
-                for schema, table, name, to_schema, to_table in foreign_keys
-                if (to_schema, to_table) in excluded and (schema, table) not in excluded
-            ],
+            **excluded.details(),
         }
         return facts
 
@@ -374,43 +388,6 @@ class PostgreSQL(Database):
                 WHERE strpos(%s, c.relkind::text) > 0 AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
                 ORDER BY 1, 2""",
             (kinds,),
-            doing,
-            connection,
-        )
-        return [(str(schema), str(table)) for schema, table in rows]
-
-    def _excluded_tables(self, connection: Any, doing: str) -> list[tuple[str, str]]:
-        """Return the tables (and views) that ``excluded_tables`` names, as ``pg_dump --exclude-table`` reads it.
-
-        A partitioned table stands for its partitions too: without it these could not be restored.
-        """
-        tables = self._tables(connection, doing, "rpfmvS")
-        excluded: list[tuple[str, str]] = []
-        for pattern in self._excluded:
-            matches = name_pattern(pattern, doing)
-            matching = [table for table in tables if matches(*table)]
-            if not matching:
-                # To go on would store what somebody asked to leave out.
-                raise EnvSyncError(doing, f"excluded_tables names {pattern}, and there is no such table", "Correct it.")
-            excluded += [table for table in matching if table not in excluded]
-        excluded += [table for table in self._partitions(connection, excluded, doing) if table not in excluded]
-        return excluded
-
-    def _partitions(self, connection: Any, tables: Sequence[tuple[str, str]], doing: str) -> list[tuple[str, str]]:
-        if not tables:
-            return []
-        rows = self._server.query(
-            """WITH RECURSIVE partition AS (
-                   SELECT c.oid, c.relnamespace, c.relname, true AS top FROM pg_class c
-                     JOIN pg_namespace n ON n.oid = c.relnamespace
-                    WHERE c.relkind = 'p' AND (n.nspname, c.relname) IN %s
-                   UNION ALL
-                   SELECT c.oid, c.relnamespace, c.relname, false FROM pg_class c
-                     JOIN pg_inherits i ON i.inhrelid = c.oid JOIN partition p ON p.oid = i.inhparent
-                    WHERE c.relispartition)
-               SELECT n.nspname, relname FROM partition JOIN pg_namespace n ON n.oid = relnamespace
-                WHERE NOT top ORDER BY 1, 2""",
-            (tuple(tables),),
             doing,
             connection,
         )
@@ -444,16 +421,7 @@ class PostgreSQL(Database):
             if self._exists(name) and not self._is_ours(name):
                 raise EnvSyncError(doing, f"there is a database {name} that is not env_sync's", "Rename or drop it.")
         if manifest:
-            available = {
-                name for (name,) in self._server.query("SELECT name FROM pg_available_extensions", doing=doing)
-            }
-            missing = [item["name"] for item in manifest.extensions if item["name"] not in available]
-            if missing:
-                raise EnvSyncError(
-                    doing,
-                    f"the database uses extensions that are not available on this server: {', '.join(missing)}",
-                    "Install their packages on the database server.",
-                )
+            steps += self._check_extensions(manifest, doing)
             known = {name for (name,) in self._server.query("SELECT rolname FROM pg_roles", doing=doing)}
             absent = [role for role in manifest.roles if role not in known]
             if absent:
@@ -465,6 +433,15 @@ class PostgreSQL(Database):
         if self._live is not None:
             warnings += self._check_replaceable(self._live, doing)
         return Plan(self.scratch, pg_swap.describe(self._live) if self._live else None, tuple(steps), tuple(warnings))
+
+    def _check_extensions(self, manifest: Manifest, doing: str) -> list[str]:
+        """Raise when the server cannot have an extension of the point; return what is left out of them."""
+        needed = [str(item["name"]) for item in manifest.extensions]
+        left_out = [name for name in needed if pg_leave_out.names_extension(self._excluded.extensions, name)]
+        available = {name for (name,) in self._server.query("SELECT name FROM pg_available_extensions", doing=doing)}
+        pg_leave_out.refuse_missing([name for name in needed if name not in left_out], available, doing)
+        left_out += manifest.details.get("excluded_extensions", ())
+        return [f"leave out the extensions {', '.join(left_out)}, and what depends on them"] if left_out else []
 
     def _check_replaceable(self, live: pg_swap.Properties, doing: str) -> list[str]:
         """Raise when the live database can't make room for another; return what will be lost with it."""
@@ -675,19 +652,17 @@ class PostgreSQL(Database):
                 for (name,) in ask("SELECT spcname FROM pg_tablespace WHERE has_tablespace_privilege(oid, 'CREATE')")
             ),
             public_owner=facts.public_owner,
-            excluded_foreign_keys=frozenset(
-                (schema, table, name) for schema, table, name in manifest.details.get("excluded_foreign_keys", ())
-            ),
+            excluded_foreign_keys=_keys(manifest, "excluded_foreign_keys"),
+            rowless_foreign_keys=_keys(manifest, "rowless_foreign_keys"),
             keep_foreign_servers=self._keep_foreign_servers,
         )
-        missing = pg_archive.missing_extensions(toc, target)
-        if missing:
-            raise EnvSyncError(
-                doing,
-                f"the database uses extensions that are not available on this server: {', '.join(missing)}",
-                "Install their packages on the database server.",
-            )
-        return pg_archive.adapt(toc, target)
+        noted = manifest.details.get("excluded_extensions", ())
+        chosen = pg_leave_out.choose(toc, self._excluded.objects, self._excluded.extensions, noted, doing)
+        needed = [e.tag for e in toc.entries if e.desc == "EXTENSION" and e.dump_id not in chosen.reasons]
+        pg_leave_out.refuse_missing(needed, target.extensions_available, doing)
+        target = replace(target, left_out=chosen.reasons, in_full=pg_leave_out.SAID_IN_FULL)
+        adapted = pg_archive.adapt(toc, target)
+        return replace(adapted, warnings=(*chosen.warnings, *adapted.warnings))
 
     def _assume(self) -> str:
         """What ``pg_has_role`` calls the right to make a role an owner: since 16 a membership may come without it."""
@@ -853,6 +828,10 @@ class PostgreSQL(Database):
         self._server.query(
             f"DROP DATABASE IF EXISTS {quote(name)}{force}", doing=f"dropping {name} on {self._server.name}"
         )
+
+
+def _keys(manifest: Manifest, field: str) -> frozenset[tuple[str, str, str]]:
+    return frozenset((schema, table, name) for schema, table, name in manifest.details.get(field, ()))
 
 
 def _written_as(manifest: Manifest) -> tuple[int, int]:
