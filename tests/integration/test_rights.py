@@ -19,7 +19,14 @@ from types import SimpleNamespace
 from typing import Any, Callable
 
 import pytest
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine import bucket_sync, catalogue, pull, push, upkeep
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine import (
+    bucket_sync,
+    catalogue,
+    pull,
+    push,
+    store_check,
+    upkeep,
+)
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.bucket_sync import Limits
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
@@ -40,7 +47,18 @@ SAMPLE = "CREATE TABLE noise AS SELECT g, sha512(g::text::bytea) FROM generate_s
 Need = tuple[str, str]
 
 #: what each operation takes, as AWS documents it ("Required permissions for Amazon S3 API operations")
-BUCKET_ACTIONS = {"ListObjectsV2": "s3:ListBucket", "ListMultipartUploads": "s3:ListBucketMultipartUploads"}
+BUCKET_ACTIONS = {
+    "ListObjectsV2": "s3:ListBucket",
+    "ListMultipartUploads": "s3:ListBucketMultipartUploads",
+    "ListObjectVersions": "s3:ListBucketVersions",
+    "GetBucketAcl": "s3:GetBucketAcl",
+    "GetBucketEncryption": "s3:GetEncryptionConfiguration",
+    "GetBucketLifecycleConfiguration": "s3:GetLifecycleConfiguration",
+    "GetBucketPolicyStatus": "s3:GetBucketPolicyStatus",
+    "GetBucketVersioning": "s3:GetBucketVersioning",
+    "GetObjectLockConfiguration": "s3:GetBucketObjectLockConfiguration",
+    "GetPublicAccessBlock": "s3:GetBucketPublicAccessBlock",
+}
 OBJECT_ACTIONS = {
     "GetObject": "s3:GetObject",
     "HeadObject": "s3:GetObject",
@@ -258,6 +276,38 @@ def test_another_account_lists_and_reads_and_writes_nothing(
 
     assert gate.operations == {"ListObjectsV2", "GetObject"}
     assert (gate.unused, gate.denied) == (set(), set())
+
+
+def test_a_check_tells_missing_rights_and_rights_that_are_too_many(
+    task: Callable[..., Task], gate: Gate, s3_server: SwiftS3, bucket: str
+) -> None:
+    """With the very rights of the policies it finds nothing wrong; to see a bucket's settings takes check.json."""
+
+    def check(account: str) -> dict[str, str]:
+        found = store_check.check(task("pull"), account, Host())
+        # An account that removes and may not see versions can't know.
+        assert all("older versions" in text and "if any" in text for text in found["left"])
+        return {line["check"]: line["severity"] for line in found["checks"]}
+
+    gate.allow("push", "check", example_database_backups=bucket)
+    found = check("push")
+    assert not {"warning", "failed"} & set(found.values()), found
+    assert (found["write"], found["remove"], found["read"]) == ("ok", "ok", "ok")
+    # Everything that check.json allows is asked for.
+    assert gate.unused & {("SeeSettings", action) for action in BUCKET_ACTIONS.values()} == set()
+
+    gate.sets.clear()
+    gate.allow("push", "pull", "prune", example_database_backups=bucket)
+    found = check("pull")
+    assert (found["write"], found["remove"], found["versioning"]) == ("warning", "warning", "unknown")
+
+    gate.sets.clear()
+    gate.allow("pull", example_database_backups=bucket)
+    found = check("pull")
+    assert (found["write"], found["remove"], found["read"]) == ("ok", "ok", "ok")
+    assert not {"warning", "failed"} & set(found.values()), found
+    assert check("push")["write"] == "failed"
+    assert s3_server.client().list_objects_v2(Bucket=bucket).get("KeyCount", 0) == 0
 
 
 def test_a_prune_lists_and_removes(pushed: dict[str, Any], task: Callable[..., Task], gate: Gate, bucket: str) -> None:

@@ -156,6 +156,7 @@ def _epilog(conf_dir: str, log: str) -> str:
         "(PGPASSWORD, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN), which cron's jobs get from "
         f"{conf_dir}/env.d, from ~/.pgpass, or from the AWS configuration files.",
         "Exit status: 0 done, or rightly nothing to do; 1 failed, and the live database is as it was; 2 wrong usage; "
+        "3 --check-store has warnings; "
         f"129, 130, 143 stopped by SIGHUP, SIGINT, SIGTERM. The log is {log}.",
     )
     return "\n\n".join(textwrap.fill(text, shutil.get_terminal_size().columns - 2) for text in paragraphs)
@@ -187,7 +188,7 @@ def make_parser(name: str, conf_dir: str, log: str) -> argparse.ArgumentParser:
         prog=name,
         usage=f"{name} -f CONFIG [option ...]\n"
         f"       {name} -a ACTION -D DBMS -d NAME -S STORE -u URL [-p PATH] [option ...]\n"
-        f"       {name} --list | --verify | --prune KEEP | --status  [-f CONFIG] [option ...]",
+        f"       {name} --list | --verify | --prune KEEP | --check-store | --status  [-f CONFIG] [option ...]",
         description="Push a database into a store, or pull it from there into another environment.",
         epilog=_epilog(conf_dir, log),
         formatter_class=_Help,
@@ -203,15 +204,16 @@ def make_parser(name: str, conf_dir: str, log: str) -> argparse.ArgumentParser:
     parser.add_argument("-h", "--help", action="help", help="print this")
     instead = parser.add_argument_group("instead of running the task")
     instead.add_argument(
-        "--plan", action="store_true", help="say what would be done (also with --prune); change nothing"
+        "--plan", action="store_true", help="say what would be done (also with --prune, --check-store); change nothing"
     )
     verbs = instead.add_mutually_exclusive_group()
     for verb, text in (
         ("list", "list the store's points (those of one database with -d)"),
         ("verify", "read all of a point, and say whether it is good"),
+        ("check-store", "try the store: write, read, list, remove, clock, rights, locks"),
         ("status", "say how far the tasks on this host are, or how they ended"),
     ):
-        verbs.add_argument(f"--{verb}", dest="verb", action="store_const", const=verb, help=text)
+        verbs.add_argument(f"--{verb}", dest="verb", action="store_const", const=verb.replace("-", "_"), help=text)
     verbs.add_argument(
         "--prune", metavar="KEEP", type=int, help="remove all but the newest KEEP points of the database"
     )
@@ -255,7 +257,7 @@ def check_usage(parser: argparse.ArgumentParser, asked: argparse.Namespace) -> N
     """Set ``asked.verb``, what is to be done; end the program where the options do not go together."""
     if asked.prune is not None:
         asked.verb = "prune"
-    if asked.plan and asked.verb not in (None, "prune"):
+    if asked.plan and asked.verb not in (None, "prune", "check_store"):
         parser.error(f"argument --plan: not allowed with --{asked.verb}")
     if asked.verb is None:
         asked.verb = "plan" if asked.plan else "run"

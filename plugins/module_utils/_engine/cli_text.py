@@ -105,6 +105,18 @@ def pruned(database: str, result: Mapping[str, Any], dry_run: bool) -> str:
     return f"{done} from {result['store']}: {', '.join(result['removed'])}"
 
 
+def checked(result: Mapping[str, Any]) -> list[str]:
+    """Return the table of a store's check, and a line that sums it up."""
+    rows = [
+        (found["check"], found["severity"], one_line(found["result"]), one_line(found["advice"]) or "-")
+        for found in result["checks"]
+    ]
+    counts = [sum(row[1] == severity for row in rows) for severity in ("failed", "warning")]
+    parts = [f"{count} {word}" for count, word in zip(counts, ("failed", "with a warning")) if count]
+    summary = f"checked {result['store']}: {', '.join(parts) or 'good'}, of {len(rows)} checks"
+    return [*table(("CHECK", "STATE", "RESULT", "WHAT TO DO"), rows), summary]
+
+
 def plan(title: str, result: Mapping[str, Any]) -> list[str]:
     """Return the lines that say what a task would do."""
     if result.get("skipped"):

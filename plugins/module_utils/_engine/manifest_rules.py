@@ -230,7 +230,13 @@ def _kind(value: Any) -> str:
 
 _word = _matching(_WORD, "a name of letters, digits and underscores", empty=True)
 _aliased = _mapping(
-    {"indices": _list_of(_text), "whole": _yes_or_no, "properties": _mapping({})}, ("indices", "whole", "properties")
+    {
+        "indices": _list_of(_text),
+        "whole": _yes_or_no,
+        "properties": _mapping({}),
+        "others": _mapping({}, others=_mapping({})),
+    },
+    ("indices", "whole", "properties"),
 )
 
 #: what databases read of ``details``

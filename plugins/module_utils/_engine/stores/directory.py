@@ -20,6 +20,7 @@ from typing import Callable
 from ..errors import EnvSyncError, advice
 from ..ownership import folder, follows_links, hand_over, make_folders, open_file, remove_file
 from .base import BLOCK, Reader, Store, Stored, StoredObject, write_all
+from .inspector import DirectoryInspector, Inspector
 
 _PARTIAL = ".partial"
 
@@ -47,6 +48,9 @@ class DirectoryStore(Store):
 
     def url(self, name: str = "") -> str:
         return os.path.join(self._root, name) if name else self._root
+
+    def inspector(self) -> Inspector:
+        return DirectoryInspector(self._base, self._root)
 
     def preflight(self, write: bool) -> None:
         doing = f"opening the directory {self._base}"

@@ -16,7 +16,9 @@ from ..point import belongs
 from ..stopping import interruptible
 from ..task import S3Options
 from .base import BLOCK, HashingReader, Reader, Store, Stored, StoredObject
+from .inspector import Inspector
 from .s3_client import Bucket, error_code
+from .s3_inspector import S3Inspector
 from .s3_transfer import PIECE, ObjectReader, Part, Upload, part_size, put_whole
 
 #: how many pieces the store's helpers have in memory, for all of its readers and writers together
@@ -68,6 +70,9 @@ class S3Store(Store):
 
     def url(self, name: str = "") -> str:
         return f"s3://{self._bucket.name}/{self._prefix}{name}".rstrip("/")
+
+    def inspector(self) -> Inspector:
+        return S3Inspector(self._bucket, self._prefix, self._arguments)
 
     def preflight(self, write: bool) -> None:
         with self._bucket.during(f"opening {self.url()}"):

@@ -24,6 +24,7 @@ from ..task import S3Options
 
 try:
     import boto3
+    import botocore
     import botocore.config
     import botocore.exceptions as failures
     import urllib3
@@ -52,15 +53,21 @@ _CONNECTIONS = 64
 _USER_INFO = re.compile(r"//[^/@\s]+@")
 
 #: what each operation needs, as a policy names it
-_RIGHTS = {
+RIGHTS = {
     "AbortMultipartUpload": "s3:AbortMultipartUpload",
     "CompleteMultipartUpload": "s3:PutObject",
     "CopyObject": "s3:GetObject on the source, s3:PutObject",
     "CreateMultipartUpload": "s3:PutObject",
+    "DeleteObject": "s3:DeleteObject",
     "DeleteObjects": "s3:DeleteObject",
+    "GetBucketEncryption": "s3:GetEncryptionConfiguration",
+    "GetBucketLifecycleConfiguration": "s3:GetLifecycleConfiguration",
+    "GetBucketVersioning": "s3:GetBucketVersioning",
     "GetObject": "s3:GetObject",
+    "GetObjectLockConfiguration": "s3:GetBucketObjectLockConfiguration",
     "HeadObject": "s3:GetObject",
     "ListMultipartUploads": "s3:ListBucketMultipartUploads",
+    "ListObjectVersions": "s3:ListBucketVersions",
     "ListObjectsV2": "s3:ListBucket",
     "PutObject": "s3:PutObject",
     "UploadPart": "s3:PutObject",
@@ -195,6 +202,12 @@ class Bucket:
                 self._connected = _Interruptible(client, self.stop), aws
             return self._connected
 
+    def anonymous(self) -> Any:
+        """Return a client without credentials, to see what everybody can do."""
+        self._connection()  # reads what the environment says of the endpoint
+        client, _aws = _connect(self._session, self._options, 2, botocore.UNSIGNED)
+        return _Interruptible(client, self.stop)
+
     def look(self, key: str) -> dict[str, Any] | None:
         """Return what a listing says of one object (``Size``, ``ETag``, ``LastModified``), None where it is not there.
 
@@ -243,7 +256,7 @@ class Bucket:
             region = error.response["Error"].get("Region") or headers.get("x-amz-bucket-region")
             hint = f"Set region to {region}." if region else "Set region to the bucket's own."
         elif code in ("AccessDenied", "403", "Forbidden", "AllAccessDisabled"):
-            right = _RIGHTS.get(operation, "the right to do that")
+            right = RIGHTS.get(operation, "the right to do that")
             hint = f"Allow {right} on the bucket {self.name} (and the use of its key, where it has one)."
         elif code.startswith("KMS."):
             hint = "Correct encryption_kms_key_id, or allow the use of the key."
@@ -285,7 +298,7 @@ class _Interruptible:
             yield page
 
 
-def _connect(session: Any, options: S3Options, attempts: int) -> tuple[Any, bool]:
+def _connect(session: Any, options: S3Options, attempts: int, signature: Any = "s3v4") -> tuple[Any, bool]:
     """Return an S3 client, and whether it speaks to AWS itself. Nothing is sent."""
 
     addressing: Any = {"addressing_style": options.addressing_style}
@@ -303,7 +316,7 @@ def _connect(session: Any, options: S3Options, attempts: int) -> tuple[Any, bool
             endpoint_url=options.endpoint_url or None,
             verify=(options.aws_ca_bundle or None) if options.validate_certs else False,
             config=botocore.config.Config(
-                signature_version="s3v4",
+                signature_version=signature,
                 connect_timeout=_CONNECT_TIMEOUT,
                 read_timeout=_READ_TIMEOUT,
                 max_pool_connections=_CONNECTIONS,
