@@ -100,6 +100,14 @@ options:
     type: bool
     default: false
     version_added: 0.4.0
+  template_database:
+    description:
+      - PostgreSQL. The database that the new one begins as a copy of. A superuser can create extensions in it that the
+        role of O(login_user) may not create. It must be marked C(IS_TEMPLATE), or belong to a role whose member that
+        role is, and have the point's encoding and locale. All that is in it will be in the pulled database.
+      - Otherwise it is C(template0), which is empty.
+    type: str
+    version_added: 0.5.0
   excluded_extensions:
     description:
       - PostgreSQL. Extensions that a pull leaves out, with what depends on them, with a warning that names each. C(*)
@@ -354,6 +362,7 @@ def main() -> None:
             "require_sanitised": {"type": "bool", "default": False},
             "may_change_nothing": {"type": "bool", "default": False},
             "keep_foreign_servers": {"type": "bool", "default": False},
+            "template_database": {"type": "str"},
             "excluded_extensions": {"type": "list", "elements": "str"},
             "excluded_objects": {"type": "list", "elements": "str"},
             "allow_restore_to_source": {"type": "bool", "default": False},

@@ -296,6 +296,7 @@ class Task:
     max_point_age: int = 0
     may_change_nothing: bool = False
     keep_foreign_servers: bool = False
+    template_database: str = ""
     old_database: str = "drop"
     restore_as: str = "alias"
     analyze: bool = True
@@ -547,6 +548,7 @@ KEYS: dict[str, Callable[[Any], Any]] = {
     "max_point_age": _duration,
     "may_change_nothing": _boolean,
     "keep_foreign_servers": _boolean,
+    "template_database": _text,
     "old_database": _choice(*OLD_DATABASE),
     "analyze": _boolean,
     "lock_wait": _number(0, 7 * 24 * 3600),
@@ -559,6 +561,7 @@ ONLY_FOR: Mapping[str, tuple[str, ...]] = {
     "excluded_table_data": ("postgresql", "mysql"),
     "excluded_extensions": ("postgresql",),
     "excluded_objects": ("postgresql",),
+    "template_database": ("postgresql",),
 }
 
 #: keys whose values appear in no message

@@ -610,7 +610,7 @@ class _Fitting:
                 f"to {owner}"
             )
             return replace(entry, owner="")
-        if wanted != owner and entry.section != _SECTION_NONE:
+        if wanted != owner and (entry.desc in _OWNED or entry.is_public_schema):
             for name in entry.object_names:
                 self._notes.owner(owner, wanted, name)
         if target.superuser:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Callable
 
-from .pg_archive import FIRST, GRANTS, LAST, Adapted, Later, left_out_lines, listed
+from .pg_archive import FIRST, GRANTS, LAST, Adapted, Later, left_out_lines, listed, tokens, unquoted
 from .pg_client import Server, ServerError, quote
 
 #: so many changes are tried in one transaction; half as many, and so on, where the server's lock table is full
@@ -51,6 +51,7 @@ class Giving:
     def run(self, adapted: Adapted) -> list[str]:
         """Do all that ``adapted`` has left for after the restore; return warnings."""
         self._ask("SELECT set_config('synchronous_commit', 'off', false)")
+        self._ask("SELECT set_config('client_min_messages', 'warning', false)")
         self._do(adapted.later, FIRST)
         warnings = self._give(adapted.owners)
         self._do(adapted.later, GRANTS)
@@ -71,10 +72,35 @@ class Giving:
             if item.about in reasons:
                 self._left_out[reasons[item.about]].append(item.label)
         for item, why in self._try([item for item in items if item.about and item.about not in reasons]):
-            self._left_out.setdefault(item.reason or _refusal(why), []).append(item.label)
+            if not self._says_so_already(item):
+                self._left_out.setdefault(item.reason or _refusal(why), []).append(item.label)
+
+    def _says_so_already(self, item: Later) -> bool:
+        """Say whether an extension has the comment that it comes with: archives have that of each extension."""
+        if not item.about.startswith("EXTENSION ") or len(item.statements) != 1:
+            return False
+        words = tokens(item.statements[0])
+        if len(words) < 6 or words[4].lower() != "is" or words[:3] != ["COMMENT", "ON", "EXTENSION"]:
+            return False
+        found = self._ask(
+            "SELECT obj_description(oid, 'pg_extension') FROM pg_extension WHERE extname = %s", (unquoted(words[3]),)
+        )
+        return found == self._ask(f"SELECT {''.join(words[5:])}")
 
     def _try(self, items: Sequence[Later]) -> list[tuple[Any, str]]:
-        return _batches(self._ask, [_Unit(item, item.statements, item.optional) for item in items])
+        units = [_Unit(item, item.statements, item.optional) for item in items]
+        return _batches(self._ask_strictly if items and items[0].stage == GRANTS else self._ask, units)
+
+    def _ask_strictly(self, statements: str) -> None:
+        """Run grants. The server only warns where it grants nothing, to a role that has the right itself.
+
+        :raises ServerError: it warned.
+        """
+        del self._connection.notices[:]
+        self._ask(statements)
+        said = [str(notice).partition(":")[2].strip() for notice in self._connection.notices]
+        if said:
+            raise ServerError(self._doing, said[0], "", _INSUFFICIENT_PRIVILEGE)
 
     def _give(self, owners: Sequence[tuple[str, str]]) -> list[str]:
         """Give the restored objects to their owners; return warnings.

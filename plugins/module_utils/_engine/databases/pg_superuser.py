@@ -6,10 +6,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Callable
 
+from ..errors import EnvSyncError
 from .pg_client import Server
 
 #: kinds of objects that no other role may make, whatever they say
@@ -109,6 +111,21 @@ def forbidden_extensions(server: Server, doing: str) -> frozenset[str]:
         doing,
     )
     return frozenset(str(name) for (name,) in rows)
+
+
+def refuse_forbidden(server: Server, names: Sequence[str], there: frozenset[str], doing: str) -> None:
+    """Refuse extensions that this role may not create.
+
+    :param there: those that its database has from the start.
+    """
+    refused = sorted((forbidden_extensions(server, doing) - there).intersection(names))
+    if refused:
+        raise EnvSyncError(
+            doing,
+            f"only a superuser may create extensions that the database uses: {', '.join(refused)}",
+            "Have a superuser create them in a database that the task names in template_database, or leave them out with "
+            f"what depends on them: excluded_extensions: {json.dumps(refused, ensure_ascii=False)}.",
+        )
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,7 @@ class PostgreSQL(Database):
         excluded: pg_excluded.Asked,
         analyze: bool,
         keep_foreign_servers: bool,
+        template: str,
     ) -> None:
         self._server = Server(connection, replaced=database)
         self._conninfo = functools.partial(conninfo, connection)
@@ -116,6 +117,7 @@ class PostgreSQL(Database):
         self._excluded = excluded
         self._analyze = analyze
         self._keep_foreign_servers = keep_foreign_servers
+        self._template = template or "template0"
         digest = hashlib.sha256(database.encode()).hexdigest()[:8]
         tail = f"_{digest}"
         # Names are cut at 63 bytes, and a cut in the middle of a character is no name.
@@ -152,6 +154,7 @@ class PostgreSQL(Database):
             ),
             analyze=task.analyze,
             keep_foreign_servers=task.keep_foreign_servers,
+            template=task.template_database,
         )
 
     # -- both ways ---------------------------------------------------------------------------------------------------
@@ -439,7 +442,11 @@ class PostgreSQL(Database):
         needed = [str(item["name"]) for item in manifest.extensions]
         left_out = [name for name in needed if pg_leave_out.names_extension(self._excluded.extensions, name)]
         available = {name for (name,) in self._server.query("SELECT name FROM pg_available_extensions", doing=doing)}
-        pg_leave_out.refuse_missing([name for name in needed if name not in left_out], available, doing)
+        wanted = [name for name in needed if name not in left_out]
+        pg_leave_out.refuse_missing(wanted, available, doing)
+        there = self._check_template(manifest.details, doing)
+        if there is not None:
+            pg_superuser.refuse_forbidden(self._server, wanted, there, doing)
         left_out += manifest.details.get("excluded_extensions", ())
         return [f"leave out the extensions {', '.join(left_out)}, and what depends on them"] if left_out else []
 
@@ -468,6 +475,39 @@ class PostgreSQL(Database):
             )
         slots = pg_swap.replication_slots(self._server, live.oid)
         return [f"its logical replication slots ({slots}) go with the replaced database"] if slots else []
+
+    def _check_template(self, details: Mapping[str, Any], doing: str) -> frozenset[str] | None:
+        """Return the extensions that the scratch database has from the start; None where nobody may look.
+
+        :raises EnvSyncError: it can't be made from its template.
+        """
+        if self._template == "template0":
+            return frozenset({"plpgsql"})
+        template = pg_swap.read_properties(self._server, self._template)
+        name = f"{self._template} (template_database)"
+        if template is None:
+            raise EnvSyncError(doing, f"there is no database {name}", _similar(self._server, self._template))
+        if not template.is_template and not self._may_rename(template.owner):
+            raise EnvSyncError(
+                doing,
+                f"the role of login_user may not copy the database {name}, which belongs to {template.owner}",
+                f"ALTER DATABASE {quote(self._template)} IS_TEMPLATE true, as its owner.",
+            )
+        has = (template.encoding, template.collate, template.ctype, template.provider, template.locale)
+        needs = tuple(details.get(key) or "" for key in ("encoding", "collate", "ctype", "locale_provider", "locale"))
+        if details.get("encoding") and has != needs:
+            raise EnvSyncError(
+                doing,
+                f"the database {name} has another encoding or locale than the point: {_joined(has)}",
+                f"Create it again from template0, with those of the point: {_joined(needs)}.",
+            )
+        try:
+            with self._inside(self._template, doing) as connection:
+                return pg_superuser.look(
+                    lambda statement: self._server.query(statement, (), doing, connection)
+                ).extensions
+        except ServerError:
+            return None  # it may take no connections, and can be copied all the same
 
     def _exists(self, name: str) -> bool:
         return bool(self._server.query("SELECT 1 FROM pg_database WHERE datname = %s", (name,)))
@@ -525,7 +565,7 @@ class PostgreSQL(Database):
         """Create the scratch database: with the point's encoding and locale, and nobody else let in."""
         version = self._server.control().server_version
         # Nobody may connect before PUBLIC has lost the right to: such a session would see data not sanitised yet.
-        options = ["TEMPLATE template0", "ALLOW_CONNECTIONS false"]
+        options = [f"TEMPLATE {quote(self._template)}", "ALLOW_CONNECTIONS false"]
         if details.get("encoding"):
             options.append(f"ENCODING {literal(details['encoding'])}")
             options.append(f"LC_COLLATE {literal(details['collate'])}")
@@ -660,6 +700,7 @@ class PostgreSQL(Database):
         chosen = pg_leave_out.choose(toc, self._excluded.objects, self._excluded.extensions, noted, doing)
         needed = [e.tag for e in toc.entries if e.desc == "EXTENSION" and e.dump_id not in chosen.reasons]
         pg_leave_out.refuse_missing(needed, target.extensions_available, doing)
+        pg_superuser.refuse_forbidden(self._server, needed, facts.extensions, doing)
         target = replace(target, left_out=chosen.reasons, in_full=pg_leave_out.SAID_IN_FULL)
         adapted = pg_archive.adapt(toc, target)
         return replace(adapted, warnings=(*chosen.warnings, *adapted.warnings))
@@ -857,6 +898,10 @@ def _only_member(source: PointSource, doing: str) -> str:
     if len(names) != 1:
         raise EnvSyncError(doing, f"a point in one stream has {len(names)} members", "Choose another point (--list).")
     return names[0]
+
+
+def _joined(values: Sequence[str]) -> str:
+    return ", ".join(value for value in values if value)
 
 
 def _similar(server: Server, database: str) -> str:
