@@ -123,8 +123,8 @@ def refuse_forbidden(server: Server, names: Sequence[str], there: frozenset[str]
         raise EnvSyncError(
             doing,
             f"only a superuser may create extensions that the database uses: {', '.join(refused)}",
-            "Have a superuser create them in a database that the task names in template_database, or leave them out with "
-            f"what depends on them: excluded_extensions: {json.dumps(refused, ensure_ascii=False)}.",
+            "Have a superuser create them in a database that the task names in template_database, or leave them out "
+            f"with what depends on them: excluded_extensions: {json.dumps(refused, ensure_ascii=False)}.",
         )
 
 
