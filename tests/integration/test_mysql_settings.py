@@ -210,6 +210,19 @@ def test_a_limit_on_rows_at_the_target_changes_nothing(
     assert contents(server, database) == before
 
 
+def test_an_invalid_view_is_named_with_what_leaves_it_out(
+    server: MariaServer, database: str, task: Callable[..., Task]
+) -> None:
+    server.sql("CREATE TABLE gone (id int); CREATE VIEW `bad one` AS SELECT * FROM gone; DROP TABLE gone", database)
+    for do in (push.plan, push.push):
+        with pytest.raises(EnvSyncError, match=r"bad one' references invalid table.*: excluded_tables: bad one"):
+            do(task("push", database), Host())
+    push.push(task("push", database, excluded_tables="bad one"), Host())
+    server.drop_database(database)
+    pull.pull(task("pull", database), Host())
+    assert server.sql("SHOW TABLES", database).split() == ["customers", "orders", "seen"]
+
+
 def test_a_login_that_is_refused_is_not_tried_again_without_tls(
     server: MariaServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -261,6 +261,8 @@ _DETAILS: Mapping[str, Rule] = {
     "character_set": _word,
     "collation": _word,
     "versioned_tables": _list_of(_text),
+    "views": _list_of(_text),
+    "longest_statement": _count,
     # Elasticsearch
     "aliases": _mapping({}, others=_aliased),
 }

@@ -76,6 +76,9 @@ _OFF = (
 #: a control connection says nothing for as long as a restore takes, and the store may be slow, in seconds
 _PATIENCE = 31536000
 
+#: an SQL mode that takes all that any other one has let into a table, also days that a month has not
+PLAIN_MODE = "ALLOW_INVALID_DATES"
+
 #: the greatest value of ``sql_select_limit``: none
 _ALL_ROWS = 18446744073709551615
 
@@ -335,12 +338,12 @@ class Server:
         return connection if chosen.socket else _kept_alive(connection)
 
     def connect(self, doing: str, database: str = "", raw: bool = False) -> Any:
-        """Return a new autocommit connection with no limits of time and the server's plainest SQL mode.
+        """Return a new autocommit connection with no limits of time and the plainest SQL mode (:data:`PLAIN_MODE`).
 
         :param raw: strings come as the bytes that the server has, not converted to any character set.
         """
         connection = self._open(doing, database, raw)
-        self._settle(connection, doing, ", sql_mode = ''", _OFF)
+        self._settle(connection, doing, f", sql_mode = '{PLAIN_MODE}'", _OFF)
         if raw:
             self.query("SET SESSION character_set_results = NULL", doing=doing, connection=connection)
         return connection
@@ -442,13 +445,14 @@ class Server:
         with self.stop.cleaning():
             yield
 
-    def send(self, statement: bytes, connection: Any, doing: str, data: bool = False) -> None:
-        """Run a statement of a dump: of an error, no more is repeated than may be.
+    def send(self, statement: bytes, connection: Any, doing: str, data: bool = False) -> bool:
+        """Run a statement of a dump: of an error, no more is repeated than may be. Return whether the server warns.
 
         :param data: it holds rows.
         """
         try:
             connection.query(statement)
+            return bool(connection._result.warning_count)
         except (pymysql.err.Error, OSError) as error:
             code, text = code_and_text(error)
             if code in _GONE and len(statement) > 1 << 20:

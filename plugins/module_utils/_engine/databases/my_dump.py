@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from ..errors import EnvSyncError
 from ..stores.base import BLOCK, Reader
+from .my_rows import Longest
 
 #: the last line of a dump, before the date
 TRAILER = b"-- Dump completed"
@@ -121,6 +122,9 @@ _MARIADB_MODES = frozenset(
     }
 )
 _MYSQL_MODES = frozenset({"TIME_TRUNCATE_FRACTIONAL"})
+
+#: the SQL mode that takes days which a month has not
+_ANY_DATE = "ALLOW_INVALID_DATES"
 
 Account = tuple[bytes, bytes]
 
@@ -531,14 +535,19 @@ def event_state(found: Sequence[Token]) -> int:
 
 
 def _fit_modes(found: list[Token], target: Target) -> list[Token]:
-    """Take out of an SQL mode what this flavour does not know."""
+    """Take out of an SQL mode what this flavour does not know; have the one of a dump's head take all dates.
+
+    A server that allows them may hold dates that are none (2021-02-31). In the head's mode they would become zero.
+    """
     if not any(token.upper == b"SQL_MODE" for token in found):
         return found
     unknown = _MYSQL_MODES if target.mariadb else _MARIADB_MODES
+    # Code has a mode of its own, which is set without being kept under this name.
+    more = [_ANY_DATE] if any(token.upper == b"OLD_SQL_MODE" for token in found) else []
     for at, token in enumerate(found):
         if token.kind == "string":
             modes = unquote(token.text).decode("ascii", "replace").split(",")
-            kept = ",".join(mode for mode in modes if mode.strip().upper() not in unknown)
+            kept = ",".join([mode for mode in modes if mode.strip().upper() not in unknown] + more)
             found[at] = Token("string", b"'" + kept.encode() + b"'")
     return found
 
@@ -630,10 +639,12 @@ class Complete:
         self._source = source
         self._doing = doing
         self._tail = b""
+        self.longest = Longest()
 
     def read(self, size: int) -> bytes:
         block = self._source.read(size)
         if block:
+            self.longest.look(block)
             self._tail = (self._tail + block[-_TAIL:])[-_TAIL:]
         else:
             require_trailer(self._tail, self._doing)
@@ -663,6 +674,7 @@ class Sections:
         self._head = b""
         self._tail = b""
         self._eof = False
+        self.longest = Longest()
 
     def begin(self) -> None:
         """Read on to the first table: from then on the program has its snapshot."""
@@ -686,6 +698,7 @@ class Sections:
 
     def _fill(self) -> None:
         block = self._source.read(BLOCK)
+        self.longest.look(block)
         self._buffer += block
         self._eof = not block
         self._tail = (self._tail + block[-_TAIL:])[-_TAIL:]

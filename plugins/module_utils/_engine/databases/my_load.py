@@ -17,16 +17,20 @@ from ..errors import EnvSyncError
 from ..members import PointSource
 from ..pipeline import Group
 from . import my_dump
-from .my_client import Server, ServerError, quote
+from .my_client import PLAIN_MODE, Server, ServerError, quote
+from .my_rows import compact
 
 #: what a dump of rows sets for itself; the original's, or one made by hand, may not
-_SESSION = "foreign_key_checks = 0, unique_checks = 0, sql_mode = 'NO_AUTO_VALUE_ON_ZERO'"
+_SESSION = f"foreign_key_checks = 0, unique_checks = 0, sql_mode = 'NO_AUTO_VALUE_ON_ZERO,{PLAIN_MODE}'"
 
 #: what the server says of a view that needs a table which is not there
 _NO_SUCH_TABLE = frozenset({1146, 1356})
 
 #: and of one that needs another view that is not there yet, or only as a placeholder
 _NOT_YET = _NO_SUCH_TABLE | {1054, 1305, 1368}
+
+#: warnings of a value that is stored otherwise than it was given: NULL, out of range, cut off, wrong, too long
+_CHANGED = frozenset({1048, 1263, 1264, 1265, 1292, 1366, 1406, 1411})
 
 _VIEW_SETTINGS = "SELECT @@character_set_client, @@collation_connection"
 
@@ -58,6 +62,9 @@ class Loader:
         self._doing = doing
         self.notes = my_dump.Notes()
         self.left_out: list[str] = []
+        self._longest = longest_statement(server, doing)
+        self._names: dict[str, str] | None = {} if folds_names(server, doing) else None
+        self._warned: dict[str, set[int]] = {}
         self._generated: dict[str, tuple[list[str], frozenset[str]]] = {}
         self._connections: list[int] = []
         group.on_stop(lambda: server.kill(self._connections))
@@ -108,8 +115,12 @@ class Loader:
                 rows = statement.kind == "INSERT"
                 if rows and not self._target.mariadb:
                     text = self._without_generated(text, connection, doing)
+                if rows and len(text) >= self._longest:
+                    text = compact(text)
+                self._refuse_twin(statement, doing)
                 try:
-                    self._server.send(text, connection, doing, data=rows)
+                    if self._server.send(text, connection, doing, data=rows) and rows:
+                        self._note_warnings(my_dump.inserted_table(text), connection, doing)
                 except ServerError as error:
                     if statement.kind != "CREATE VIEW" or error.code not in _NOT_YET:
                         raise
@@ -121,6 +132,22 @@ class Loader:
             raise
         finally:
             member.close()
+
+    def _refuse_twin(self, statement: my_dump.Statement, doing: str) -> None:
+        """Raise where a table or view has the name of another one to this server: it would take its place."""
+        if self._names is None or statement.kind not in ("CREATE TABLE", "CREATE VIEW"):
+            return
+        name = my_dump.object_name(statement)
+        other = self._names.setdefault(name.lower(), name)
+        if other != name:
+            raise twins(doing, [(other, name)])
+
+    def _note_warnings(self, table: str, connection: Any, doing: str) -> None:
+        """Note what the server warns of: with the SQL mode of dumps it stores something else than it was given."""
+        rows = self._server.query("SHOW WARNINGS", (), doing, connection)
+        codes = _CHANGED.intersection(int(code) for _level, code, _text in rows)
+        if codes:
+            self._warned.setdefault(table, set()).update(codes)
 
     def _without_generated(self, text: bytes, connection: Any, doing: str) -> bytes:
         """Return an INSERT without the values of generated columns: MariaDB's programs write them, MySQL takes none."""
@@ -171,6 +198,11 @@ class Loader:
 
     def warnings(self) -> list[str]:
         said = self.notes.warnings()
+        said += [
+            f"{table} may hold other values than it had: loading its rows, the server warned of "
+            f"error {', '.join(map(str, sorted(codes)))}"
+            for table, codes in sorted(self._warned.items())
+        ]
         if self.left_out:
             said.append(f"these views need tables that were excluded, and are left out: {', '.join(self.left_out)}")
         return said
@@ -193,6 +225,28 @@ class _Member:
 
     def close(self) -> None:
         os.close(self._descriptor)
+
+
+def longest_statement(server: Server, doing: str) -> int:
+    """Return how long a statement the server takes, in bytes."""
+    return int(server.query("SELECT @@max_allowed_packet", doing=doing)[0][0])
+
+
+def folds_names(server: Server, doing: str) -> bool:
+    """Say whether names of tables that differ in the case of their letters only are one to the server."""
+    return bool(server.query("SELECT @@lower_case_table_names", doing=doing)[0][0])
+
+
+def twins(doing: str, pairs: Sequence[tuple[str, str]]) -> EnvSyncError:
+    """Return the error for names that are one to the server.
+
+    :param pairs: of each, how it is spelt first, and then.
+    """
+    return EnvSyncError(
+        doing,
+        f"{' and '.join(pairs[0])} are two tables in the point, and one on this server (lower_case_table_names)",
+        "Rename one of them, leave one out of the push (excluded_tables), or pull into a server that tells them apart.",
+    )
 
 
 def drop_foreign_keys(server: Server, schema: str, keys: Sequence[Sequence[str]], doing: str) -> None:

@@ -131,6 +131,7 @@ class RowsDump:
         self._sizes = sizes
         self._doing = doing
         self._begun: list[threading.Event] = []
+        self._sections: list[Sections] = []
 
     def start(self, workers: int) -> None:
         """Start the dump programs; returns at once."""
@@ -138,6 +139,11 @@ class RowsDump:
             begun = threading.Event()
             self._begun.append(begun)
             self._group.start(self._work, share, begun)
+
+    @property
+    def longest_statement(self) -> int:
+        """How long a server has to allow a statement to be, in bytes; known when all is dumped."""
+        return max((sections.longest.length for sections in self._sections), default=0)
 
     def wait_begun(self) -> None:
         """Wait until every program has its snapshot."""
@@ -155,6 +161,7 @@ class RowsDump:
         argv, environment = self._command(share), self._environment
         stage = self._group.run(argv, self._doing, stdout=subprocess.PIPE, env=environment, dumps=True)
         sections = Sections(Gathering(stage, StageReader(stage)), self._doing)
+        self._sections.append(sections)
         try:
             sections.begin()
             begun.set()

@@ -52,6 +52,9 @@ _TRANSACTIONAL = frozenset({"INNODB", "ROCKSDB", "TOKUDB", "NDBCLUSTER"})
 #: a trigger can't be made, whatever the right TRIGGER: of a user without another right; on a server that only reads
 _NOT_MADE = (1419, 1290, 1792, 1836)
 
+#: what the server says of a view that needs something which is not there, or that its definer may not use
+_INVALID_VIEW = 1356
+
 # The members, named so that loading them in the order of their names is right.
 _TABLES = "/1-tables.sql"
 _ROWS = "/2-rows-"
@@ -219,6 +222,7 @@ class MySQL(Database):
         self._may_see_triggers(doing)
         self._may_see_routines(doing)
         my_code.read(self._server, self._database, doing)  # raises where a definition may not be seen
+        self._may_read_views(doing)
         tables = self._base_tables(doing)
         return {"size_bytes": sum(size for _engine, size in tables.values()), "tables": len(tables), "jobs": self._jobs}
 
@@ -254,6 +258,33 @@ class MySQL(Database):
                 return
             if not self._server.has_right("SHOW_ROUTINE"):
                 raise
+
+    def _may_read_views(self, doing: str) -> None:
+        """Raise where a view is not valid: a dump program ends at the first such."""
+        excluded = self._excluded_tables(doing)
+        broken: dict[str, ServerError] = {}
+        for name in self._views(doing):
+            if name not in excluded:
+                try:
+                    self._server.query(f"SHOW FIELDS FROM {quote(self._database)}.{quote(name)}", doing=doing)
+                except ServerError as error:
+                    if error.code != _INVALID_VIEW:
+                        raise
+                    broken[name] = error
+        if broken:
+            raise EnvSyncError(
+                doing,
+                f"views can't be dumped as they are: {'; '.join(error.why for error in list(broken.values())[:3])}",
+                f"Correct them, or leave them out of the push: excluded_tables: {','.join(broken)}",
+            )
+
+    def _views(self, doing: str) -> list[str]:
+        rows = self._server.query(
+            "SELECT TABLE_NAME FROM information_schema.VIEWS WHERE TABLE_SCHEMA = %s ORDER BY 1",
+            (self._database,),
+            doing,
+        )
+        return [str(name) for (name,) in rows]
 
     def check_scripts(self, scripts: Sequence[Script]) -> None:
         """Raise where a script leaves its database, names the live one, or can't be read to its end."""
@@ -304,10 +335,12 @@ class MySQL(Database):
         if self._format == "directory":
             self._dump_directory(group, sink, program, base, excluded, facts, doing)
         else:
-            argv = [*base, "--routines", "--events", "--triggers", *self._ignoring(excluded), "--", self._database]
+            argv = [*base, "--routines", "--events", "--triggers", *self._all_but(excluded, doing)]
             # With gzip it is what the original writes, under the name that the original reads.
             name = "" if self._compression == "gzip" else SINGLE_SUFFIX
-            self._dump_one(group, sink, argv, name, facts.details["size_bytes"], doing)
+            facts.details["longest_statement"] = self._dump_one(
+                group, sink, argv, name, facts.details["size_bytes"], doing
+            )
         return facts
 
     def _generated(self, excluded: Sequence[str], doing: str) -> list[str]:
@@ -354,15 +387,31 @@ class MySQL(Database):
         )
         return program.mariadb and program.version >= (10, 11) and not by_transaction
 
-    def _ignoring(self, tables: Sequence[str]) -> list[str]:
-        return [f"--ignore-table={self._database}.{table}" for table in tables]
+    def _all_but(self, left_out: Sequence[str], doing: str) -> list[str]:
+        """Return the arguments that have a program dump all tables and views but some.
+
+        ``--ignore-table`` leaves out all whose names differ from that one in case only too. Where there are such, what
+        is wanted is named: sequences first, which tables may need, and views last.
+        """
+        rows = self._server.query(
+            """SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = %s
+                ORDER BY TABLE_TYPE <> 'SEQUENCE', TABLE_TYPE = 'VIEW', TABLE_NAME""",
+            (self._database,),
+            doing,
+        )
+        wanted = [str(name) for (name,) in rows if name not in left_out]
+        if {name.lower() for name in wanted} & {name.lower() for name in left_out}:
+            return ["--", self._database, *wanted]
+        return [*(f"--ignore-table={self._database}.{table}" for table in left_out), "--", self._database]
 
     def _dump_one(
         self, group: Group, sink: StoreSink, argv: Sequence[str], name: str, size: int | None, doing: str
-    ) -> None:
+    ) -> int:
+        """Dump into one member; return how long a server has to allow a statement to be, in bytes."""
         stage = group.run(argv, doing, stdout=subprocess.PIPE, env=self._dump_environment(), dumps=True)
         reader = my_dump.Complete(Gathering(stage, StageReader(stage)), doing)
         sink.member(name, reader, size, threads=self._jobs if size else 1)
+        return reader.longest.length
 
     def _dump_directory(
         self,
@@ -404,6 +453,7 @@ class MySQL(Database):
         facts.details["snapshot"] = snapshot
         self._dump_definitions(group, sink, base, excluded, doing)
         group.wait()
+        facts.details["longest_statement"] = dump.longest_statement
         if self._shape(doing) != shape:
             raise EnvSyncError(doing, "a table was created, changed or dropped meanwhile", "Push again.")
 
@@ -420,7 +470,7 @@ class MySQL(Database):
         self._dump_one(
             group,
             sink,
-            [*base, "--no-data", "--skip-triggers", *self._ignoring([*views, *excluded]), "--", self._database],
+            [*base, "--no-data", "--skip-triggers", *self._all_but([*views, *excluded], doing)],
             _TABLES,
             None,
             doing,
@@ -516,6 +566,7 @@ class MySQL(Database):
                 name for name, (engine, _size) in tables.items() if engine not in _TRANSACTIONAL | _NO_ROWS
             ),
             "versioned_tables": sorted(str(name) for (name,) in versioned if name not in excluded),
+            "views": [name for name in self._views(doing) if name not in excluded],
             "excluded_tables": list(excluded),
             "excluded_foreign_keys": [
                 [table, name] for table, name, to in keys if to in excluded and table not in excluded
@@ -532,6 +583,8 @@ class MySQL(Database):
             if my_swap.exists(server, name) and my_swap.mark(server, name, doing) is None:
                 raise EnvSyncError(doing, f"there is a schema {name} that is not env_sync's", "Rename or drop it.")
         my_swap.may_move(server, self._database, self.scratch)
+        if manifest is not None:
+            self._can_hold(manifest, doing)
         replaces: dict[str, Any] | None = None
         if my_swap.exists(server, self._database):
             referring = my_swap.foreign_references(server, self._database, doing)
@@ -554,6 +607,24 @@ class MySQL(Database):
             f"restore the point into it with {jobs} jobs",
         )
         return Plan(self.scratch, replaces, steps)
+
+    def _can_hold(self, manifest: Manifest, doing: str) -> None:
+        """Raise where it shows already that the server can't take what the point has."""
+        names: dict[str, list[str]] = {}
+        for name in (*(str(item["name"]) for item in manifest.tables), *manifest.details.get("views", ())):
+            names.setdefault(name.lower(), []).append(name)
+        pairs = [(spelt[0], spelt[1]) for spelt in names.values() if len(spelt) > 1]
+        if pairs and my_load.folds_names(self._server, doing):
+            raise my_load.twins(doing, pairs)
+        longest, allowed = int(manifest.details.get("longest_statement", 0)), 0
+        if longest:
+            allowed = my_load.longest_statement(self._server, doing)
+        if longest >= allowed > 0:
+            raise EnvSyncError(
+                doing,
+                f"the point has a row that takes a statement of {longest} bytes; max_allowed_packet is {allowed} there",
+                f"Set max_allowed_packet on the server to {_round_up(longest)} or more, and pull again.",
+            )
 
     def sweep(self) -> list[str]:
         """Complete or undo a swap that was cut off; drop the schemas that a killed run left: they carry our mark."""
@@ -732,6 +803,11 @@ class MySQL(Database):
                 self._server.close()  # a connection that broke; another one is made, which has to get the lock first
                 failed = error
         raise failed
+
+
+def _round_up(size: int) -> str:
+    """Return a size as option files have it, with room for what goes before a row: ``24M``."""
+    return f"{(size >> 20) + 1}M"
 
 
 def _similar(server: Server) -> str:
