@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 import bson
+import pymongo
 import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import pull, push
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases import mongo as mongo_module
@@ -149,13 +150,36 @@ def test_crc_of_any_length(size: int) -> None:
         (Connection("db-1", 27018, "me@x", "p:/"), "", "mongodb://me%40x:p%3A%2F@db-1:27018/?directConnection=true"),
         (Connection("::1"), "", "mongodb://[::1]:27017/?directConnection=true"),
         (Connection(), "mongodb://a:b@x,y:1/auth?replicaSet=r", "mongodb://a:b@x,y:1/?replicaSet=r&authSource=auth"),
-        (Connection("db-1"), "mongodb://a:b@x/?tls=true", "mongodb://a:b@db-1:27017/?tls=true&directConnection=true"),
+        (Connection("db-1"), "mongodb://x/?tls=true", "mongodb://db-1:27017/?tls=true&directConnection=true"),
+        (Connection("Y"), "mongodb://a:b@x:1,y/?tls=true", "mongodb://a:b@Y:27017/?tls=true&directConnection=true"),
+        (Connection("db-1"), "mongodb://a:b@/", "mongodb://a:b@db-1:27017/?directConnection=true"),
+        (
+            Connection(),
+            "mongodb://x,y/?readPreferenceTags=dc:ny,rack:1&readPreferenceTags=dc:ny&w=a%2Bb&readPreferenceTags=&tls=true",
+            "mongodb://x,y/?readPreferenceTags=dc:ny,rack:1&readPreferenceTags=dc:ny&w=a%2Bb&readPreferenceTags=&tls=true",
+        ),
         (Connection(user="me"), "mongodb+srv://a:b@x/", "mongodb+srv://me@x/?"),
     ],
 )
 def test_an_address_is_of_the_task_and_of_the_environment(connection: Connection, base: str, uri: str) -> None:
     made = uri_of(connection, base, {}).replace("&serverSelectionTimeoutMS=10000", "")
     assert made.replace("serverSelectionTimeoutMS=10000&", "").replace("serverSelectionTimeoutMS=10000", "") == uri
+
+
+@pytest.mark.parametrize("base", ["mongodb://a:s3cret@x,y:1/?tls=true", "mongodb+srv://a:s3cret@x.example/"])
+def test_the_environment_s_password_goes_to_its_own_hosts_alone(base: str) -> None:
+    with pytest.raises(EnvSyncError, match=r"are for its own hosts \(x.*Set login_user and login_password") as failed:
+        uri_of(Connection("db-1"), base, {})
+    assert "s3cret" not in str(failed.value)
+    assert uri_of(Connection("db-1", user="me", password="p"), base, {}).startswith("mongodb://me:p@db-1:27017/?")
+
+
+def test_the_programs_get_every_option_that_the_driver_gets(tmp_path: Path) -> None:
+    base = "mongodb://x,y/?readPreference=secondary&readPreferenceTags=dc:ny&readPreferenceTags=&replicaSet=r"
+    uri = uri_of(Connection(), base, {})
+    client: Any = pymongo.MongoClient(uri, connect=False)
+    assert client.read_preference.tag_sets == [{"dc": "ny"}, {}]
+    assert Path(write_config(str(tmp_path), uri)).read_text() == f"uri: '{base}'\n"
 
 
 def documentdb(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
