@@ -268,6 +268,17 @@ options:
     default: 0
 """
 
+    LOCKS = r"""
+options:
+  lock_timeout:
+    description:
+      - How many seconds to wait for a lock that another session has in the live database, O(dbms=postgresql). After
+        that the run fails, and names the session. V(0) means that it waits for ever.
+      - It holds for a push, its pre-dump scripts included, and for the swap of a pull.
+    type: int
+    default: 60
+"""
+
     TIME = r"""
 options:
   timezone:

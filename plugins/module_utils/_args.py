@@ -99,6 +99,8 @@ RUN: Spec = {
     "lock_wait": {"type": "int", "default": 0},
 }
 
+LOCKS: Spec = {"lock_timeout": {"type": "int", "default": 60}}
+
 TIME: Spec = {"timezone": {"type": "str", "choices": list(engine.TIMEZONES), "default": "utc"}}
 
 STATE: Spec = {"state_dir": {"type": "path"}}

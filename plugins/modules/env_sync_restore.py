@@ -29,6 +29,7 @@ extends_documentation_fragment:
   - govuk.env_sync._options.elastic
   - govuk.env_sync._options.store
   - govuk.env_sync._options.run
+  - govuk.env_sync._options.locks
   - govuk.env_sync._options.time
   - govuk.env_sync._options.state
 attributes:
@@ -352,6 +353,7 @@ def main() -> None:
             **_args.ELASTIC,
             **_args.STORE,
             **_args.RUN,
+            **_args.LOCKS,
             **_args.TIME,
             **_args.STATE,
             "action": {"type": "str", "choices": ["pull"], "default": "pull"},

@@ -15,8 +15,9 @@ from typing import Any, Callable
 
 import psycopg2
 import pytest
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine import pull, push
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine import cli_text, pull, push
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.postgresql import PostgreSQL
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Task
 
@@ -153,3 +154,97 @@ def test_a_table_that_is_dropped_before_it_could_be_locked_makes_the_dump_begin_
     assert [table["name"] for table in result["manifest"]["tables"]] == ["first", "last"]
     assert [warning for warning in result["warnings"] if "begins anew" in warning]
     assert result["manifest"]["jobs"] == 2
+
+
+HELD = {
+    "a table": ("LOCK TABLE middle IN ACCESS EXCLUSIVE MODE", {}, "public.middle"),
+    "in one stream": ("LOCK TABLE middle IN ACCESS EXCLUSIVE MODE", {"format": "custom"}, "public.middle"),
+}
+
+
+@pytest.mark.parametrize(("statement", "how", "what"), HELD.values(), ids=list(HELD))
+def test_a_push_names_the_session_that_it_waits_for_and_does_not_wait_for_ever(
+    production: PostgresServer,
+    database: str,
+    task_values: Values,
+    tmp_path: Path,
+    statement: str,
+    how: dict[str, Any],
+    what: str,
+) -> None:
+    production.create_database(database, TABLES)
+    seen: list[str] = []
+    log: list[str] = []
+    host = Host(
+        log=lambda level, text: log.append(text),
+        progress=lambda snapshot: seen.append(cli_text.progress(snapshot)),
+    )
+    with session(production, database, "nightly job") as holder:
+        holder.execute(f"{statement}; SELECT pg_backend_pid(), 'a secret'")
+        pid = holder.fetchone()[0]
+        with pytest.raises(EnvSyncError) as raised:
+            pushed(task_values, database, host, lock_timeout=2, **how)
+    why = raised.value.why
+    assert f"for {what}, locked by pid {pid} of postgres (application nightly job, idle in transaction for" in why
+    assert f"pg_terminate_backend({pid})" in raised.value.hint and "lock_timeout" in raised.value.hint
+    assert "secret" not in str(raised.value)
+    assert any(text.startswith(f"dumping, waiting for {what}, locked by pid {pid}") for text in seen)
+    assert [text for text in log if text.startswith(f"waiting for {what}")]
+    assert [path for path in (tmp_path / "store").rglob("*") if path.is_file()] == []
+
+
+def test_a_push_goes_on_when_the_lock_is_there_in_time(
+    production: PostgresServer, database: str, task_values: Values
+) -> None:
+    production.create_database(database, TABLES)
+    log: list[str] = []
+    with session(production, database) as holder:
+        holder.execute("LOCK TABLE middle IN ACCESS EXCLUSIVE MODE")
+
+        def then_release(level: str, text: str) -> None:
+            log.append(text)
+            if text.startswith("waiting for"):
+                holder.connection.rollback()
+
+        assert pushed(task_values, database, Host(log=then_release))["changed"]
+    assert "the wait is over" in log
+
+
+def test_pre_dump_sql_waits_no_longer_than_that_either(
+    production: PostgresServer, database: str, task_values: Values, tmp_path: Path
+) -> None:
+    production.create_database(database, TABLES)
+    script = tmp_path / "pre.sql"
+    script.write_text("UPDATE first SET id = id + 1 WHERE id = 5;", encoding="utf-8")
+    with session(production, database, "nightly job") as holder:
+        holder.execute("UPDATE first SET id = 0 WHERE id = 5")
+        with pytest.raises(
+            EnvSyncError, match=r"a row that another transaction has changed, locked by pid .*nightly job"
+        ):
+            pushed(task_values, database, lock_timeout=1, pre_dump_transformation_sql_filename=str(script))
+
+
+def test_a_swap_waits_no_longer_than_that_either(
+    production: PostgresServer, staging: PostgresServer, database: str, task_values: Values
+) -> None:
+    """New connections wait behind it meanwhile."""
+    for server in (production, staging):
+        server.create_database(database, TABLES)
+    staging.psql(database, "DROP TABLE last")
+    pushed(task_values, database)
+    with session(staging, "postgres", "a DBA's") as holder:
+        holder.execute(f"COMMENT ON DATABASE {database} IS 'in use'")
+        with pytest.raises(EnvSyncError, match=r"waited .* for the database, locked by pid .*application a DBA's"):
+            pull.pull(Task.from_mapping(task_values("pull", database, lock_timeout=2)), Host())
+    assert staging.databases() == [database], "as it was, and nothing beside it"
+    assert "last" not in staging.schema(database)
+
+
+def test_a_prepared_transaction_is_named(production: PostgresServer, database: str, task_values: Values) -> None:
+    production.create_database(database, TABLES)
+    production.psql(database, "BEGIN; LOCK TABLE middle IN ACCESS EXCLUSIVE MODE; PREPARE TRANSACTION 'payments 17'")
+    try:
+        with pytest.raises(EnvSyncError, match=r"locked by a prepared transaction .payments 17 of postgres"):
+            pushed(task_values, database, lock_timeout=1)
+    finally:
+        production.psql(database, "ROLLBACK PREPARED 'payments 17'")

@@ -124,6 +124,11 @@ OPTIONS: Mapping[str, Sequence[Option]] = {
         Option("timezone", "ZONE", f"of points' timestamps: {_one_of(task.TIMEZONES)} (default: {Task.timezone})"),
         Option("lock_wait", "SECONDS", "how long to wait for another run on the same database (default: 0)"),
         Option(
+            "lock_timeout",
+            "SECONDS",
+            f"how long to wait for locks of other sessions, PostgreSQL; 0: for ever (default: {Task.lock_timeout})",
+        ),
+        Option(
             "stall_timeout",
             "SECONDS",
             f"how long a dump program may write nothing; 0: for ever (default: {Task.stall_timeout})",

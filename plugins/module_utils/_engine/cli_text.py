@@ -35,6 +35,8 @@ def progress(snapshot: Snapshot) -> str:
     elapsed = int(time.time() - snapshot.phase_started) if snapshot.phase_started else 0
     if elapsed and not parts:
         parts.append(how_long(elapsed))
+    if snapshot.waiting:
+        parts = [f"waiting for {snapshot.waiting}"]
     return ", ".join([snapshot.phase or "starting", *parts])
 
 

@@ -98,6 +98,7 @@ def pull(task: Task, host: Host) -> dict[str, Any]:
             database.alone(task.lock_wait),
             database.exclusive(),
         ):
+            database.observe(run.waiting)
             for left in database.sweep():
                 host.log("info", f"removed what an interrupted pull left: {left}")
             prepared = _preflight(task, manifest, database)

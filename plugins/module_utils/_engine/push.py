@@ -98,6 +98,7 @@ def push(task: Task, host: Host) -> dict[str, Any]:
             open_database(task, directory, host.cancelled) as database,
             database.alone(task.lock_wait),
         ):
+            database.observe(run.waiting)
             identity = database.identity()
             sweep(store, task.database, journal, run)
             sweep(store, task.database, Journal(run.state_dir, store.url(), keys.former), run)

@@ -301,6 +301,7 @@ class Task:
     restore_as: str = "alias"
     analyze: bool = True
     lock_wait: int = 0
+    lock_timeout: int = 60
     stall_timeout: int = 1800
     state_dir: str = ""
     source_bucket: str = ""
@@ -552,6 +553,7 @@ KEYS: dict[str, Callable[[Any], Any]] = {
     "old_database": _choice(*OLD_DATABASE),
     "analyze": _boolean,
     "lock_wait": _number(0, 7 * 24 * 3600),
+    "lock_timeout": _number(0, 7 * 24 * 3600),
     "stall_timeout": _number(0, 7 * 24 * 3600),
     "state_dir": _path,
 }

@@ -11,7 +11,7 @@ import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Callable
 
 from ..errors import EnvSyncError
 from ..manifest import Manifest
@@ -101,6 +101,9 @@ class Database(abc.ABC):
     #: says whether the run is to stop: asked while the server keeps it waiting outside of a group
     cancelled: Stop = Stop()
 
+    #: told what others keep the run waiting for
+    waiting: Callable[[str], None] = staticmethod(lambda what: None)
+
     @classmethod
     @abc.abstractmethod
     def from_task(cls, task: Task, work_dir: str | None) -> Database:
@@ -120,6 +123,10 @@ class Database(abc.ABC):
     def obey(self, stop: Stop) -> None:
         """Have ``stop`` say whether the run is to stop, also while a server keeps it waiting."""
         self.cancelled = stop
+
+    def observe(self, waiting: Callable[[str], None]) -> None:
+        """Have ``waiting`` told what others keep the run waiting for, and nothing when that is over."""
+        self.waiting = waiting
 
     @abc.abstractmethod
     def identity(self) -> Identity:

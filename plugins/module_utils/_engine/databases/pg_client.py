@@ -149,15 +149,21 @@ class Server:
 
     :param cancelled: asked while the server keeps us waiting; when it says True, what is under way is cancelled.
     :param replaced: a database that the control connection must not be to: while it is, it can't be renamed.
+    :param application: what its sessions call themselves.
     """
 
     def __init__(
-        self, connection: Connection, cancelled: Callable[[], bool] = lambda: False, replaced: str = ""
+        self,
+        connection: Connection,
+        cancelled: Callable[[], bool] = lambda: False,
+        replaced: str = "",
+        application: str = "env_sync",
     ) -> None:
         if not HAS_PSYCOPG2:
             raise MissingLibrary("psycopg2", "psycopg2-binary", "a task with dbms postgresql")
         self._connection = connection
         self.stop = Stop.of(cancelled)
+        self._application = application
         self._finishing = False
         self._maintenance = [name for name in _MAINTENANCE if name != replaced]
         self._control: Any = None
@@ -183,7 +189,7 @@ class Server:
         def open_connection() -> Any:
             return psycopg2.connect(
                 dbname=database,
-                application_name="env_sync",
+                application_name=self._application,
                 connect_timeout=os.environ.get("PGCONNECT_TIMEOUT", "10"),
                 # A control connection says nothing for as long as a restore takes; firewalls forget such ones.
                 keepalives_idle=60,

@@ -38,6 +38,7 @@ from . import (
     pg_snapshot,
     pg_superuser,
     pg_swap,
+    pg_waits,
 )
 from .base import Database, DumpFacts, Identity, Plan, within
 from .lease import BUSY_HERE, BUSY_PULL, Lease, SessionStorage
@@ -74,6 +75,9 @@ _PULL_INTO_NEWER = "Pull it into a server of version 17 or newer."
 #: what a killed pull had the server do may go on for a moment, and holds the lock so long, in seconds
 _LOCK_PATIENCE = 10.0
 
+#: by how much pg_dump's own limit for locks is longer than that of the watch, in seconds
+_LATER = 5.0
+
 #: what every restoring session is told: its database is thrown away if the server crashes before the swap anyway
 _RESTORE_OPTIONS = "-c synchronous_commit=off -c statement_timeout=0 -c lock_timeout=0"
 
@@ -84,6 +88,7 @@ class PostgreSQL(Database):
     :param work_dir: an empty directory of this run's own, on a file system with some room.
     :param jobs: how many tables to dump or restore at once.
     :param dump_format: ``directory`` (a member for each table) or ``custom`` (one stream).
+    :param lock_timeout: how long to wait for locks of other sessions in the live database, in seconds; 0: for ever.
     """
 
     kind = "postgresql"
@@ -102,14 +107,20 @@ class PostgreSQL(Database):
         analyze: bool,
         keep_foreign_servers: bool,
         template: str,
+        lock_timeout: float = 0.0,
     ) -> None:
-        self._server = Server(connection, replaced=database)
+        #: stands in the scratch database's comment: nobody else's is dropped when this run fails
+        self._run = secrets.token_hex(4)
+        application = f"env_sync {self._run}"
+        self._server = Server(connection, replaced=database, application=application)
         self._conninfo = functools.partial(conninfo, connection)
-        self._environment = environment(connection)
+        self._environment = dict(environment(connection), PGAPPNAME=application)
+        self._lock_timeout = lock_timeout
         self._database = database
         self._work_dir = work_dir
         self._jobs = jobs
         self._format = dump_format
+        self._watch: pg_waits.LockWatch | None = None
         #: how many tables the next dump takes at once
         self._dump_jobs = jobs if dump_format == "directory" else 1
         self._compression = compression
@@ -129,8 +140,6 @@ class PostgreSQL(Database):
         self._live: pg_swap.Properties | None = None
         self._stuck: list[str] = []
         self._restored = 0
-        #: stands in the scratch database's comment: nobody else's is dropped when this run fails
-        self._run = secrets.token_hex(4)
         pull = self._lock("env_sync pull ", BUSY_PULL, True)
         self._lease = Lease(pull, self._locking, lambda: self.cancelled, _LOCK_PATIENCE)
         self._dumps = False
@@ -155,6 +164,7 @@ class PostgreSQL(Database):
             analyze=task.analyze,
             keep_foreign_servers=task.keep_foreign_servers,
             template=task.template_database,
+            lock_timeout=task.lock_timeout,
         )
 
     # -- both ways ---------------------------------------------------------------------------------------------------
@@ -253,12 +263,20 @@ class PostgreSQL(Database):
 
     def prepare(self, scripts: Sequence[Script], group: Group) -> Sequence[Effect]:
         """Run the pre-dump scripts on the database itself, as the original does; each in one transaction."""
-        return [self._run_script(number, script, self._database, group) for number, script in enumerate(scripts)]
+        connect = functools.partial(self._server.connect, self._database)
+        with self._watching(connect, f"running the pre-dump SQL on {self._database} on {self._server.name}"):
+            return [self._run_script(number, script, self._database, group) for number, script in enumerate(scripts)]
+
+    def _watching(self, connect: Callable[[str], Any], doing: str) -> pg_waits.LockWatch:
+        """Watch, while entered, whether sessions of this run wait for locks, and for how long."""
+        limit, name = self._lock_timeout, str(self._environment["PGAPPNAME"])
+        return pg_waits.LockWatch(self._server, connect, name, limit, doing, self.waiting)
 
     def dump(self, group: Group, sink: StoreSink) -> DumpFacts:
         doing = f"dumping {self._database} from {self._server.name}"
         programs = self._programs(doing)
-        with self._inside(self._database, doing) as connection:
+        self._watch = self._watching(functools.partial(self._server.connect, self._database), doing)
+        with self._watch, self._inside(self._database, doing) as connection:
             largest = pg_snapshot.largest_table(self._server, connection, doing)
             with pg_snapshot.held(self._server, connection, doing) as snapshot:
                 excluded = self._find_excluded(connection, doing)
@@ -267,6 +285,9 @@ class PostgreSQL(Database):
                 pg_rows.note(facts.tables, dict.fromkeys(set(own) & set(excluded.rowless), 0))
                 facts.client_version = f"pg_dump {programs.version_text}"
                 argv: list[str | bytes] = [programs.path("pg_dump"), "--no-password", f"--snapshot={snapshot.name}"]
+                if self._lock_timeout:
+                    # Later than the watch, which knows whom it waits for, and may be without a connection.
+                    argv.append(f"--lock-wait-timeout={int(self._lock_timeout + _LATER) * 1000}")
                 # pg_dump takes a pattern to be in the encoding of its session, which is to be the database's.
                 codec = pg_archive.python_codec(str(facts.details["encoding"]))
                 argv += [option.encode(codec) for option in excluded.options()]
@@ -278,6 +299,8 @@ class PostgreSQL(Database):
 
     def _explain(self, error: EnvSyncError) -> EnvSyncError:
         """Return what a failed ``pg_dump`` amounts to; the next one has one job where it was refused a lock."""
+        if self._watch is not None and self._watch.expired is not None:
+            return self._watch.expired
         found, self._dump_jobs = pg_failures.of_dump(error, self._dump_jobs)
         return found
 
@@ -803,7 +826,9 @@ class PostgreSQL(Database):
         live = pg_swap.read_properties(self._server, self._database)
         kept_before = live is not None and self._is_ours(self.old)
         names = pg_swap.Names(self._database, self.scratch, self.old, self.older)
-        seconds, warnings = pg_swap.swap(self._server, names, live, kept_before, keep_old)
+        doing = f"swapping {self._database} in on {self._server.name}"
+        with self._watching(self._server.another_control, doing):
+            seconds, warnings = pg_swap.swap(self._server, names, live, kept_before, keep_old)
         self._server.finish()  # the new database serves: to stop now would only leave the old one behind
         kept = self.old if live is not None else ""
         if kept_before:
