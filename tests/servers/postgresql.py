@@ -16,6 +16,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 from tests.servers import Unavailable, fast_dir, made, pip_install
@@ -260,6 +261,42 @@ class PostgresServer:
     def drop_database(self, name: str) -> None:
         quoted = '"' + name.replace('"', '""') + '"'
         self.psql("postgres", f"DROP DATABASE IF EXISTS {quoted} WITH (FORCE)")
+
+
+class Standby(PostgresServer):
+    """A streaming replica of another server, made by ``pg_basebackup``; hot, as replicas are by default."""
+
+    def __init__(self, primary: PostgresServer, **settings: str) -> None:
+        super().__init__(f"standby-of-{primary.name}", **settings)
+        self._primary = primary
+
+    def _start(self) -> Standby:
+        if os.geteuid() == 0:
+            owner = pwd.getpwnam("postgres")
+            os.chown(self.host, owner.pw_uid, owner.pw_gid)
+        os.chmod(self.host, 0o755)
+        source = f"host='{self._primary.host}' port={self._primary.port} user={self._primary.superuser}"
+        self._run("pg_basebackup", "-D", self._data, "-R", "-X", "stream", "--checkpoint=fast", "-d", source)
+        options = {
+            "port": str(self.port),
+            "unix_socket_directories": self.host,
+            "listen_addresses": "127.0.0.1",
+            "max_connections": "60",
+            "max_prepared_transactions": "5",
+            **self._settings,
+        }
+        arguments = " ".join(f"-c {key}={value}" for key, value in options.items())
+        self._run("pg_ctl", "-D", self._data, "-l", os.path.join(self.host, "log"), "-o", arguments, "-w", "start")
+        return self
+
+    def caught_up(self) -> None:
+        """Wait until all that the primary has done is here."""
+        position = self._primary.psql("postgres", "SELECT pg_current_wal_lsn()")
+        deadline = time.monotonic() + 30
+        while self.psql("postgres", f"SELECT pg_last_wal_replay_lsn() >= '{position}'::pg_lsn") != "t":
+            if time.monotonic() > deadline:
+                raise Unavailable("the standby does not follow its primary")
+            time.sleep(0.05)
 
 
 def conninfo(database: str) -> str:

@@ -30,6 +30,7 @@ from ..stores.base import BLOCK
 from ..task import Connection, Task
 from . import (
     pg_archive,
+    pg_checks,
     pg_effect,
     pg_excluded,
     pg_failures,
@@ -121,6 +122,8 @@ class PostgreSQL(Database):
         self._jobs = jobs
         self._format = dump_format
         self._watch: pg_waits.LockWatch | None = None
+        #: how many conflicts with its replay a standby had counted before the dump
+        self._conflicts = 0
         #: how many tables the next dump takes at once
         self._dump_jobs = jobs if dump_format == "directory" else 1
         self._compression = compression
@@ -242,12 +245,18 @@ class PostgreSQL(Database):
         with self._inside(self._database, doing) as connection:
             excluded = self._find_excluded(connection, doing)
             tables = [table for table in self._tables(connection, doing) if table not in excluded.tables]
+            locked = [table for table in self._tables(connection, doing, "rpmS") if table not in excluded.tables]
+            ask = functools.partial(self._server.query, connection=connection)
+            pg_checks.readable(ask, locked, excluded.rowless, doing)
+        warnings = [*excluded.warnings, *pg_checks.standby(self._server, doing)]
+        if self._server.pooled:
+            warnings.append(f"a pooler answers at {self._server.name}: the server's own address is the better one")
         return {
             "size_bytes": properties.size,
             "tables": len(tables),
             "jobs": self._jobs,
             "notes": excluded.notes,
-            "warnings": excluded.warnings,
+            "warnings": warnings,
         }
 
     def _find_excluded(self, connection: Any, doing: str) -> pg_excluded.Excluded:
@@ -257,6 +266,10 @@ class PostgreSQL(Database):
         return pg_excluded.find(ask, self._excluded, doing)
 
     def check_scripts(self, scripts: Sequence[Script]) -> None:
+        doing = f"looking at the transformations of {self._database} on {self._server.name}"
+        if scripts and self._dumps and pg_checks.in_recovery(self._server, doing):
+            hint = "Give the primary's address in database_hostname, or leave pre_dump_transformation_sql_filename out."
+            raise EnvSyncError(doing, "it is a standby, where pre-dump SQL can't run", hint)
         for number, script in enumerate(scripts, 1):
             doing = f"looking through {script.path}, transformation {number} of {self._database}"
             self._ready[script] = ready(script, doing, self._dumps)
@@ -275,6 +288,7 @@ class PostgreSQL(Database):
     def dump(self, group: Group, sink: StoreSink) -> DumpFacts:
         doing = f"dumping {self._database} from {self._server.name}"
         programs = self._programs(doing)
+        self._conflicts = pg_checks.conflicts(self._server, self._database, doing)
         self._watch = self._watching(functools.partial(self._server.connect, self._database), doing)
         with self._watch, self._inside(self._database, doing) as connection:
             largest = pg_snapshot.largest_table(self._server, connection, doing)
@@ -301,7 +315,10 @@ class PostgreSQL(Database):
         """Return what a failed ``pg_dump`` amounts to; the next one has one job where it was refused a lock."""
         if self._watch is not None and self._watch.expired is not None:
             return self._watch.expired
-        found, self._dump_jobs = pg_failures.of_dump(error, self._dump_jobs)
+        conflict = False
+        with contextlib.suppress(EnvSyncError):  # a server that is gone can't be asked
+            conflict = pg_checks.conflicts(self._server, self._database, error.doing) > self._conflicts
+        found, self._dump_jobs = pg_failures.of_dump(error, self._dump_jobs, conflict)
         return found
 
     def _dump_directory(
@@ -394,6 +411,7 @@ class PostgreSQL(Database):
         facts.roles = [str(role) for (role,) in roles]
         large_objects = ask("SELECT count(*) FROM pg_largeobject_metadata", (), doing, connection)
         facts.details = {
+            "collations": pg_checks.system_collations(functools.partial(ask, connection=connection), doing),
             "size_bytes": properties.size,
             "largest_table_bytes": largest,
             "large_objects": int(large_objects[0][0]),
@@ -423,6 +441,10 @@ class PostgreSQL(Database):
 
     def preflight_restore(self, manifest: Manifest | None) -> Plan:
         doing = f"preparing to restore {self._database} on {self._server.name}"
+        pg_checks.writable(self._server, doing)
+        if self._server.pooled:
+            why = f"a pooler answers at {self._server.name}, and a restore takes sessions of the server's own"
+            raise EnvSyncError(doing, why, "Give the server's own address in database_hostname and database_port.")
         self._live = pg_swap.read_properties(self._server, self._database)
         major = self._restore_programs(doing).version[0]
         if manifest and manifest.details.get("large_objects") and _written_as(manifest) > archive_version(major):
@@ -456,6 +478,11 @@ class PostgreSQL(Database):
                     "database's owner, and leave out what they were granted"
                 )
         warnings = [f"what an earlier pull replaced is still there: {text}" for text in self._stuck]
+        if manifest:
+            warnings += pg_checks.locale(self._server, manifest.details, doing)
+            pg_checks.collations(self._server, manifest.details, doing)
+            size = int(manifest.details.get("size_bytes", 0))
+            warnings += pg_checks.room(self._server, size, manifest.raw_bytes, doing)
         if self._live is not None:
             warnings += self._check_replaceable(self._live, doing)
         return Plan(self.scratch, pg_swap.describe(self._live) if self._live else None, tuple(steps), tuple(warnings))
