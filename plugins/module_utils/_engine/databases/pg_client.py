@@ -402,18 +402,6 @@ def _unreachable(why: str, database: str) -> str:
     return "Check database_hostname, database_port, database, login_user and its password; the server's log says more."
 
 
-#: lines in which the server quotes rows, and where the next line of pg_dump's or pg_restore's own begins
-_QUOTES_ROWS = re.compile(r"^(DETAIL|CONTEXT):.*?(?=^(?:pg_\w+: |HINT:|Command was:)|\Z)", re.M | re.S)
-
-#: an error in a row's data, whose text may quote a value of it
-_ROW_ERROR = re.compile(r"(COPY failed for table .*?): [^:\s]+: .*$", re.M)
-
-
-def without_values(said: str) -> str:
-    """Return what ``pg_dump`` or ``pg_restore`` said, without what quotes values of rows."""
-    return _ROW_ERROR.sub(r"\1 (the server's message is withheld, as it may quote data)", _QUOTES_ROWS.sub("", said))
-
-
 class Programs:
     """The PostgreSQL client programs of one version.
 

@@ -56,13 +56,13 @@ from .pg_client import (
     is_local,
     literal,
     quote,
-    without_values,
 )
 from .pg_feed import Feeder
 from .pg_follow import Follower
 from .pg_giving import Giving
 from .pg_mark import run_marked
 from .pg_purge import Purge
+from .pg_said import Restoring, refuse_one_database_only, without_values
 from .pg_script import Ready, ready
 from .pg_versions import archive_version, no_large_objects, read_by
 
@@ -493,6 +493,7 @@ class PostgreSQL(Database):
         left_out = [name for name in needed if pg_leave_out.names_extension(self._excluded.extensions, name)]
         available = {name for (name,) in self._server.query("SELECT name FROM pg_available_extensions", doing=doing)}
         wanted = [name for name in needed if name not in left_out]
+        refuse_one_database_only(wanted, doing)
         pg_leave_out.refuse_missing(wanted, available, doing)
         there = self._check_template(manifest.details, doing)
         if there is not None:
@@ -654,11 +655,13 @@ class PostgreSQL(Database):
         files = {file: entry.dump_id for file, entry in members.items() if entry.dump_id in chosen}
         feeder = Feeder(group, source, directory, files, programs.path("pg_restore"))
         feeder.prepare()
+        failure = Restoring(adapted.toc)
         restore = group.run(
             [*self._restore_command(programs, adapted.dump_ids), f"-j{self._jobs}", directory],
             doing,
             env=self._restore_environment(self._index_options()),
-            repeatable=without_values,
+            repeatable=failure.repeatable,
+            explain=failure.explain,
         )
         feeder.run(restore)
         self._verify_restored(group, adapted, source.manifest, doing)
@@ -669,12 +672,14 @@ class PostgreSQL(Database):
         reader = source.open(_only_member(source, doing))
         toc = read_by(pg_archive.Toc.read(reader), programs.version[0], doing, _PULL_INTO_NEWER)
         adapted = self._adapt(toc, source.manifest, doing)
+        failure = Restoring(adapted.toc)
         restore = group.run(
             self._restore_command(programs, adapted.dump_ids),
             doing,
             stdin=subprocess.PIPE,
             env=self._restore_environment(),
-            repeatable=without_values,
+            repeatable=failure.repeatable,
+            explain=failure.explain,
         )
         group.start(send_archive, group, adapted.toc.to_bytes(), reader, restore)
         group.wait()
@@ -689,6 +694,7 @@ class PostgreSQL(Database):
             programs.path("pg_restore"),
             "--no-password",
             "--exit-on-error",
+            "--verbose",
             "-L",
             listing,
             "-d",
@@ -749,6 +755,7 @@ class PostgreSQL(Database):
         noted = manifest.details.get("excluded_extensions", ())
         chosen = pg_leave_out.choose(toc, self._excluded.objects, self._excluded.extensions, noted, doing)
         needed = [e.tag for e in toc.entries if e.desc == "EXTENSION" and e.dump_id not in chosen.reasons]
+        refuse_one_database_only(needed, doing)
         pg_leave_out.refuse_missing(needed, target.extensions_available, doing)
         pg_superuser.refuse_forbidden(self._server, needed, facts.extensions, doing)
         target = replace(target, left_out=chosen.reasons, in_full=pg_leave_out.SAID_IN_FULL)
