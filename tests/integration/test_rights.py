@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -153,8 +154,8 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
     made = Gate()
     really = s3_client._connect
 
-    def connect(*args: Any) -> tuple[Any, bool]:
-        client, aws = really(*args)
+    def connect(*args: Any, **others: Any) -> tuple[Any, bool]:
+        client, aws = really(*args, **others)
         client.meta.events.register("provide-client-params.s3", made.note)
         client.meta.events.register("before-call.s3", made.decide)
         return client, aws
@@ -368,7 +369,10 @@ def test_a_bucket_sync_reads_one_and_writes_the_other(
     client = s3_server.client()
     for name, data in (("small", b"1"), ("large", bytes(6 * MIB))):
         client.put_object(Bucket=bucket, Key=name, Body=data)
+    client.put_object(Bucket=bucket, Key="replaced", Body=b"one")
     client.put_object(Bucket=other_bucket, Key="old", Body=b"")
+    time.sleep(1.1)
+    client.put_object(Bucket=other_bucket, Key="replaced", Body=b"two")
     values = {
         "action": "s3_sync",
         "source_bucket": bucket,
@@ -391,3 +395,10 @@ def test_a_bucket_sync_reads_one_and_writes_the_other(
 
     assert (done["changed"], done["deleted"]) == (True, int(delete))
     assert (gate.unused, gate.denied) == (set(), set())
+
+    time.sleep(1.1)
+    client.put_object(Bucket=other_bucket, Key="replaced", Body=b"two")
+    gate.broken = ("HeadObject", "replaced")
+    blind = bucket_sync.sync(Task.from_mapping(values), Host(), Limits(threshold=5 * MIB, part=5 * MIB))
+    assert "replaced" not in blind.get("copy", [])
+    assert "1 objects of " in blind["warnings"][0] and "could not be looked at" in blind["warnings"][0]

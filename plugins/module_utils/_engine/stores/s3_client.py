@@ -159,10 +159,17 @@ class Bucket:
     :param attempts: how often a request is tried in all.
     :param helpers: how many threads help its readers and writers.
     :param stop: says whether the run is to stop; requests then end at once, answered or not.
+    :param patience: how long an answer may take, in seconds; 0: as long as the answer to any request may.
     """
 
     def __init__(
-        self, name: str, options: S3Options, attempts: int, helpers: int, stop: Callable[[], bool] = lambda: False
+        self,
+        name: str,
+        options: S3Options,
+        attempts: int,
+        helpers: int,
+        stop: Callable[[], bool] = lambda: False,
+        patience: float = 0,
     ) -> None:
         if not HAS_BOTO3:
             raise MissingLibrary("boto3", "boto3", "a task with storagebackend s3")
@@ -173,6 +180,7 @@ class Bucket:
         self.stop = Stop.of(stop)
         self._options = options
         self._attempts = attempts
+        self._patience = patience
         self._lock = threading.Lock()
         self._session: Any = None
         self._connected: tuple[Any, bool] | None = None
@@ -198,7 +206,7 @@ class Bucket:
                     region_name=options.region or None,
                     profile_name=options.profile or None,
                 )
-                client, aws = _connect(self._session, options, self._attempts)
+                client, aws = _connect(self._session, options, self._attempts, patience=self._patience)
                 self._connected = _Interruptible(client, self.stop), aws
             return self._connected
 
@@ -298,7 +306,9 @@ class _Interruptible:
             yield page
 
 
-def _connect(session: Any, options: S3Options, attempts: int, signature: Any = "s3v4") -> tuple[Any, bool]:
+def _connect(
+    session: Any, options: S3Options, attempts: int, signature: Any = "s3v4", patience: float = 0
+) -> tuple[Any, bool]:
     """Return an S3 client, and whether it speaks to AWS itself. Nothing is sent."""
 
     addressing: Any = {"addressing_style": options.addressing_style}
@@ -318,7 +328,7 @@ def _connect(session: Any, options: S3Options, attempts: int, signature: Any = "
             config=botocore.config.Config(
                 signature_version=signature,
                 connect_timeout=_CONNECT_TIMEOUT,
-                read_timeout=_READ_TIMEOUT,
+                read_timeout=patience or _READ_TIMEOUT,
                 max_pool_connections=_CONNECTIONS,
                 tcp_keepalive=True,
                 retries={"mode": "standard", "total_max_attempts": attempts},
