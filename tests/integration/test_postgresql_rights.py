@@ -6,7 +6,10 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
@@ -14,6 +17,7 @@ from typing import Any, Callable
 import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import pull, push
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases import pg_giving
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.pg_archive import _OWNED, Entry, Toc
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Task
@@ -251,3 +255,97 @@ def test_a_template_database_that_can_not_be_used_is_refused_in_the_plan(
     finally:
         if name in staging.databases():
             staging.psql("postgres", f"ALTER DATABASE {name} IS_TEMPLATE false")
+
+
+# -- every kind of object ----------------------------------------------------------------------------------------------
+
+MEMBERSHIPS = """
+GRANT app_owner, app_reader, "Röle ""quoted"" name" TO deploy;
+ALTER ROLE deploy SET client_min_messages = warning;
+"""
+
+
+def entries(server: PostgresServer, database: str) -> dict[str, Entry]:
+    """Return what ``pg_dump`` has of a database, by schema and what messages call it."""
+    argv = [server.program("pg_dump"), "-Fc", "-d", database]
+    data = subprocess.run(argv, stdout=subprocess.PIPE, env=dict(os.environ, **server.env), check=True).stdout
+    toc = Toc.read(io.BytesIO(data)).entries
+    found = [e for e in toc if not e.desc.startswith("DATABASE") and not e.tag.startswith("DATABASE ")]
+    assert len({(e.namespace, e.desc, e.tag) for e in found}) == len(found)
+    return {f"{e.namespace} {e.desc} {e.tag}": e for e in found}
+
+
+def take(warnings: list[str], labels: set[str]) -> set[str]:
+    """Return those of the labels that the lines about what is left out name; there is nothing else in these."""
+    named: set[str] = set()
+    for text in warnings:
+        names = text.partition(": ")[2]
+        for label in sorted(labels, key=len, reverse=True):
+            if label in names:
+                names = names.replace(label, "", 1)
+                named.add(label)
+        assert names.replace(",", "").strip() == "", text
+    return named
+
+
+@pytest.mark.parametrize(("form", "jobs"), [("directory", 3), ("custom", 1)])
+def test_what_differs_from_a_superusers_pull_stands_in_the_warnings_and_nowhere_else(
+    production: PostgresServer,
+    staging: PostgresServer,
+    database: str,
+    task_values: Values,
+    template: str,
+    form: str,
+    jobs: int,
+) -> None:
+    for server in (production, staging):
+        server.psql("postgres", (SQL / "roles.sql").read_text(encoding="utf-8"))
+    create = "DO $$ BEGIN CREATE ROLE only_there; EXCEPTION WHEN duplicate_object THEN END $$"
+    production.psql("postgres", create)
+    staging.psql("postgres", MEMBERSHIPS)
+    prepare = "CREATE EXTENSION postgres_fdw; GRANT USAGE ON FOREIGN DATA WRAPPER postgres_fdw TO deploy"
+    staging.psql(template, prepare)
+    for file in ("every_kind_of_object.sql", "rights.sql"):
+        sql = (SQL / file).read_text(encoding="utf-8")
+        production.create_database(database, sql) if "every" in file else production.psql(database, sql)
+    how = {"keep_foreign_servers": True, "format": form, "jobs": jobs}
+    push.push(Task.from_mapping(task_values("push", database, **how)), Host())
+    of_superuser = pull.pull(Task.from_mapping(task_values("pull", database, **how)), Host())["warnings"]
+    wanted, rows = entries(staging, database), staging.contents(database)
+    staging.drop_database(database)
+
+    how.update(login_user="deploy", template_database=template)
+    warnings = pull.pull(Task.from_mapping(task_values("pull", database, **how)), Host())["warnings"]
+
+    found = entries(staging, database)
+    assert {name: text.replace("postgres", "deploy") for name, text in rows.items()} == staging.contents(database)
+    lines = [text for text in warnings if text not in of_superuser]
+    differ = {
+        name
+        for name in wanted.keys() | found.keys()
+        if name not in found or name not in wanted or found[name].defn != wanted[name].defn
+    }
+    closed = 'FUNCTION app."Weird ""name"""(VARIADIC arr text[])'
+    [line] = [text for text in lines if "SECURITY DEFINER of role postgres will run with the rights of deploy" in text]
+    assert line.endswith(f": nobody else may execute them here: {closed}")
+    differ -= {f"app ACL {closed.replace('app.', '')}", "None ACL FOREIGN DATA WRAPPER postgres_fdw"}
+    labels = {name.partition(" ")[2] for name in differ if name.startswith(("None", "app", "public", "pg_catalog"))}
+    labels |= {"PUBLICATION TABLES IN SCHEMA of_schema Mixed Case"} & {name[len("Mixed Case ") :] for name in differ}
+    assert len(labels) == len(differ)
+    assert take([text for text in lines if text.startswith("left out, ")], labels) == labels
+
+    owners = {name for name in wanted.keys() & found.keys() if wanted[name].owner != found[name].owner}
+    assert {(wanted[name].owner, found[name].owner) for name in owners} == {("postgres", "deploy")}
+    counted = [
+        re.match(r"(\d+) objects? of role (\S+) will belong to deploy, who can own them here: ", text) for text in lines
+    ]
+    counts = {match[2]: int(match[1]) for match in counted if match}
+    owned = {name for name in owners if found[name].desc in _OWNED and found[name].object_names}
+    assert counts == {"postgres": len(owned) - 3, "only_there": 3}
+    explained = (
+        "left out, ",
+        line,
+        *(match[0] for match in counted if match),
+        "2 functions with SECURITY DEFINER of role only",
+    )
+    assert [text for text in lines if not text.startswith(explained)] == []
