@@ -26,6 +26,7 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine import (
     cli as engine_command,
 )
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import (
+    monitoring,
     policy,
 )
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import (
@@ -42,7 +43,6 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine.inventory i
     Faults,
     declared,
 )
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.monitoring import KEYS as MONITORING_KEYS
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.monitoring import prometheus
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.ownership import names_in
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.policy import Policy
@@ -152,7 +152,10 @@ class Deployment:
             if not self._may_use(item):
                 user = item.become_user or given["user"]
                 faults.append(f"{item.title}: temppath: {item.task.temppath} is there, and {user} can't write to it")
-        faults += [f"monitoring: unknown key {key}" for key in sorted(set(given["monitoring"]) - set(MONITORING_KEYS))]
+        faults += [f"monitoring: unknown key {key}" for key in sorted(set(given["monitoring"]) - set(monitoring.KEYS))]
+        faults += [f"env_sync_{fault}" for fault in monitoring.faults(given["monitoring"])]
+        if given["monitoring"].get("monitor") == "icinga2" and not self._has_variable("ICINGA2_PASSWORD"):
+            faults.append("env_sync_secret_environment: ICINGA2_PASSWORD is missing, and monitor icinga2 needs it")
         for role_variable, option in (
             ("env_sync_variables", "environment_variables"),
             ("env_sync_secret_environment", "secret_environment_variables"),
@@ -166,6 +169,11 @@ class Deployment:
         faults += self._check_policy()
         if faults:
             raise Faults("checking what is declared", faults, "Nothing was changed. Correct these.")
+
+    def _has_variable(self, name: str) -> bool:
+        """Say whether the tasks' environment has a variable, declared or put there by somebody else."""
+        declared_ones = {**self._given["environment_variables"], **self._given["secret_environment_variables"]}
+        return name in declared_ones or os.path.exists(os.path.join(self.conf_dir, "env.d", name))
 
     def _temppaths(self) -> Iterator[Entry]:
         """The tasks' temporary folders, each once: tasks may share one, and it stays while one of them does."""

@@ -20,7 +20,8 @@ author:
 extends_documentation_fragment:
   - govuk.env_sync._attributes
   - govuk.env_sync._attributes.action_group
-  - govuk.env_sync._options.declared
+  - govuk.env_sync._options.name
+  - govuk.env_sync._options.details
   - govuk.env_sync._options.database
   - govuk.env_sync._options.connection
   - govuk.env_sync._options.elastic
@@ -151,7 +152,7 @@ EXAMPLES = r"""
       - cache.*
 
 - name: Run a task that the inventory declares for every night
-  govuk.env_sync.env_sync_dump: "{{ env_sync_tasks['push_shop_daily'] | combine({'name': 'push_shop_daily'}) }}"
+  govuk.env_sync.env_sync_dump: "{{ env_sync_tasks | govuk.env_sync.task_options('push_shop_daily') }}"
 
 - name: Start a push that takes hours
   govuk.env_sync.env_sync_dump:
@@ -165,6 +166,18 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+msg:
+  description: What was done, or in check mode would be, in one sentence. In a failure, what went wrong and what to do.
+  returned: always
+  type: str
+  sample: >-
+    pushed 2026-01-02T03:04:05-shop to s3://example-database-backups/postgresql: 52.0 MiB (9.0 MiB stored) in 5.3s,
+    9.8 MiB/s
+timestamp:
+  description: The point's timestamp.
+  returned: success, outside check mode
+  type: str
+  sample: "2026-01-02T03:04:05"
 point:
   description: The name of the point.
   returned: success
@@ -178,7 +191,7 @@ store:
 manifest:
   description:
     - The point's manifest. C(docs/manifest.md) in the collection describes every key.
-  returned: success, outside check mode
+  returned: success, outside check mode, with O(details=true)
   type: dict
   sample:
     manifest_version: 1
@@ -271,15 +284,19 @@ hint:
   sample: Give the role of login_user the right that is missing.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.govuk.env_sync.plugins.module_utils import _args
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine import push, task
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine import cli_text, push, task
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            **_args.DECLARED,
+            **_args.NAME,
+            **_args.DETAILS,
             **_args.DATABASE,
             **_args.CONNECTION,
             **_args.ELASTIC,
@@ -306,8 +323,13 @@ def main() -> None:
         required_by={"url": ["storagebackend"]},
         supports_check_mode=True,
     )
-    verb = push.plan if module.check_mode else push.push
-    _args.run(module, lambda host: verb(_args.read_task(module.params), host))
+    verb, sentence = (push.plan, planned) if module.check_mode else (push.push, cli_text.pushed)
+    _args.run(module, lambda host: verb(_args.read_task(module.params), host), sentence)
+
+
+def planned(result: Mapping[str, Any]) -> str:
+    """Return the sentence that says what would be done."""
+    return f"would push {result['point']} to {result['store']}"
 
 
 if __name__ == "__main__":

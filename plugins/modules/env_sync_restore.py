@@ -23,7 +23,8 @@ author:
 extends_documentation_fragment:
   - govuk.env_sync._attributes
   - govuk.env_sync._attributes.action_group
-  - govuk.env_sync._options.declared
+  - govuk.env_sync._options.name
+  - govuk.env_sync._options.details
   - govuk.env_sync._options.database
   - govuk.env_sync._options.connection
   - govuk.env_sync._options.elastic
@@ -181,12 +182,23 @@ EXAMPLES = r"""
     old_database: keep
 
 - name: Say what a declared task would replace
-  govuk.env_sync.env_sync_restore: "{{ env_sync_tasks['pull_shop_daily'] | combine({'name': 'pull_shop_daily'}) }}"
+  govuk.env_sync.env_sync_restore: "{{ env_sync_tasks | govuk.env_sync.task_options('pull_shop_daily') }}"
   check_mode: true
   register: plan
 """
 
 RETURN = r"""
+msg:
+  description: What was done, or in check mode would be, in one sentence. In a failure, what went wrong and what to do.
+  returned: always
+  type: str
+  sample: >-
+    pulled 2026-01-02T03:04:05-shop into shop: 52.0 MiB (9.0 MiB stored) in 7.3s, 7.1 MiB/s; the point is 3h old
+timestamp:
+  description: The point's timestamp.
+  returned: success
+  type: str
+  sample: "2026-01-02T03:04:05"
 point:
   description: The name of the point.
   returned: success
@@ -201,7 +213,7 @@ manifest:
   description:
     - The point's manifest. C(docs/manifest.md) in the collection describes every key.
     - For a point of the original tool, which has none, what its name and size say.
-  returned: success
+  returned: success, with O(details=true)
   type: dict
   sample:
     manifest_version: 1
@@ -322,6 +334,11 @@ warnings:
   elements: str
   sample:
     - what is left of /srv/backups/2026-01-02T03:04:05-shop could not be removed
+no_point:
+  description: V(true) where the store has no point of the database yet.
+  returned: failure, for that reason
+  type: bool
+  sample: true
 doing:
   description: What was being done, to what.
   returned: failure
@@ -339,15 +356,19 @@ hint:
   sample: Give the role of login_user the right that is missing.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.govuk.env_sync.plugins.module_utils import _args
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine import pull, task
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine import cli_text, pull, task
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            **_args.DECLARED,
+            **_args.NAME,
+            **_args.DETAILS,
             **_args.DATABASE,
             **_args.CONNECTION,
             **_args.ELASTIC,
@@ -377,8 +398,13 @@ def main() -> None:
         required_by={"url": ["storagebackend"]},
         supports_check_mode=True,
     )
-    verb = pull.plan if module.check_mode else pull.pull
-    _args.run(module, lambda host: verb(_args.read_task(module.params), host))
+    verb, sentence = (pull.plan, planned) if module.check_mode else (pull.pull, cli_text.pulled)
+    _args.run(module, lambda host: verb(_args.read_task(module.params), host), sentence)
+
+
+def planned(result: Mapping[str, Any]) -> str:
+    """Return the sentence that says what would be done."""
+    return f"would pull {result['point']} into {result['database']}"
 
 
 if __name__ == "__main__":

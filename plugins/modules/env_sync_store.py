@@ -17,7 +17,8 @@ author:
 extends_documentation_fragment:
   - govuk.env_sync._attributes
   - govuk.env_sync._attributes.action_group
-  - govuk.env_sync._options.declared
+  - govuk.env_sync._options.name
+  - govuk.env_sync._options.details
   - govuk.env_sync._options.connection
   - govuk.env_sync._options.elastic
   - govuk.env_sync._options.store
@@ -286,6 +287,17 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+msg:
+  description: What was done, or in check mode would be, in one sentence. In a failure, what went wrong and what to do.
+  returned: always
+  type: str
+  sample: >-
+    2026-01-02T03:04:05-shop in s3://example-database-backups/postgresql is good: 9.0 MiB in 13 members, read in 1.3s
+timestamp:
+  description: The point's timestamp.
+  returned: success, when O(operation) is V(verify) or V(copy)
+  type: str
+  sample: "2026-01-02T03:04:05"
 store:
   description: The store, as a person would call it.
   returned: success, unless O(operation) is V(s3_sync)
@@ -299,7 +311,7 @@ point:
 manifest:
   description:
     - The point's manifest. C(docs/manifest.md) in the collection describes every key.
-  returned: success, when O(operation) is V(verify) or V(copy)
+  returned: success, when O(operation) is V(verify) or V(copy), with O(details=true)
   type: dict
   sample:
     manifest_version: 1
@@ -494,7 +506,13 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.govuk.env_sync.plugins.module_utils import _args
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine import bucket_sync, store_check, task, upkeep
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine import (
+    bucket_sync,
+    cli_text,
+    store_check,
+    task,
+    upkeep,
+)
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.inspector import FAILED, WARNING
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Task
@@ -511,7 +529,8 @@ def main() -> None:
     destination["storagebackend"]["choices"] = list(task.FILE_STORES)
     module = AnsibleModule(
         argument_spec={
-            **_args.DECLARED,
+            **_args.NAME,
+            **_args.DETAILS,
             **_args.CONNECTION,
             **_args.ELASTIC,
             **_args.STORE,
@@ -538,7 +557,11 @@ def main() -> None:
         ],
         supports_check_mode=True,
     )
-    _args.run(module, lambda host: operate(module.params, module.check_mode, host))
+    _args.run(
+        module,
+        lambda host: operate(module.params, module.check_mode, host),
+        lambda result: tell(module.params, module.check_mode, result),
+    )
 
 
 def operate(params: Mapping[str, Any], dry_run: bool, host: Host) -> Mapping[str, Any]:
@@ -569,6 +592,24 @@ def check(of_task: Task, action: str, dry_run: bool, host: Host) -> Mapping[str,
     if texts[FAILED]:
         return {**found, "failed": True, "msg": f"checking {found['store']}: {'; '.join(texts[FAILED])}"}
     return found
+
+
+def tell(params: Mapping[str, Any], dry_run: bool, result: Mapping[str, Any]) -> str:
+    """Return in one sentence what the operation did, or with ``dry_run`` would do."""
+    operation, would = params["operation"], "would " if dry_run else ""
+    if operation == "s3_sync":
+        return f"would {'; '.join(result['steps'])}" if dry_run else cli_text.synced(result)
+    if operation == "verify":
+        return cli_text.verified(result)
+    if operation == "check":
+        return result.get("msg") or f"checked {result['store']}: nothing is wrong with it"
+    if operation == "prune":
+        return cli_text.pruned(params["database"], result, dry_run)
+    if operation == "copy":
+        what = f"{result['point']} from {result['store']} to {result['destination']}"
+        return f"{would}{'copy' if dry_run else 'copied'} {what}"
+    what = ", ".join(result["removed"]) or "nothing"
+    return f"{would}{'remove' if dry_run else 'removed'} from {result['store']} what interrupted pushes left: {what}"
 
 
 def read_task(params: Mapping[str, Any], values: Mapping[str, Any]) -> Task:

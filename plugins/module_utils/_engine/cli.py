@@ -329,15 +329,10 @@ class _Command:
 
     def _read_values(self) -> dict[str, Any]:
         """Return the task's keys from config file and flags; set the environment."""
-        if self._asked.env_dir:
-            for key, value in read_envdir(self._deployed(self._asked.env_dir)).items():
-                if value is None:
-                    os.environ.pop(key, None)
-                else:
-                    os.environ[key] = value
+        path = self._find_config(self._asked.config) if self._asked.config else ""
+        self._set_environment(path)
         values: dict[str, Any] = {}
-        if self._asked.config:
-            path = self._find_config(self._asked.config)
+        if path:
             self._name = self._log.title = re.sub(r"\.cfg\Z", "", os.path.basename(path))
             self._conf_dir = os.path.dirname(os.path.abspath(path))
             values.update(self._read_config(path))
@@ -361,6 +356,24 @@ class _Command:
                 "Use --plan, which says what it would copy.",
             )
         return values
+
+    def _set_environment(self, config: str) -> None:
+        """Set the environment that is asked for; a deployed task has the one that was deployed with it.
+
+        :param config: the path of the config file, empty where there is none.
+        """
+        folder = self._deployed(self._asked.env_dir) if self._asked.env_dir else ""
+        deployed = os.path.join(CONF_ROOT, self._log.program)
+        if not folder and config and os.path.dirname(os.path.abspath(config)) == deployed:
+            folder = os.path.join(deployed, "env.d")
+            if not os.path.isdir(folder):
+                return
+        if folder:
+            for key, value in read_envdir(folder).items():
+                if value is None:
+                    os.environ.pop(key, None)
+                else:
+                    os.environ[key] = value
 
     def _find_config(self, given: str) -> str:
         """Return the path of the config file: as given, or that of the task of this name."""

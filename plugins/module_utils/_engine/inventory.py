@@ -226,7 +226,7 @@ def _missing_scripts(task: Task, conf_dir: str, scripts: Collection[str]) -> lis
 
 
 def _clashes(found: list[Declared]) -> list[str]:
-    """Return what is said of two tasks that would do the same.
+    """Return what is said of two tasks that would do the same; one that is disabled may be what the other replaces.
 
     Tasks may share a temppath, as in the original's inventory: a run works in a folder of its own there.
     """
@@ -234,7 +234,7 @@ def _clashes(found: list[Declared]) -> list[str]:
     places: dict[tuple[object, ...], str] = {}
     for item in found:
         task = item.task
-        if task.action == "s3_sync":
+        if task.action == "s3_sync" or not item.timing.scheduled:
             continue
         place: tuple[object, ...] = (task.action, task.dbms, task.connection.host, task.connection.port, task.database)
         place += (task.storagebackend, task.url, task.path)

@@ -75,6 +75,11 @@ class Schedule:
             raise ValueError(f"day {found.day!r} does not exist in month {found.month!r}")
         return found
 
+    @classmethod
+    def of_crontab(cls, text: str) -> Schedule:
+        """Return the schedule that :meth:`crontab` gives."""
+        return cls.parse(**dict(zip(FIELDS, text.split())))
+
     def crontab(self) -> str:
         """Return the first five fields of a line of a crontab (crontab(5))."""
         return " ".join(getattr(self, name) for name in FIELDS)
