@@ -250,7 +250,7 @@ def twins(doing: str, pairs: Sequence[tuple[str, str]]) -> EnvSyncError:
 
 
 def drop_foreign_keys(server: Server, schema: str, keys: Sequence[Sequence[str]], doing: str) -> None:
-    """Drop the foreign keys to tables that are not in the point.
+    """Drop the foreign keys to tables that are not in the point, or not with their rows.
 
     :param keys: of each, the table's name and its own.
     """

@@ -85,6 +85,7 @@ class MySQL(Database):
         dump_format: str,
         compression: str,
         excluded_tables: Sequence[str],
+        excluded_table_data: Sequence[str],
         analyze: bool,
         pushing: bool,
     ) -> None:
@@ -95,6 +96,7 @@ class MySQL(Database):
         self._format = dump_format
         self._compression = compression
         self._excluded = tuple(excluded_tables)
+        self._rowless = tuple(excluded_table_data)
         self._analyze = analyze
         self._pushing = pushing
         digest = hashlib.sha256(database.encode()).hexdigest()[:8]
@@ -123,6 +125,7 @@ class MySQL(Database):
             dump_format=task.format,
             compression=task.compression,
             excluded_tables=task.excluded_tables,
+            excluded_table_data=task.excluded_table_data,
             analyze=task.analyze,
             pushing=task.action == "push",
         )
@@ -211,7 +214,7 @@ class MySQL(Database):
         if not my_swap.exists(self._server, self._database):
             raise EnvSyncError(doing, f"there is no database {self._database} (or none that this user may see)",
                                _similar(self._server))  # fmt: skip
-        self._dump_program(doing)
+        program = self._dump_program(doing)
         hiding = self._server.what_hides_rows(doing)
         if hiding:
             raise EnvSyncError(
@@ -224,7 +227,14 @@ class MySQL(Database):
         my_code.read(self._server, self._database, doing)  # raises where a definition may not be seen
         self._may_read_views(doing)
         tables = self._base_tables(doing)
-        return {"size_bytes": sum(size for _engine, size in tables.values()), "tables": len(tables), "jobs": self._jobs}
+        rowless = self._rowless_tables(self._excluded_tables(doing), doing)
+        self._without_rows(rowless, program, doing)
+        return {
+            "size_bytes": sum(size for _engine, size in tables.values()),
+            "tables": len(tables),
+            "jobs": self._jobs,
+            "notes": [f"leave out the rows of {', '.join(rowless)} (excluded_table_data)"] if rowless else [],
+        }
 
     def _may_see_triggers(self, doing: str) -> None:
         """Raise when this user lacks the right TRIGGER: then there seem to be none, and none would be dumped.
@@ -324,7 +334,8 @@ class MySQL(Database):
         doing = f"dumping {self._database} from {self._server.name}"
         program = self._dump_program(doing)
         excluded = self._excluded_tables(doing)
-        facts = self._dump_facts(excluded, doing)
+        rowless = self._rowless_tables(excluded, doing)
+        facts = self._dump_facts(excluded, rowless, doing)
         facts.client_version = program.text
         if program.mariadb and not self._server.mariadb:
             facts.warnings += self._generated(excluded, doing)
@@ -335,6 +346,7 @@ class MySQL(Database):
         if self._format == "directory":
             self._dump_directory(group, sink, program, base, excluded, facts, doing)
         else:
+            base += self._without_rows(rowless, program, doing)
             argv = [*base, "--routines", "--events", "--triggers", *self._all_but(excluded, doing)]
             # With gzip it is what the original writes, under the name that the original reads.
             name = "" if self._compression == "gzip" else SINGLE_SUFFIX
@@ -423,8 +435,11 @@ class MySQL(Database):
         facts: DumpFacts,
         doing: str,
     ) -> None:
+        rowless = facts.details["excluded_table_data"]
         tables = {
-            name: size for name, (engine, size) in self._base_tables(doing, excluded).items() if engine not in _NO_ROWS
+            name: size
+            for name, (engine, size) in self._base_tables(doing, excluded).items()
+            if engine not in _NO_ROWS and name not in rowless
         }
         names = {
             table: f"{_ROWS}{number:05d}-{re.sub('[^A-Za-z0-9_-]', '_', table)[:80]}.sql"
@@ -508,23 +523,46 @@ class MySQL(Database):
         return {str(name): (str(engine), int(size)) for name, engine, size in rows if name not in left_out}
 
     def _excluded_tables(self, doing: str) -> list[str]:
-        """Return the tables and views that ``excluded_tables`` names; ``*`` and ``?`` stand for any characters."""
+        """Return the tables and views that ``excluded_tables`` names."""
         rows = self._server.query(
             "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = %s", (self._database,), doing
         )
-        names = [str(name) for (name,) in rows]
+        return self._named("excluded_tables", self._excluded, [str(name) for (name,) in rows], doing)
+
+    def _rowless_tables(self, excluded: Sequence[str], doing: str) -> list[str]:
+        """Return the tables that ``excluded_table_data`` names: they are dumped without their rows."""
+        return self._named("excluded_table_data", self._rowless, sorted(self._base_tables(doing, excluded)), doing)
+
+    def _without_rows(self, rowless: Sequence[str], program: Program, doing: str) -> list[str]:
+        """Return the arguments with which a program dumps a whole database, but no rows of these tables.
+
+        :raises EnvSyncError: it can't, in this format.
+        """
+        if not rowless or self._format == "directory":
+            return []
+        names = [name.lower() for name in self._base_tables(doing)]
+        if not program.mariadb or any(names.count(name.lower()) > 1 for name in rowless):
+            raise EnvSyncError(
+                doing,
+                f"{program.text} can't leave out the rows of {', '.join(rowless[:5])} in a dump in one stream",
+                "Set format to directory.",
+            )
+        return [f"--ignore-table-data={self._database}.{table}" for table in rowless]
+
+    def _named(self, key: str, patterns: Sequence[str], names: Sequence[str], doing: str) -> list[str]:
+        """Return what the patterns of a key name; ``*`` and ``?`` stand for any characters."""
         excluded: list[str] = []
-        for pattern in self._excluded:
+        for pattern in patterns:
             prefix = f"{self._database}."
             bare = pattern[len(prefix) :] if pattern.startswith(prefix) else pattern
             matching = [name for name in names if name == bare or fnmatch.fnmatchcase(name, bare)]
             if not matching:
                 # To go on would store what somebody asked to leave out.
-                raise EnvSyncError(doing, f"excluded_tables names {pattern}, and there is no such table", "Correct it.")
+                raise EnvSyncError(doing, f"{key} names {pattern}, and there is no such table", "Correct it.")
             excluded += [name for name in matching if name not in excluded]
         return excluded
 
-    def _dump_facts(self, excluded: Sequence[str], doing: str) -> DumpFacts:
+    def _dump_facts(self, excluded: Sequence[str], rowless: Sequence[str], doing: str) -> DumpFacts:
         ask = self._server.query
         tables = self._base_tables(doing, excluded)
         charset, collation = ask(
@@ -554,7 +592,7 @@ class MySQL(Database):
             doing,
         )
         facts = DumpFacts(format=self._format, jobs=1)
-        facts.tables = [{"name": name} for name in sorted(tables)]
+        facts.tables = [{"name": name, **({"rows": 0} if name in rowless else {})} for name in sorted(tables)]
         facts.roles = sorted(str(definer) for (definer,) in definers)
         facts.details = {
             "size_bytes": sum(size for _engine, size in tables.values()),
@@ -571,7 +609,14 @@ class MySQL(Database):
             "excluded_foreign_keys": [
                 [table, name] for table, name, to in keys if to in excluded and table not in excluded
             ],
+            "excluded_table_data": list(rowless),
+            "rowless_foreign_keys": [
+                [table, name] for table, name, to in keys if to in rowless and table not in (*excluded, *rowless)
+            ],
         }
+        if facts.details["rowless_foreign_keys"]:
+            named = ", ".join(f"{table} {name}" for table, name in facts.details["rowless_foreign_keys"])
+            facts.warnings.append(f"a pull will leave out foreign keys to tables without their rows: {named}")
         return facts
 
     # -- pull --------------------------------------------------------------------------------------------------------
@@ -645,9 +690,11 @@ class MySQL(Database):
         partial, staying = bool(details.get("excluded_tables")), []
         loader = my_load.Loader(group, server, source, self._target(doing), partial, doing)
         names = source.names()
+        rowless_keys = details.get("rowless_foreign_keys", ())
+        gone = [*details.get("excluded_foreign_keys", ()), *rowless_keys]
         if source.manifest.format == "directory":
             loader.load(_TABLES)
-            my_load.drop_foreign_keys(server, self.scratch, details.get("excluded_foreign_keys", ()), doing)
+            my_load.drop_foreign_keys(server, self.scratch, gone, doing)
             loader.load_all([name for name in names if name.startswith(_ROWS)], self._jobs)
             for name in (_ROUTINES, _VIEWS, _TRIGGERS, _EVENTS):
                 if name in names:
@@ -656,7 +703,7 @@ class MySQL(Database):
             if not source.manifest.dbms:
                 staying = self._take_over(doing)
             loader.load(names[0])
-            my_load.drop_foreign_keys(server, self.scratch, details.get("excluded_foreign_keys", ()), doing)
+            my_load.drop_foreign_keys(server, self.scratch, gone, doing)
         # Now it is known that they can be made. No script sets off a trigger, which could do something in the live
         # database or copy what is yet to be sanitised; and tables with triggers can't be moved.
         code = my_code.read(server, self.scratch, doing, loader.notes.enabled_events)
@@ -665,7 +712,11 @@ class MySQL(Database):
         held = {item.key for item in self._held}
         self._held += [item for item in staying if item.key not in held]
         self._verify_restored(source.manifest, doing)
-        return {"warnings": loader.warnings()}
+        warnings = loader.warnings()
+        if rowless_keys:
+            named = ", ".join(f"{table} {name}" for table, name in rowless_keys)
+            warnings.append(f"left out, foreign keys to tables without their rows (excluded_table_data): {named}")
+        return {"warnings": warnings}
 
     def _take_over(self, doing: str) -> list[my_code.Definition]:
         """Copy the live database's routines, and return its events: the original's dumps have neither.
