@@ -139,6 +139,28 @@ def test_a_directory_sets_the_environment(
     assert "ENV_SYNC_TEST_GONE" not in os.environ
 
 
+def test_a_deployed_task_brings_its_environment_along(
+    given: Callable[..., task.Task], config: Path, roots: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGUSER", "caller")
+    given("-f", config.stem)
+    assert os.environ["PGUSER"] == "caller", "nothing is deployed"
+    for folder, user in ((roots / "etc" / "govuk_env_sync" / "env.d", "nightly"), (roots / "other", "other")):
+        folder.mkdir()
+        (folder / "PGUSER").write_text(f"{user}\n", encoding="ascii")
+    elsewhere = roots / "elsewhere.cfg"
+    elsewhere.write_text(CONFIG, encoding="utf-8")
+    for arguments, user in (
+        (("-f", elsewhere), "caller"),
+        (("-f", config.stem), "nightly"),
+        (("-f", config), "nightly"),
+        (("-f", config, "--env-dir", roots / "other"), "other"),
+    ):
+        monkeypatch.setenv("PGUSER", "caller")
+        given(*arguments)
+        assert os.environ["PGUSER"] == user, arguments
+
+
 @pytest.mark.parametrize("key", sorted(task.SECRETS))
 def test_a_secret_in_a_config_file_is_refused_and_not_repeated(config: Path, capsys: Capture, key: str) -> None:
     config.write_text(CONFIG + f'{key}="hunter2"\n', encoding="utf-8")

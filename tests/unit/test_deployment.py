@@ -225,6 +225,37 @@ def test_all_that_is_wrong_is_told_at_once_and_no_secret_with_it(tmp_path: Path)
     ]
 
 
+def test_a_monitoring_that_no_result_could_reach_is_refused(tmp_path: Path) -> None:
+    authority = tmp_path / "ca.crt"
+    good = {
+        "monitor": "icinga2",
+        "icinga2_url": "https://icinga.example.org:5665",
+        "icinga2_user": "env-sync",
+        "icinga2_ca": str(authority),
+    }
+    secret = {"ICINGA2_PASSWORD": "hidden"}
+
+    def said(settings: dict[str, Any], secrets: dict[str, Any]) -> list[str]:
+        with pytest.raises(Faults) as raised:
+            entries({}, monitoring=settings, secret_environment_variables=secrets)
+        return raised.value.faults
+
+    assert said({"monitor": "icinga2"}, {}) == [
+        "env_sync_icinga2_url: missing, and monitor icinga2 needs it",
+        "env_sync_icinga2_user: missing, and monitor icinga2 needs it",
+        "env_sync_icinga2_ca: missing, and monitor icinga2 needs it",
+        "env_sync_secret_environment: ICINGA2_PASSWORD is missing, and monitor icinga2 needs it",
+    ]
+    assert said(good, secret) == [f"env_sync_icinga2_ca: there is no {authority} on this host"]
+    authority.touch()
+    assert said({**good, "icinga2_url": "http://icinga"}, secret) == [
+        "env_sync_icinga2_url: has the form https://HOST:5665, not http://icinga"
+    ]
+    assert "/etc/govuk_env_sync/monitoring.conf" in entries({}, monitoring=good, secret_environment_variables=secret)
+    for other, key in (("nsca", "nsca_host"), ("command_file", "command_file")):
+        assert said({"monitor": other, key: ""}, {}) == [f"env_sync_{key}: missing, and monitor {other} needs it"]
+
+
 def test_the_environment_is_as_envdir_reads_it(tmp_path: Path) -> None:
     deployed = entries({}, environment_variables={"CERTIFICATE": "one\ntwo", "AWS_EC2_METADATA_DISABLED": True})
     for name in ("CERTIFICATE", "AWS_EC2_METADATA_DISABLED"):

@@ -108,6 +108,11 @@ def test_two_tasks_may_not_do_the_same_but_may_share_a_temporary_directory() -> 
     assert [item.title for item in declared(pair, {}, "/etc/nowhere")] == ["a", "b"]
 
 
+def test_a_disabled_task_is_not_the_twin_of_its_replacement() -> None:
+    both = {"old": {**PULL, "ensure": "disabled"}, "new": PULL, "older": {**PULL, "ensure": "disabled"}}
+    assert len(declared(both, {}, "/etc/nowhere")) == 3
+
+
 def test_a_protected_environment_has_no_pulls() -> None:
     assert "pull: action: no pull may be declared" in faults({"pull": PULL}, protected=True)
     assert declared({"push": {**PULL, "action": "push"}}, {}, "/etc/nowhere", protected=True)
