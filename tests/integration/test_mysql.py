@@ -24,7 +24,12 @@ from typing import Any, Callable
 import pymysql
 import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import pull, push, upkeep
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases import my_client, my_snapshot, my_swap
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases import (
+    my_client,
+    my_dump,
+    my_snapshot,
+    my_swap,
+)
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import Cancelled, EnvSyncError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Connection, Task
@@ -854,7 +859,7 @@ def test_a_dump_program_that_fails_or_stops_early(
             (f'{real} "$@"; echo "lost connection" >&2; exit 3', "lost connection"),
             (f'{real} "$@" | head -n -1', "without its last line"),
         ):
-            wrapper.write_text(f'#!/bin/sh\n[ "$1" = --version ] && exec {real} "$1"\n{body}\n')
+            wrapper.write_text(f'#!/bin/sh\ncase "$*" in *--version) exec {real} "$@" ;; esac\n{body}\n')
             wrapper.chmod(0o755)
             with pytest.raises(EnvSyncError, match=said):
                 do_push(task_values("push", database, format=form))
@@ -1003,3 +1008,35 @@ def test_the_socket_and_the_user_s_own_option_file(
     for key in ("database_hostname", "database_port", "login_user", "login_password"):
         del values[key]
     assert do_push(values)["changed"]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["ALTER TABLE small ADD COLUMN more int", "TRUNCATE TABLE small", "DROP TABLE small", "CREATE TABLE made (id int)"],
+)
+def test_tables_that_others_change_during_a_dump_make_it_begin_anew(
+    production: MariaServer,
+    staging: MariaServer,
+    database: str,
+    task_values: Values,
+    monkeypatch: pytest.MonkeyPatch,
+    statement: str,
+) -> None:
+    """The dump program writes the large table, which nobody reads on, and has not come to the small one."""
+    sql = "CREATE TABLE large AS SELECT seq AS id, repeat('x', 1000) AS x FROM seq_1_to_20000"
+    production.create_database(database, f"{sql}; CREATE TABLE small AS SELECT seq AS id FROM seq_1_to_10")
+    begin = my_dump.Sections.begin
+    done: list[str] = []
+
+    def then_changed(self: my_dump.Sections) -> None:
+        begin(self)
+        if not done:
+            done.append(production.sql(statement, database))
+
+    monkeypatch.setattr(my_dump.Sections, "begin", then_changed)
+    result = do_push(task_values("push", database, jobs=1))
+    assert [warning for warning in result["warnings"] if warning.endswith("the dump begins anew")]
+    stored = {member["name"].partition("/")[2] for member in result["manifest"]["members"]}
+    assert len(stored) == len(result["manifest"]["members"])
+    do_pull(task_values("pull", database))
+    assert contents(staging, database) == contents(production, database)

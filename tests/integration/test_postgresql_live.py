@@ -119,6 +119,17 @@ def test_a_lock_that_is_requested_during_a_push_makes_it_begin_anew_with_one_job
     assert staging.contents(database) == production.contents(database)
 
 
+def test_a_dump_in_one_stream_is_in_need_of_no_lock_that_it_has_not(
+    production: PostgresServer, staging: PostgresServer, database: str, task_values: Values
+) -> None:
+    production.create_database(database, TABLES)
+    with requested_meanwhile(production, database, "ALTER TABLE first ADD COLUMN more text"):
+        result = pushed(task_values, database, format="custom")
+    assert result["warnings"] == []
+    pull.pull(Task.from_mapping(task_values("pull", database)), Host())
+    assert staging.psql(database, "SELECT count(*) FROM first") == "1000"
+
+
 def test_facts_and_data_are_of_one_moment(
     production: PostgresServer, database: str, task_values: Values, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,6 +202,24 @@ def test_a_push_names_the_session_that_it_waits_for_and_does_not_wait_for_ever(
     assert any(text.startswith(f"dumping, waiting for {what}, locked by pid {pid}") for text in seen)
     assert [text for text in log if text.startswith(f"waiting for {what}")]
     assert [path for path in (tmp_path / "store").rglob("*") if path.is_file()] == []
+
+
+def test_a_role_that_may_not_look_names_the_session_all_the_same(
+    production: PostgresServer, database: str, task_values: Values
+) -> None:
+    """Its state is for others to see."""
+    production.create_database(database, TABLES)
+    production.psql(database, "CREATE ROLE dumps_only LOGIN; GRANT pg_read_all_data TO dumps_only")
+    try:
+        with session(production, database, "nightly job") as holder:
+            holder.execute("LOCK TABLE middle IN ACCESS EXCLUSIVE MODE; SELECT pg_backend_pid()")
+            pid = holder.fetchone()[0]
+            with pytest.raises(EnvSyncError) as raised:
+                pushed(task_values, database, lock_timeout=1, login_user="dumps_only")
+        why = raised.value.why
+        assert f"pid {pid} of postgres (application nightly job, its state is for members of pg_read_all_stats" in why
+    finally:
+        production.psql(database, "DROP OWNED BY dumps_only; DROP ROLE dumps_only")
 
 
 def test_a_push_goes_on_when_the_lock_is_there_in_time(

@@ -26,6 +26,7 @@ from ..pipeline import Group, StageReader
 from .gather import Gathering
 from .my_client import Server, ServerError
 from .my_dump import Sections
+from .my_failures import changed_meanwhile, of_dump
 
 #: how long the lock may be waited for, as writers wait behind it, in seconds
 _LOCK_WAIT = 5
@@ -159,7 +160,7 @@ class RowsDump:
 
     def _work(self, share: Sequence[str], begun: threading.Event) -> None:
         argv, environment = self._command(share), self._environment
-        stage = self._group.run(argv, self._doing, stdout=subprocess.PIPE, env=environment, dumps=True)
+        stage = self._group.run(argv, self._doing, stdout=subprocess.PIPE, env=environment, dumps=True, explain=of_dump)
         sections = Sections(Gathering(stage, StageReader(stage)), self._doing)
         self._sections.append(sections)
         try:
@@ -168,7 +169,7 @@ class RowsDump:
             for table in share:
                 section = sections.next()
                 if section is None:
-                    raise EnvSyncError(self._doing, f"mysqldump wrote no rows of table {table}", "Push again.")
+                    raise changed_meanwhile(self._doing, f"mysqldump wrote no rows of table {table}")
                 self._sink.member(self._names[table], section, self._sizes[table] or None, table=table)
             if sections.next() is not None:
                 raise EnvSyncError(self._doing, "mysqldump wrote more tables than it was asked for", "Push again.")

@@ -26,7 +26,7 @@ from ..point import SINGLE_SUFFIX
 from ..scripts import Effect, Script
 from ..stopping import Stop
 from ..task import Connection, Task
-from . import my_code, my_dump, my_effect, my_guard, my_load, my_purge, my_run, my_script, my_swap
+from . import my_code, my_dump, my_effect, my_failures, my_guard, my_load, my_purge, my_run, my_script, my_swap
 from .base import Database, DumpFacts, Identity, Plan, within
 from .gather import Gathering
 from .lease import BUSY_HERE, BUSY_PULL, Lease, SessionStorage
@@ -420,7 +420,8 @@ class MySQL(Database):
         self, group: Group, sink: StoreSink, argv: Sequence[str], name: str, size: int | None, doing: str
     ) -> int:
         """Dump into one member; return how long a server has to allow a statement to be, in bytes."""
-        stage = group.run(argv, doing, stdout=subprocess.PIPE, env=self._dump_environment(), dumps=True)
+        environment, explain = self._dump_environment(), my_failures.of_dump
+        stage = group.run(argv, doing, stdout=subprocess.PIPE, env=environment, dumps=True, explain=explain)
         reader = my_dump.Complete(Gathering(stage, StageReader(stage)), doing)
         sink.member(name, reader, size, threads=self._jobs if size else 1)
         return reader.longest.length
@@ -470,7 +471,7 @@ class MySQL(Database):
         group.wait()
         facts.details["longest_statement"] = dump.longest_statement
         if self._shape(doing) != shape:
-            raise EnvSyncError(doing, "a table was created, changed or dropped meanwhile", "Push again.")
+            raise my_failures.changed_meanwhile(doing, "a table was created, changed or dropped meanwhile")
 
     def _dump_definitions(
         self, group: Group, sink: StoreSink, base: list[str], excluded: Sequence[str], doing: str
