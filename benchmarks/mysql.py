@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
 import shutil
 import subprocess
@@ -23,7 +24,7 @@ from typing import Any
 import pymysql
 
 from benchmarks._sample import TABLES, Documents
-from benchmarks._table import aim, measure, run_task, show
+from benchmarks._table import aim, measure, run_task, show, show_counting
 from tests.servers.mariadb import MariaServer
 from tests.servers.mysql import MySQLServer
 
@@ -60,6 +61,7 @@ def main() -> None:
         bench = Bench(folder, production, staging, options.rounds)
         bench.push()
         bench.pull()
+        bench.count()
         bench.sanitise()
 
 
@@ -133,6 +135,10 @@ class Bench:
         aim("pull / mysql < dump", pull / took["mysql < dump"].clock, "at most 1.1")
         aim("pull / zstd -d | mysql", pull / took["zstd -d | mysql"].clock, "at most 1.1")
         print(f"  phases of the last pull, seconds: {said[-1]['seconds']}")
+
+    def count(self) -> None:
+        """What it costs to count all that was restored."""
+        show_counting(functools.partial(self.run, "pull", analyze="false"), self.folder / "store", self.rounds)
 
     def sanitise(self) -> None:
         """What a script costs that changes every row of one table, which has about a seventh of the bytes."""

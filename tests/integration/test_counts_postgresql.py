@@ -123,6 +123,41 @@ def test_a_restore_that_loses_a_row_goes_live_nowhere(
     assert [name for name in staging.databases() if "env_sync" in name] == []
 
 
+def test_a_restore_that_loses_a_large_object_goes_live_nowhere(
+    production: PostgresServer, staging: PostgresServer, database: str, task_values: Values
+) -> None:
+    sql = LOSING.replace("DELETE FROM public.victims WHERE id = (SELECT max(id) FROM public.victims) RETURNING id", """
+        SELECT coalesce(sum(lo_unlink(oid)), 0)::int FROM pg_largeobject_metadata""")  # fmt: skip
+    production.create_database(database, sql)
+    production.psql(database, "SELECT lo_create(0), lo_create(0)")
+    run("push", task_values, database)
+
+    with pytest.raises(
+        EnvSyncError, match="the database as a whole has 0 large objects, and the point's manifest says 2"
+    ):
+        run("pull", task_values, database)
+
+    assert staging.databases() == []
+
+
+def test_rows_that_another_server_puts_into_other_partitions_are_counted_together(
+    production: PostgresServer, staging: PostgresServer, database: str, task_values: Values
+) -> None:
+    """Where enums are hashed: their numbers are the server's own."""
+    states = ", ".join(f"'{letter}'" for letter in "abcdefgh")
+    parts = "".join(f"CREATE TABLE p{n} PARTITION OF h FOR VALUES WITH (MODULUS 4, REMAINDER {n});" for n in range(4))
+    sql = f"CREATE TYPE state AS ENUM ({states}); CREATE TABLE h (s state) PARTITION BY HASH (s); {parts}"
+    production.create_database(database, f"{sql} INSERT INTO h SELECT unnest(enum_range(NULL::state))")
+    rows = "SELECT count(*) FROM ONLY p0 UNION ALL SELECT count(*) FROM ONLY p1"
+    run("push", task_values, database)
+    staging.create_database("shifts_the_numbers", sql)
+
+    run("pull", task_values, database)
+
+    assert staging.psql(database, "SELECT count(*) FROM h") == "8"
+    assert staging.psql(database, rows) != production.psql(database, rows)
+
+
 def test_tables_that_the_manifest_does_not_have_or_that_are_lacking(
     production: PostgresServer, database: str, task_values: Values, tmp_path: Path
 ) -> None:

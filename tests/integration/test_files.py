@@ -375,7 +375,7 @@ def forge(tmp_path: Path, point: str, data: bytes) -> None:
     (tmp_path / "store" / point / "tree.tar").write_bytes(data)
     path = tmp_path / "store" / f"{point}.manifest.json"
     manifest = json.loads(path.read_text())
-    manifest.pop("checksum")
+    manifest.pop("checksum", None)
     manifest["members"][0].update(size=len(data), sha256=hashlib.sha256(data).hexdigest())
     path.write_text(json.dumps(manifest))
 
@@ -414,6 +414,29 @@ def test_members_that_would_leave_the_tree_are_refused(
     assert sorted(os.listdir(tmp_path)) == before
     assert os.listdir(tmp_path / "target") == []
     assert (tmp_path / "victim").read_text() == "as it was"
+
+
+def test_names_that_become_one_go_live_nowhere(task: Make, tmp_path: Path) -> None:
+    """Here a file that is in the archive twice: on a file system that takes no notice of case, two names."""
+    for name in ("source", "target", "source/folder"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "source" / "folder" / "a").touch()
+    (tmp_path / "source" / "b").symlink_to("a")
+    pushed = push.push(task("push", compression="none"), Host())
+    assert pushed["manifest"]["details"]["entries"] == 3
+    upkeep.verify(task("pull"), Host())
+    file = ("./A", tarfile.REGTYPE, "")
+
+    forge(tmp_path, pushed["point"], archive(TREE, file, file, ("./b", tarfile.REGTYPE, "")))
+    with pytest.raises(EnvSyncError, match="tree uploads has 2 files and folders, and the point's manifest says 3"):
+        pull.pull(task("pull"), Host())
+    forge(tmp_path, pushed["point"], archive(TREE, file))
+    for act in (pull.pull, upkeep.verify):
+        with pytest.raises(EnvSyncError, match="tree uploads has 1 files and folders, and"):
+            act(task("pull"), Host())
+
+    assert os.listdir(tmp_path / "target") == []
+    assert hidden(tmp_path) == []
 
 
 def cut(data: bytes) -> bytes:

@@ -96,8 +96,15 @@ def verified(result: Mapping[str, Any]) -> str:
         )
     return (
         f"{result['point']} in {result['store']} is good: {size(result['stored_bytes'])} in "
-        f"{len(result['manifest']['members'])} members, read in {how_long(result['durations']['total'])}"
+        f"{len(result['manifest']['members'])} members{_rows(result['manifest'])}, "
+        f"read in {how_long(result['durations']['total'])}"
     )
+
+
+def _rows(manifest: Mapping[str, Any]) -> str:
+    """Say what the manifest counts; nothing where it counts nothing."""
+    rows = [table["rows"] for table in manifest["tables"] if "rows" in table]
+    return f", {sum(rows)} rows in {len(rows)} tables" if rows else ""
 
 
 def pruned(database: str, result: Mapping[str, Any], dry_run: bool) -> str:

@@ -248,6 +248,7 @@ _DETAILS: Mapping[str, Rule] = {
     "rowless_foreign_keys": _list_of(_list_of(_text)),
     "excluded_extensions": _list_of(_text),
     "special_files": _count,
+    "entries": _count,
     # PostgreSQL
     "large_objects": _count,
     "largest_table_bytes": _count,
@@ -264,6 +265,7 @@ _DETAILS: Mapping[str, Rule] = {
     "versioned_tables": _list_of(_text),
     "views": _list_of(_text),
     "longest_statement": _count,
+    "history": _yes_or_no,
     # Elasticsearch
     "aliases": _mapping({}, others=_aliased),
 }

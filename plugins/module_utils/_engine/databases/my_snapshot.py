@@ -25,6 +25,7 @@ from ..members import StoreSink
 from ..pipeline import Group, StageReader
 from .gather import Gathering
 from .my_client import Server, ServerError
+from .my_counts import Counted
 from .my_dump import Sections
 from .my_failures import changed_meanwhile, of_dump
 
@@ -133,6 +134,8 @@ class RowsDump:
         self._doing = doing
         self._begun: list[threading.Event] = []
         self._sections: list[Sections] = []
+        #: how many each table has, once all are stored
+        self.rows: dict[str, int] = {}
 
     def start(self, workers: int) -> None:
         """Start the dump programs; returns at once."""
@@ -170,7 +173,9 @@ class RowsDump:
                 section = sections.next()
                 if section is None:
                     raise changed_meanwhile(self._doing, f"mysqldump wrote no rows of table {table}")
-                self._sink.member(self._names[table], section, self._sizes[table] or None, table=table)
+                counted = Counted(section)
+                self._sink.member(self._names[table], counted, self._sizes[table] or None, table=table)
+                self.rows[table] = sum(counted.rows.values())
             if sections.next() is not None:
                 raise EnvSyncError(self._doing, "mysqldump wrote more tables than it was asked for", "Push again.")
         except BaseException as error:

@@ -14,6 +14,7 @@ import re
 import secrets
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,7 +27,19 @@ from ..point import SINGLE_SUFFIX
 from ..scripts import Effect, Script
 from ..stopping import Stop
 from ..task import Connection, Task
-from . import my_code, my_dump, my_effect, my_failures, my_guard, my_load, my_purge, my_run, my_script, my_swap
+from . import (
+    my_code,
+    my_counts,
+    my_dump,
+    my_effect,
+    my_failures,
+    my_guard,
+    my_load,
+    my_purge,
+    my_run,
+    my_script,
+    my_swap,
+)
 from .base import Database, DumpFacts, Identity, Plan, within
 from .gather import Gathering
 from .lease import BUSY_HERE, BUSY_PULL, Lease, SessionStorage
@@ -198,14 +211,17 @@ class MySQL(Database):
         """Read every statement of a point: all of a dump's kinds, the last one whole, and after it the trailer."""
         if source.manifest.format == "directory":
             source.member(_TABLES)
+        rows: Counter[str] = Counter()
         for name in source.names():
-            reader = source.open(name)
+            reader = my_counts.Counted(source.open(name))
             try:
                 script = my_dump.Script(reader, name.lstrip("/") or "the dump")
                 for statement in script:
                     script.refuse_unknown(statement)
             finally:
                 reader.close()
+            rows += reader.rows
+        my_counts.compare_dump(source.manifest, rows)
 
     # -- push --------------------------------------------------------------------------------------------------------
 
@@ -350,9 +366,9 @@ class MySQL(Database):
             argv = [*base, "--routines", "--events", "--triggers", *self._all_but(excluded, doing)]
             # With gzip it is what the original writes, under the name that the original reads.
             name = "" if self._compression == "gzip" else SINGLE_SUFFIX
-            facts.details["longest_statement"] = self._dump_one(
-                group, sink, argv, name, facts.details["size_bytes"], doing
-            )
+            longest, rows = self._dump_one(group, sink, argv, name, facts.details["size_bytes"], doing)
+            facts.details["longest_statement"] = longest
+            my_counts.note(facts.tables, rows, self._with_rows(excluded, doing))
         return facts
 
     def _generated(self, excluded: Sequence[str], doing: str) -> list[str]:
@@ -418,13 +434,22 @@ class MySQL(Database):
 
     def _dump_one(
         self, group: Group, sink: StoreSink, argv: Sequence[str], name: str, size: int | None, doing: str
-    ) -> int:
-        """Dump into one member; return how long a server has to allow a statement to be, in bytes."""
+    ) -> tuple[int, Mapping[str, int]]:
+        """Dump into one member.
+
+        :returns: how long a server has to allow a statement to be, in bytes; and how many rows each table has.
+        """
         environment, explain = self._dump_environment(), my_failures.of_dump
         stage = group.run(argv, doing, stdout=subprocess.PIPE, env=environment, dumps=True, explain=explain)
-        reader = my_dump.Complete(Gathering(stage, StageReader(stage)), doing)
-        sink.member(name, reader, size, threads=self._jobs if size else 1)
-        return reader.longest.length
+        complete = my_dump.Complete(Gathering(stage, StageReader(stage)), doing)
+        counted = my_counts.Counted(complete)
+        sink.member(name, counted, size, threads=self._jobs if size else 1)
+        return complete.longest.length, counted.rows
+
+    def _with_rows(self, excluded: Sequence[str], doing: str) -> dict[str, int]:
+        """Return the tables that have rows of their own, and about their bytes."""
+        tables = self._base_tables(doing, excluded)
+        return {name: size for name, (engine, size) in tables.items() if engine not in _NO_ROWS}
 
     def _dump_directory(
         self,
@@ -437,11 +462,7 @@ class MySQL(Database):
         doing: str,
     ) -> None:
         rowless = facts.details["excluded_table_data"]
-        tables = {
-            name: size
-            for name, (engine, size) in self._base_tables(doing, excluded).items()
-            if engine not in _NO_ROWS and name not in rowless
-        }
+        tables = {name: size for name, size in self._with_rows(excluded, doing).items() if name not in rowless}
         names = {
             table: f"{_ROWS}{number:05d}-{re.sub('[^A-Za-z0-9_-]', '_', table)[:80]}.sql"
             for number, table in enumerate(sorted(tables), 1)
@@ -470,6 +491,7 @@ class MySQL(Database):
         self._dump_definitions(group, sink, base, excluded, doing)
         group.wait()
         facts.details["longest_statement"] = dump.longest_statement
+        my_counts.note(facts.tables, dump.rows, tables)
         if self._shape(doing) != shape:
             raise my_failures.changed_meanwhile(doing, "a table was created, changed or dropped meanwhile")
 
@@ -712,7 +734,7 @@ class MySQL(Database):
         my_code.drop(server, self.scratch, self._held, doing)
         held = {item.key for item in self._held}
         self._held += [item for item in staying if item.key not in held]
-        self._verify_restored(source.manifest, doing)
+        self._verify_restored(group, source.manifest, doing)
         warnings = loader.warnings()
         if rowless_keys:
             named = ", ".join(f"{table} {name}" for table, name in rowless_keys)
@@ -778,12 +800,17 @@ class MySQL(Database):
     def _accounts(self, query: str) -> set[my_dump.Account]:
         return {(str(user).encode(), str(host).encode()) for user, host in self._server.query(query)}
 
-    def _verify_restored(self, manifest: Manifest, doing: str) -> None:
-        """Raise unless every table of the manifest is in the scratch schema."""
-        there = {name.lower() for name in my_swap.tables(self._server, self.scratch, doing)}
+    def _verify_restored(self, group: Group, manifest: Manifest, doing: str) -> None:
+        """Raise unless every table of the manifest is in the scratch schema, with as many rows."""
+        found = my_swap.tables(self._server, self.scratch, doing)
+        there = {name.lower() for name in found}
         missing = [item["name"] for item in manifest.tables if item["name"].lower() not in there]
         if missing:
             raise EnvSyncError(doing, f"these tables were not restored: {', '.join(missing[:5])}")
+        details = manifest.details
+        history = frozenset(details.get("versioned_tables", ()) if details.get("history") else ())
+        counting = f"counting what was restored of {self._database} on {self._server.name}"
+        my_counts.compare(group, self._server, self.scratch, manifest.tables, found, history, self._jobs, counting)
         self._restored = len(there)
 
     def sanitise(self, scripts: Sequence[Script], group: Group) -> Sequence[Effect]:

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import contextlib
 import queue
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Callable
 
 from .. import counts
 from ..pipeline import Group
-from .pg_archive import Adapted, Toc
+from .pg_archive import Adapted, Toc, tokens
 from .pg_client import Server, ServerError, literal, quote
 
 #: schema and name
@@ -133,6 +134,7 @@ class Comparison:
 
     :param tables: those of the manifest.
     :param adapted: the archive as it was restored.
+    :param large_objects: how many the manifest says that there are.
     :param jobs: how many tables to count at once.
     """
 
@@ -142,6 +144,7 @@ class Comparison:
         connect: Connect,
         tables: Sequence[Mapping[str, Any]],
         adapted: Adapted,
+        large_objects: int | None,
         jobs: int,
         doing: str,
     ) -> None:
@@ -157,6 +160,9 @@ class Comparison:
             for entry in adapted.toc.entries
             if entry.desc in ("TABLE", "TABLE DATA") and entry.dump_id not in chosen
         }
+        self._roots = _loaded_by_root(adapted.toc)
+        objects = [entry.dump_id for entry in adapted.toc.entries if entry.desc.startswith("BLOB")]
+        self._large_objects = large_objects if chosen.issuperset(objects) else None
 
     def run(self, group: Group, there: Iterable[Table]) -> None:
         """Count, and compare.
@@ -172,11 +178,23 @@ class Comparison:
         with self._connect() as connection:
             extensions = _of_extensions(self._server, connection, self._doing)
             forced = self._forced(connection)
+            ask = "SELECT count(*) FROM pg_largeobject_metadata"
+            objects = int(self._server.query(ask, (), self._doing, connection)[0][0])
         found = set(there)
         counts.require_all(map(_shown, wanted), map(_shown, found), self._doing, _CAUSE)
         counts.require_no_more(map(_shown, self._noted), map(_shown, found - extensions), self._doing, _CAUSE)
-        noted = {_shown(table): int(rows) for table, rows in wanted.items()}
-        counts.require_equal(noted, self._count_all(group, wanted, forced), self._doing, _CAUSE)
+        counted = self._count_all(group, wanted, forced)
+        counts.require_equal(self._summed(wanted), self._summed(counted), self._doing, _CAUSE)
+        if self._large_objects is not None:
+            what, whole = ("the database", "large objects"), "as a whole"
+            counts.require_equal({whole: self._large_objects}, {whole: objects}, self._doing, _CAUSE, what)
+
+    def _summed(self, rows: Mapping[Table, int]) -> Counter[str]:
+        """Return the rows by what a message calls the table; those of partitions that share their rows, together."""
+        found: Counter[str] = Counter()
+        for table, count in rows.items():
+            found[self._roots.get(table) or _shown(table)] += int(count)
+        return found
 
     def _forced(self, connection: Any) -> set[Table]:
         """Return the tables whose policies hold for their owner too, and so for this role."""
@@ -189,11 +207,11 @@ class Comparison:
         )
         return {(str(schema), str(name)) for schema, name in rows}
 
-    def _count_all(self, group: Group, tables: Mapping[Table, int], forced: set[Table]) -> dict[str, int]:
+    def _count_all(self, group: Group, tables: Mapping[Table, int], forced: set[Table]) -> dict[Table, int]:
         waiting: queue.SimpleQueue[Table] = queue.SimpleQueue()
         for table in sorted(tables, key=lambda table: (-tables[table], table)):
             waiting.put(table)
-        found: dict[str, int] = {}
+        found: dict[Table, int] = {}
 
         def work() -> None:
             with self._connect() as connection:
@@ -205,7 +223,7 @@ class Comparison:
                     except queue.Empty:
                         return
                     with self._unforced(table, connection) if table in forced else contextlib.nullcontext():
-                        found[_shown(table)] = _count(self._server, connection, table, self._doing)
+                        found[table] = _count(self._server, connection, table, self._doing)
 
         group.join([group.start(work) for _unused in range(min(self._jobs, len(tables)))])
         return found
@@ -245,4 +263,24 @@ def _sql(table: Table) -> str:
 
 
 def _shown(table: Table) -> str:
-    return ".".join(table)
+    return ".".join(quote(name) if "." in name else name for name in table)
+
+
+def _loaded_by_root(toc: Toc) -> dict[Table, str]:
+    """Return the partitions whose rows are loaded by way of the table on top, and what a message calls these.
+
+    Where enums are hashed, a row may belong into another partition on another server (``forcePartitionRootLoad`` in
+    ``pg_dump.c``): what holds is the sum.
+    """
+    found = {}
+    for entry in toc.entries:
+        statement = entry.copy_stmt or ""
+        own = {f"COPY {schema}.{name} " for schema in _spelt(entry.namespace or "") for name in _spelt(entry.tag)}
+        if entry.desc == "TABLE DATA" and statement and not statement.startswith(tuple(own)):
+            into = "".join(tokens(statement.partition(" (")[0].partition(" FROM ")[0])[1:])
+            found[entry.namespace or "", entry.tag] = f"{into} with its partitions"
+    return found
+
+
+def _spelt(name: str) -> tuple[str, str]:
+    return name, quote(name)

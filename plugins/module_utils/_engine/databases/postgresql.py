@@ -143,6 +143,7 @@ class PostgreSQL(Database):
         self._live: pg_swap.Properties | None = None
         self._stuck: list[str] = []
         self._restored = 0
+        self._of_template: frozenset[tuple[str, str]] = frozenset()
         pull = self._lock("env_sync pull ", BUSY_PULL, True)
         self._lease = Lease(pull, self._locking, lambda: self.cancelled, _LOCK_PATIENCE)
         self._dumps = False
@@ -608,6 +609,9 @@ class PostgreSQL(Database):
         manifest = source.manifest
         doing = f"restoring {self._database} on {self._server.name}"
         self._create_scratch(manifest.details, doing)
+        if self._template != "template0":
+            with self._inside(self.scratch, doing) as connection:
+                self._of_template = frozenset(self._tables(connection, doing))
         if manifest.format == "directory":
             return self._restore_directory(group, source, doing)
         return self._restore_stream(group, source, doing)
@@ -792,8 +796,11 @@ class PostgreSQL(Database):
         self._restored = len(wanted)
         connect = functools.partial(self._inside, self.scratch, doing)
         counting = f"counting what was restored of {self._database} on {self._server.name}"
-        comparison = pg_rows.Comparison(self._server, connect, manifest.tables, adapted, self._jobs, counting)
-        comparison.run(group, there)
+        large_objects = manifest.details.get("large_objects")
+        comparison = pg_rows.Comparison(
+            self._server, connect, manifest.tables, adapted, large_objects, self._jobs, counting
+        )
+        comparison.run(group, there - self._of_template)
 
     def sanitise(self, scripts: Sequence[Script], group: Group) -> Sequence[Effect]:
         return [self._run_script(number, script, self.scratch, group) for number, script in enumerate(scripts)]
