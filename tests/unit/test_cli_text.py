@@ -48,6 +48,6 @@ def test_a_verified_point_is_said_with_its_rows_where_they_are_counted() -> None
     result = {
         "manifest": manifest, "point": "p", "store": "/s", "stored_bytes": 2048, "durations": {"total": 3.0},
     }  # fmt: skip
-    assert cli_text.verified(result).startswith("p in /s is good: 2.0 KB in 2 members, read in")
+    assert cli_text.verified(result).startswith("p in /s is good: 2.0 KiB in 2 members, read in")
     manifest["tables"] += [{"name": "b", "rows": 40}, {"name": "c", "rows": 2}]
     assert " in 2 members, 42 rows in 2 tables, read in" in cli_text.verified(result)
