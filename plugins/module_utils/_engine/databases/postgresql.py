@@ -34,6 +34,7 @@ from . import (
     pg_effect,
     pg_excluded,
     pg_failures,
+    pg_first,
     pg_leave_out,
     pg_rows,
     pg_snapshot,
@@ -141,6 +142,8 @@ class PostgreSQL(Database):
         self.old = f"{OLD_PREFIX}{stem}{tail}"
         self.older = f"{OLDER_PREFIX}{stem}{tail}"
         self._live: pg_swap.Properties | None = None
+        #: what a first pull gives the new database
+        self._first: Sequence[pg_swap.Attempt] = ()
         self._stuck: list[str] = []
         self._restored = 0
         self._of_template: frozenset[tuple[str, str]] = frozenset()
@@ -417,6 +420,7 @@ class PostgreSQL(Database):
             "largest_table_bytes": largest,
             "large_objects": int(large_objects[0][0]),
             "owner": properties.owner,
+            "database": pg_first.facts(properties),
             "encoding": properties.encoding,
             "collate": properties.collate,
             "ctype": properties.ctype,
@@ -486,6 +490,10 @@ class PostgreSQL(Database):
             warnings += pg_checks.room(self._server, size, manifest.raw_bytes, doing)
         if self._live is not None:
             warnings += self._check_replaceable(self._live, doing)
+        elif manifest:
+            here = self._here(doing)
+            steps += pg_first.steps(manifest.details, here)
+            warnings += pg_first.warnings(manifest.details, here)
         return Plan(self.scratch, pg_swap.describe(self._live) if self._live else None, tuple(steps), tuple(warnings))
 
     def _check_extensions(self, manifest: Manifest, doing: str) -> list[str]:
@@ -729,6 +737,12 @@ class PostgreSQL(Database):
         user, superuser = ask("SELECT rolname, rolsuper FROM pg_roles WHERE rolname = current_user", doing=doing)[0]
         with self._inside(self.scratch, doing) as connection:
             facts = pg_superuser.look(lambda statement: ask(statement, (), doing, connection))
+        here = self._here(doing)
+        lacking: list[str] = []
+        if self._live is None:
+            values = pg_first.values_in(toc)
+            self._first = pg_first.attempts(manifest.details, self._database, here, values)
+            lacking = pg_first.lacking(manifest.details, values)
         target = pg_archive.Target(
             user=str(user),
             superuser=bool(superuser),
@@ -738,12 +752,9 @@ class PostgreSQL(Database):
             schemas=facts.schemas,
             untrusted_languages=facts.untrusted_languages,
             closed_wrappers=facts.closed_wrappers,
-            roles=frozenset(name for (name,) in ask("SELECT rolname FROM pg_roles", doing=doing)),
-            assumable=frozenset(
-                name
-                for (name,) in ask("SELECT rolname FROM pg_roles WHERE pg_has_role(oid, %s)", (self._assume(),), doing)
-            ),
-            database_owner=self._live.owner if self._live is not None else str(user),
+            roles=here.roles,
+            assumable=here.assumable,
+            database_owner=self._live.owner if self._live is not None else pg_first.owner_of(manifest.details, here),
             extensions_available=frozenset(
                 name for (name,) in ask("SELECT name FROM pg_available_extensions", doing=doing)
             ),
@@ -764,7 +775,18 @@ class PostgreSQL(Database):
         pg_superuser.refuse_forbidden(self._server, needed, facts.extensions, doing)
         target = replace(target, left_out=chosen.reasons, in_full=pg_leave_out.SAID_IN_FULL)
         adapted = pg_archive.adapt(toc, target)
-        return replace(adapted, warnings=(*chosen.warnings, *adapted.warnings))
+        return replace(adapted, warnings=(*chosen.warnings, *lacking, *adapted.warnings))
+
+    def _here(self, doing: str) -> pg_first.Here:
+        ask = self._server.query
+        return pg_first.Here(
+            str(ask("SELECT current_user", (), doing)[0][0]),
+            frozenset(name for (name,) in ask("SELECT rolname FROM pg_roles", (), doing)),
+            frozenset(
+                name
+                for (name,) in ask("SELECT rolname FROM pg_roles WHERE pg_has_role(oid, %s)", (self._assume(),), doing)
+            ),
+        )
 
     def _assume(self) -> str:
         """What ``pg_has_role`` calls the right to make a role an owner: since 16 a membership may come without it."""
@@ -869,7 +891,7 @@ class PostgreSQL(Database):
         names = pg_swap.Names(self._database, self.scratch, self.old, self.older)
         doing = f"swapping {self._database} in on {self._server.name}"
         with self._watching(self._server.another_control, doing):
-            seconds, warnings = pg_swap.swap(self._server, names, live, kept_before, keep_old)
+            seconds, warnings = pg_swap.swap(self._server, names, live, kept_before, keep_old, self._first)
         self._server.finish()  # the new database serves: to stop now would only leave the old one behind
         kept = self.old if live is not None else ""
         if kept_before:
