@@ -102,6 +102,12 @@ options:
     type: bool
     default: false
     version_added: 0.4.0
+  locale:
+    description:
+      - PostgreSQL. The locale that the restored database has, in place of the source's, as the server's system calls it
+        (V(C.UTF-8)). It is for a server whose system does not have that of the source.
+    type: str
+    version_added: 0.5.0
   template_database:
     description:
       - PostgreSQL. The database that the new one begins as a copy of. A superuser can create extensions in it that the
@@ -385,6 +391,7 @@ def main() -> None:
             "require_sanitised": {"type": "bool", "default": False},
             "may_change_nothing": {"type": "bool", "default": False},
             "keep_foreign_servers": {"type": "bool", "default": False},
+            "locale": {"type": "str"},
             "template_database": {"type": "str"},
             "excluded_extensions": {"type": "list", "elements": "str"},
             "excluded_objects": {"type": "list", "elements": "str"},

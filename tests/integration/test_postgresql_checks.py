@@ -234,6 +234,24 @@ def test_what_the_target_lacks(
     assert why in error.why and hint in error.hint
 
 
+def test_another_locale_than_the_sources_is_asked_for(
+    production: PostgresServer, staging: PostgresServer, database: str, task_values: Values, tmp_path: Path
+) -> None:
+    options = "TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'de'"
+    production.create_database(database, "CREATE TABLE words AS SELECT unnest(ARRAY['b', 'B', 'a']) AS word", options)
+    push.push(Task.from_mapping(task_values("push", database)), Host())
+    manifest_says(tmp_path, collate="xx_YY.UTF-8")
+    task = Task.from_mapping(task_values("pull", database, locale="C"))
+    assert "have it sort by C, and not by de (ICU)" in pull.plan(task, Host())["steps"]
+    pull.pull(task, Host())
+    sql = "SELECT datcollate, datctype, datlocprovider FROM pg_database WHERE datname = current_database()"
+    assert staging.psql(database, sql) == "C|C|c"
+    assert staging.psql(database, "SELECT string_agg(word, '' ORDER BY word) FROM words") == "Bab"
+    # What is asked for has to be there, too.
+    error = pulls(Task.from_mapping(task_values("pull", database, locale="yy_XX")))
+    assert "the locale yy_XX" in error.why and "set locale to one that it has" in error.hint
+
+
 def test_collations_of_the_system_are_in_the_manifest(
     production: PostgresServer, database: str, task_values: Values
 ) -> None:

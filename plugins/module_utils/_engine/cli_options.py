@@ -105,6 +105,7 @@ OPTIONS: Mapping[str, Sequence[Option]] = {
         Option("require_sanitised", "", "refuse to pull what no script sanitised"),
         Option("may_change_nothing", "", "a transformation that changes no row is right for this database"),
         Option("keep_foreign_servers", "", "restore a database's ways to other servers, passwords and all"),
+        Option("locale", "NAME", "PostgreSQL: the locale of a pull's database (default: the source's)"),
         Option("template_database", "NAME", "PostgreSQL: what a pull's database begins as (default: template0)"),
     ),
     "how": (

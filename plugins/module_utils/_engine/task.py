@@ -297,6 +297,7 @@ class Task:
     may_change_nothing: bool = False
     keep_foreign_servers: bool = False
     template_database: str = ""
+    locale: str = ""
     old_database: str = "drop"
     restore_as: str = "alias"
     analyze: bool = True
@@ -550,6 +551,7 @@ KEYS: dict[str, Callable[[Any], Any]] = {
     "may_change_nothing": _boolean,
     "keep_foreign_servers": _boolean,
     "template_database": _text,
+    "locale": _text,
     "old_database": _choice(*OLD_DATABASE),
     "analyze": _boolean,
     "lock_wait": _number(0, 7 * 24 * 3600),
@@ -564,6 +566,7 @@ ONLY_FOR: Mapping[str, tuple[str, ...]] = {
     "excluded_extensions": ("postgresql",),
     "excluded_objects": ("postgresql",),
     "template_database": ("postgresql",),
+    "locale": ("postgresql",),
 }
 
 #: keys whose values appear in no message

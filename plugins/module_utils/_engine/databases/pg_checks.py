@@ -123,8 +123,7 @@ def locale(server: Server, details: Mapping[str, Any], doing: str) -> list[str]:
         raise EnvSyncError(
             doing,
             f"the database has the locale {' and '.join(missing)}, which the server's system does not have",
-            "Install it there (Debian: locale-gen; its C library is to be the same as the source's), and restart the "
-            "server.",
+            "Install it there (Debian: locale-gen) and restart the server, or set locale to one that it has (C.UTF-8).",
         )
     provider, wanted = details.get("locale_provider"), details.get("locale")
     if provider == "i" and version >= 150000:
@@ -146,6 +145,13 @@ def locale(server: Server, details: Mapping[str, Any], doing: str) -> list[str]:
             f"sorts by {details.get('collate')}"
         ]
     return []
+
+
+def sorts_by(details: Mapping[str, Any]) -> str:
+    """Return what a database sorts by, as a person would say it."""
+    if details.get("locale_provider") in ("i", "b"):
+        return f"{details.get('locale')} ({'ICU' if details['locale_provider'] == 'i' else 'the server'})"
+    return str(details.get("collate"))
 
 
 def _has_locale(server: Server, name: str, doing: str) -> bool:

@@ -109,6 +109,7 @@ class PostgreSQL(Database):
         analyze: bool,
         keep_foreign_servers: bool,
         template: str,
+        locale: str = "",
         lock_timeout: float = 0.0,
     ) -> None:
         #: stands in the scratch database's comment: nobody else's is dropped when this run fails
@@ -133,6 +134,7 @@ class PostgreSQL(Database):
         self._analyze = analyze
         self._keep_foreign_servers = keep_foreign_servers
         self._template = template or "template0"
+        self._locale = locale
         digest = hashlib.sha256(database.encode()).hexdigest()[:8]
         tail = f"_{digest}"
         # Names are cut at 63 bytes, and a cut in the middle of a character is no name.
@@ -171,6 +173,7 @@ class PostgreSQL(Database):
             analyze=task.analyze,
             keep_foreign_servers=task.keep_foreign_servers,
             template=task.template_database,
+            locale=task.locale,
             lock_timeout=task.lock_timeout,
         )
 
@@ -484,7 +487,10 @@ class PostgreSQL(Database):
                 )
         warnings = [f"what an earlier pull replaced is still there: {text}" for text in self._stuck]
         if manifest:
-            warnings += pg_checks.locale(self._server, manifest.details, doing)
+            located = self._located(manifest.details)
+            warnings += pg_checks.locale(self._server, located, doing)
+            if self._locale and located != manifest.details:
+                steps.append(f"have it sort by {self._locale}, and not by {pg_checks.sorts_by(manifest.details)}")
             pg_checks.collations(self._server, manifest.details, doing)
             size = int(manifest.details.get("size_bytes", 0))
             warnings += pg_checks.room(self._server, size, manifest.raw_bytes, doing)
@@ -504,7 +510,7 @@ class PostgreSQL(Database):
         wanted = [name for name in needed if name not in left_out]
         refuse_one_database_only(wanted, doing)
         pg_leave_out.refuse_missing(wanted, available, doing)
-        there = self._check_template(manifest.details, doing)
+        there = self._check_template(self._located(manifest.details), doing)
         if there is not None:
             pg_superuser.refuse_forbidden(self._server, wanted, there, doing)
         left_out += manifest.details.get("excluded_extensions", ())
@@ -629,18 +635,20 @@ class PostgreSQL(Database):
         version = self._server.control().server_version
         # Nobody may connect before PUBLIC has lost the right to: such a session would see data not sanitised yet.
         options = [f"TEMPLATE {quote(self._template)}", "ALLOW_CONNECTIONS false"]
-        if details.get("encoding"):
-            options.append(f"ENCODING {literal(details['encoding'])}")
-            options.append(f"LC_COLLATE {literal(details['collate'])}")
-            options.append(f"LC_CTYPE {literal(details['ctype'])}")
-            if details.get("locale_provider") == "i" and version >= 150000:
-                options.append(f"LOCALE_PROVIDER icu ICU_LOCALE {literal(details['locale'])}")
-            elif details.get("locale_provider") == "b" and version >= 170000:
-                options.append(f"LOCALE_PROVIDER builtin BUILTIN_LOCALE {literal(details['locale'])}")
-        elif self._live is not None:
-            options.append(f"ENCODING {literal(self._live.encoding)}")
-            options.append(f"LC_COLLATE {literal(self._live.collate)}")
-            options.append(f"LC_CTYPE {literal(self._live.ctype)}")
+        details = self._located(details)
+        if not details.get("encoding") and self._live is not None:
+            live = self._live
+            details = {"encoding": live.encoding, "collate": live.collate, "ctype": live.ctype, **details}
+        for option, key in (("ENCODING", "encoding"), ("LC_COLLATE", "collate"), ("LC_CTYPE", "ctype")):
+            if details.get(key):
+                options.append(f"{option} {literal(details[key])}")
+        provider = details.get("locale_provider")
+        if provider == "i" and version >= 150000:
+            options.append(f"LOCALE_PROVIDER icu ICU_LOCALE {literal(details['locale'])}")
+        elif provider == "b" and version >= 170000:
+            options.append(f"LOCALE_PROVIDER builtin BUILTIN_LOCALE {literal(details['locale'])}")
+        elif provider == "c" and version >= 150000:
+            options.append("LOCALE_PROVIDER libc")  # the template's may be another
         if self._live is not None and self._live.tablespace != "pg_default":
             options.append(f"TABLESPACE {quote(self._live.tablespace)}")
         name = quote(self.scratch)
@@ -652,6 +660,12 @@ class PostgreSQL(Database):
             f"ALTER DATABASE {name} ALLOW_CONNECTIONS true",
         ):
             self._server.query(statement, doing=doing)
+
+    def _located(self, details: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what the manifest says of the database, with the locale that the task asks for in place of its own."""
+        if not self._locale:
+            return details
+        return {**details, "collate": self._locale, "ctype": self._locale, "locale_provider": "c", "locale": ""}
 
     def _restore_directory(self, group: Group, source: PointSource, doing: str) -> Mapping[str, Any]:
         directory = within(self._work_dir, "restore")
