@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
 
+import psycopg2
 import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import pull, push
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases import pg_giving
@@ -458,3 +460,44 @@ def test_what_differs_from_a_superusers_pull_stands_in_the_warnings_and_nowhere_
         "2 functions with SECURITY DEFINER of role only",
     )
     assert [text for text in lines if not text.startswith(explained)] == []
+
+
+# -- the rights in the documentation -----------------------------------------------------------------------------------
+
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "postgresql.md"
+
+
+@pytest.fixture
+def documented(production: PostgresServer, staging: PostgresServer) -> Iterator[None]:
+    """A database shop on both servers, and roles with the rights that the documentation has, and no others."""
+    text = DOCS.read_text(encoding="utf-8").partition("\n## Rights\n")[2].partition("\n## ")[0]
+    to_push, to_pull = re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
+    for server in (production, staging):
+        server.create_database("shop", "", "OWNER shop_owner")
+    production.psql("postgres", to_push)
+    staging.psql("postgres", to_pull)
+    yield
+    for server, role in ((production, "env_sync_push"), (staging, "env_sync_pull")):
+        server.drop_database("shop")
+        server.psql("postgres", f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+def test_the_documented_rights_are_enough(
+    production: PostgresServer, staging: PostgresServer, documented: None, task_values: Values
+) -> None:
+    production.psql(
+        "shop",
+        """SET ROLE shop_owner; CREATE SCHEMA app; CREATE TABLE app.people (id serial PRIMARY KEY, name text);
+           INSERT INTO app.people (name) SELECT g::text FROM generate_series(1, 100) g;
+           ALTER TABLE app.people ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+           CREATE POLICY few ON app.people USING (id < 10);
+           SELECT lo_from_bytea(7, 'large') \\g /dev/null""",
+    )
+    push.push(Task.from_mapping(task_values("push", "shop", login_user="env_sync_push")), Host())
+    staging.psql("postgres", "DO $$ BEGIN CREATE ROLE shop_web LOGIN; EXCEPTION WHEN duplicate_object THEN END $$")
+    session = psycopg2.connect(host=staging.host, port=staging.port, user="shop_web", dbname="shop")
+    with contextlib.closing(session):
+        task = Task.from_mapping(task_values("pull", "shop", login_user="env_sync_pull"))
+        assert pull.pull(task, Host())["warnings"] == []
+    assert staging.contents("shop") == production.contents("shop")
+    assert staging.schema("shop") == production.schema("shop")
