@@ -11,6 +11,7 @@ semicolon, whatever the literals hold.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,9 @@ SECTION = b"\n--\n-- Dumping data for table "
 
 #: and before each table's structure
 _STRUCTURE = b"\n--\n-- Table structure for table "
+
+#: a line that may be one statement alone is shorter than this, in bytes
+_SHORT = 300
 
 #: how much of a dump's end is looked at for the trailer, in bytes
 _TAIL = 4096
@@ -173,6 +177,24 @@ class Statement:
         return tokens(self.text, self.backslash)
 
 
+@functools.lru_cache(maxsize=256)
+def _alone(line: bytes, backslash: bool) -> tuple[bytes, str] | None:
+    """Return the statement that a line consists of, and its kind; None where it is not one alone.
+
+    A dump of many tables is the same short lines many times over: its head, which each table's rows have.
+    """
+    text = line.strip()
+    if not text.endswith(b";"):
+        return None
+    text = text[:-1].rstrip()
+    found = tokens(text, backslash)
+    if any(token.text.startswith((*_UNFINISHED, b";")) and token.kind == "other" for token in found):
+        return None
+    words = [token for token in found if token.kind not in ("space", "comment", "open", "close")]
+    kind = _kind(words) if words else ""
+    return (text, kind) if kind == "SET" else None
+
+
 class Script:
     """The statements of a dump, one after the other, as it is read.
 
@@ -229,6 +251,11 @@ class Script:
 
     def _others(self, line: bytes) -> Iterator[Statement]:
         """Yield the statements that begin in this line; the last one may go on in the following ones."""
+        known = _alone(line, self._backslash) if self._delimiter == b";" and len(line) < _SHORT else None
+        if known is not None:
+            yield Statement(known[0], self._line, known[1], self._backslash)
+            self._obey(known[0])
+            return
         began, text, start, position = self._line, line, 0, 0
         while True:
             end = self._end(text, position)
@@ -266,8 +293,15 @@ class Script:
             return
         statement = Statement(text.strip(), line, _kind(words), self._backslash)
         yield statement
-        if statement.kind == "SET" and any(token.upper == b"SQL_MODE" for token in words):
-            self._backslash = b"NO_BACKSLASH_ESCAPES" not in text.upper()
+        if statement.kind == "SET":
+            self._obey(text)
+
+    def _obey(self, setting: bytes) -> None:
+        """Note what a SET changes about how the statements after it are to be read."""
+        if b"SQL_MODE" in setting.upper() and any(
+            token.upper == b"SQL_MODE" for token in tokens(setting, self._backslash)
+        ):
+            self._backslash = b"NO_BACKSLASH_ESCAPES" not in setting.upper()
 
     def _next(self, began: int) -> bytes:
         try:
@@ -694,7 +728,9 @@ class Sections:
             if at < 0:
                 self._fill()
         self._buffer = self._buffer[len(SECTION) :]
-        return Section(self, self._head + SECTION)
+        while b"\n" not in self._buffer and not self._eof:
+            self._fill()
+        return Section(self, self._head + SECTION, self._buffer.partition(b"\n")[0])
 
     def _fill(self) -> None:
         block = self._source.read(BLOCK)
@@ -730,9 +766,13 @@ class Sections:
 
 
 class Section:
-    """One table's part of a dump of several."""
+    """One table's part of a dump of several.
 
-    def __init__(self, sections: Sections, head: bytes) -> None:
+    :param title: the table's name, as the program has it in the comment before the rows.
+    """
+
+    def __init__(self, sections: Sections, head: bytes, title: bytes) -> None:
+        self.title = title
         self._sections = sections
         self._given = memoryview(head)
         self._last = False

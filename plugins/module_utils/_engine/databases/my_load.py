@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import queue
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Callable
@@ -33,6 +34,13 @@ _NOT_YET = _NO_SUCH_TABLE | {1054, 1305, 1368}
 _CHANGED = frozenset({1048, 1263, 1264, 1265, 1292, 1366, 1406, 1411})
 
 _VIEW_SETTINGS = "SELECT @@character_set_client, @@collation_connection"
+
+
+#: a table that is made, and whether InnoDB is its engine
+_MADE = re.compile(rb"\A[^`]*(?P<table>`(?:[^`]|``)*`)(?s:.*(?P<engine>\) ENGINE=InnoDB\b))?", re.I)
+
+#: what is before and after a table's rows
+_KEYS = re.compile(rb"/\*!40000 ALTER TABLE (?P<table>`(?:[^`]|``)*`) (?:DIS|EN)ABLE KEYS \*/")
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,9 @@ class Loader:
         self._names: dict[str, str] | None = {} if folds_names(server, doing) else None
         self._warned: dict[str, set[int]] = {}
         self._generated: dict[str, tuple[list[str], frozenset[str]]] = {}
+        self._with_generated: set[str] = set()
+        self._innodb: set[bytes] = set()
+        self._settings: dict[tuple[bytes, bool], bytes | None] = {}
         self._connections: list[int] = []
         group.on_stop(lambda: server.kill(self._connections))
 
@@ -83,13 +94,15 @@ class Loader:
 
     def _work(self, waiting: queue.SimpleQueue[str]) -> None:
         connection = self._connect()
+        session = _Session(self._server, connection)
         try:
             while True:
                 try:
                     name = waiting.get_nowait()
                 except queue.Empty:
                     return
-                self._load(name, connection)
+                session.begin()
+                self._load(name, connection, session)
                 self._group.check()
         finally:
             connection.close()
@@ -100,7 +113,7 @@ class Loader:
         self._connections.append(connection.thread_id())
         return connection
 
-    def _load(self, name: str, connection: Any) -> None:
+    def _load(self, name: str, connection: Any, session: _Session) -> None:
         member = _Member(self._group, self._source, name)
         label = name.lstrip("/") or "the dump"
         script = my_dump.Script(member, label)
@@ -108,10 +121,14 @@ class Loader:
         try:
             for statement in script:
                 script.refuse_unknown(statement)
-                text = my_dump.fit(statement, self._target, self.notes)
+                text = None if self._is_idle(statement) else self._fit(statement)
                 if text is None:
                     continue
                 doing = f"{self._doing}: line {statement.line} of {label}"
+                if statement.kind == "SET":
+                    session.set(text, doing)
+                    continue
+                session.settle()
                 rows = statement.kind == "INSERT"
                 if rows and not self._target.mariadb:
                     text = self._without_generated(text, connection, doing)
@@ -133,6 +150,31 @@ class Loader:
         finally:
             member.close()
 
+    def _fit(self, statement: my_dump.Statement) -> bytes | None:
+        """Return the statement as it is to be run here; a setting, which each member has in its head, is known then."""
+        if statement.kind != "SET":
+            return my_dump.fit(statement, self._target, self.notes)
+        key = (statement.text, statement.backslash)
+        if key not in self._settings:
+            self._settings[key] = my_dump.fit(statement, self._target, self.notes)
+        return self._settings[key]
+
+    def _is_idle(self, statement: my_dump.Statement) -> bool:
+        """Say whether a statement does nothing here: InnoDB has no keys that could be switched off.
+
+        Notes of a table that is made what has to be known when its rows come.
+        """
+        if statement.kind == "CREATE TABLE":
+            made = _MADE.search(statement.text)
+            if made and made["engine"] is not None:
+                self._innodb.add(made["table"])
+            if b"GENERATED" in statement.text.upper():
+                self._with_generated.add(my_dump.object_name(statement))
+        elif statement.kind == "ALTER TABLE":
+            keys = _KEYS.fullmatch(statement.text)
+            return keys is not None and keys["table"] in self._innodb
+        return False
+
     def _refuse_twin(self, statement: my_dump.Statement, doing: str) -> None:
         """Raise where a table or view has the name of another one to this server: it would take its place."""
         if self._names is None or statement.kind not in ("CREATE TABLE", "CREATE VIEW"):
@@ -152,6 +194,8 @@ class Loader:
     def _without_generated(self, text: bytes, connection: Any, doing: str) -> bytes:
         """Return an INSERT without the values of generated columns: MariaDB's programs write them, MySQL takes none."""
         table = my_dump.inserted_table(text)
+        if table not in self._with_generated:
+            return text
         if table not in self._generated:
             rows = self._server.query(
                 """SELECT COLUMN_NAME, GENERATION_EXPRESSION <> '' FROM information_schema.COLUMNS
@@ -206,6 +250,47 @@ class Loader:
         if self.left_out:
             said.append(f"these views need tables that were excluded, and are left out: {', '.join(self.left_out)}")
         return said
+
+
+class _Session:
+    """The settings of one connection, which members are loaded over one after the other.
+
+    Each member sets the session up in its head and back at its end, in a dozen statements. Of two members with the same
+    head neither is sent between them: the session is then as the second one wants it.
+    """
+
+    def __init__(self, server: Server, connection: Any) -> None:
+        self._server = server
+        self._connection = connection
+        self._head: list[bytes] = []
+        self._left: list[tuple[bytes, str]] = []
+        self._waiting: list[tuple[bytes, str]] = []
+        self._begun = False
+
+    def begin(self) -> None:
+        """Another member comes. Of one that had nothing but settings, nothing is left."""
+        if self._begun:
+            self._left = self._waiting
+        self._waiting, self._begun = [], False
+
+    def set(self, text: bytes, doing: str) -> None:
+        """Have a setting sent before the next statement that is none."""
+        self._waiting.append((text, doing))
+
+    def settle(self) -> None:
+        """Send what waits: a statement comes that needs it."""
+        if not self._begun:
+            head = [text for text, _doing in self._waiting]
+            if head and head == self._head:
+                self._waiting = []
+            else:
+                self._waiting, self._head = self._left + self._waiting, head
+            self._begun = True
+        elif self._waiting:
+            self._head = []  # something else has been set since
+        for text, doing in self._waiting:
+            self._server.send(text, self._connection, doing)
+        self._waiting = []
 
 
 class _Member:

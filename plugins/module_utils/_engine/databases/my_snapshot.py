@@ -24,7 +24,7 @@ from ..errors import Cancelled, EnvSyncError
 from ..members import StoreSink
 from ..pipeline import Group, StageReader
 from .gather import Gathering
-from .my_client import Server, ServerError
+from .my_client import Server, ServerError, quote
 from .my_counts import Counted
 from .my_dump import Sections
 from .my_failures import changed_meanwhile, of_dump
@@ -57,6 +57,14 @@ def share_out(sizes: dict[str, int], workers: int) -> list[list[str]]:
         shares[least].append(table)
         loads[least] += sizes[table] + 1
     return shares
+
+
+def by_title(tables: Sequence[str]) -> dict[bytes, list[str]]:
+    """Return tables by what the dump programs call them before their rows: of a name of several lines, the first."""
+    found: dict[bytes, list[str]] = {}
+    for table in sorted(tables):
+        found.setdefault(quote(table).encode().partition(b"\n")[0], []).append(table)
+    return found
 
 
 @contextlib.contextmanager
@@ -169,15 +177,19 @@ class RowsDump:
         try:
             sections.begin()
             begun.set()
-            for table in share:
+            waiting = by_title(share)
+            while True:
                 section = sections.next()
                 if section is None:
-                    raise changed_meanwhile(self._doing, f"mysqldump wrote no rows of table {table}")
+                    break
+                if not waiting.get(section.title):
+                    raise changed_meanwhile(self._doing, "mysqldump wrote more tables than it was asked for")
+                table = waiting[section.title].pop(0)
                 counted = Counted(section)
                 self._sink.member(self._names[table], counted, self._sizes[table] or None, table=table)
                 self.rows[table] = sum(counted.rows.values())
-            if sections.next() is not None:
-                raise EnvSyncError(self._doing, "mysqldump wrote more tables than it was asked for", "Push again.")
+            for table in (table for tables in waiting.values() for table in tables):
+                raise changed_meanwhile(self._doing, f"mysqldump wrote no rows of table {table}")
         except BaseException as error:
             self._group.fail_unless_consequence(error)
             raise
