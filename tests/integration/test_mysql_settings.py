@@ -245,3 +245,30 @@ def test_a_login_that_is_refused_is_not_tried_again_without_tls(
     with contextlib.closing(my_client.Server(Connection(server.host, server.port, "dumper", "pass"))) as welcome:
         assert welcome.query("SELECT 1") == [(1,)]
     assert len(tried) == 1 + without
+
+
+def test_histograms_are_gathered_from_what_goes_live(
+    server: MariaServer, database: str, task: Callable[..., Task], tmp_path: Path
+) -> None:
+    if server.client == "mariadb":
+        return
+    server.sql(
+        "ANALYZE TABLE orders UPDATE HISTOGRAM ON what WITH 7 BUCKETS; CREATE TABLE `a b` (`c d` int, gone int);"
+        "INSERT INTO `a b` VALUES (1, 2), (3, 4); ANALYZE TABLE `a b` UPDATE HISTOGRAM ON `c d`, gone WITH 100 BUCKETS",
+        database,
+    )
+    script = tmp_path / "mask.sql"
+    script.write_text("UPDATE orders SET what = 'masked'; ALTER TABLE `a b` DROP COLUMN gone;")
+    pushed = push.push(task("push", database), Host())
+    assert pushed["manifest"]["details"]["histograms"] == [
+        ["a b", "c d", "100"], ["a b", "gone", "100"], ["orders", "what", "7"],
+    ]  # fmt: skip
+    server.drop_database(database)
+    pull.pull(task("pull", database, transformation_sql_filename=str(script)), Host())
+    found = server.sql(
+        """SELECT table_name, column_name, histogram->'$."number-of-buckets-specified"',
+                  JSON_LENGTH(histogram, '$.buckets') FROM information_schema.column_statistics
+            WHERE schema_name = DATABASE() ORDER BY 1, 2""",
+        database,
+    )
+    assert found.split("\n") == ["a b\tc d\t100\t2", "orders\twhat\t7\t1"]

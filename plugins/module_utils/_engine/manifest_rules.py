@@ -308,6 +308,7 @@ _DETAILS: Mapping[str, Rule] = {
     "versioned_tables": _list_of(_text),
     "views": _list_of(_text),
     "longest_statement": _count,
+    "histograms": _list_of(_list_of(_text)),
     "history": _yes_or_no,
     # Elasticsearch
     "aliases": _mapping({}, others=_aliased),

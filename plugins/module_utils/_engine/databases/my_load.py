@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import queue
@@ -23,6 +24,9 @@ from .my_rows import compact
 
 #: what a dump of rows sets for itself; the original's, or one made by hand, may not
 _SESSION = f"foreign_key_checks = 0, unique_checks = 0, sql_mode = 'NO_AUTO_VALUE_ON_ZERO,{PLAIN_MODE}'"
+
+#: what is known of a histogram: its table, its column, and the number of its buckets
+_HISTOGRAM = 3
 
 #: what the server says of a view that needs a table which is not there
 _NO_SUCH_TABLE = frozenset({1146, 1356})
@@ -356,6 +360,39 @@ def analyze(group: Group, server: Server, schema: str, tables: Sequence[str], jo
     """Have the server gather its statistics of the tables, which the optimiser goes by."""
     statements = [f"ANALYZE NO_WRITE_TO_BINLOG TABLE {quote(table)}" for table in tables]
     run_all(group, server, schema, statements, jobs, f"analysing {schema} on {server.name}")
+
+
+def histograms(server: Server, schema: str) -> list[list[str]]:
+    """Return the columns that MySQL keeps a histogram of: table, column, number of buckets."""
+    rows: list[tuple[Any, ...]] = []
+    with contextlib.suppress(ServerError):  # MySQL 5.7 and MariaDB have none
+        rows = server.query(
+            """SELECT TABLE_NAME, COLUMN_NAME, JSON_EXTRACT(HISTOGRAM, '$."number-of-buckets-specified"')
+                 FROM information_schema.COLUMN_STATISTICS WHERE SCHEMA_NAME = %s ORDER BY 1, 2""",
+            (schema,),
+        )
+    return [[str(value) for value in row] for row in rows]
+
+
+def make_histograms(group: Group, server: Server, schema: str, wanted: Sequence[Sequence[str]], jobs: int) -> None:
+    """Have MySQL gather the histograms that the source had, of the columns that there still are.
+
+    It is done when the scripts have run: they hold values. A point has none, only which there were.
+    """
+    if not wanted or server.mariadb or server.version_number < (8, 0):
+        return
+    doing = f"gathering the histograms of {schema} on {server.name}"
+    columns = server.query(
+        "SELECT TABLE_NAME, COLUMN_NAME FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = %s", (schema,), doing
+    )
+    there = {(str(table), str(column)) for table, column in columns}
+    statements = [
+        f"ANALYZE NO_WRITE_TO_BINLOG TABLE {quote(item[0])} UPDATE HISTOGRAM ON {quote(item[1])} "
+        f"WITH {int(item[2])} BUCKETS"
+        for item in wanted
+        if len(item) == _HISTOGRAM and (item[0], item[1]) in there and item[2].isdecimal()
+    ]
+    run_all(group, server, schema, statements, jobs, doing)
 
 
 def run_all(group: Group, server: Server, schema: str, statements: Sequence[str], jobs: int, doing: str) -> None:

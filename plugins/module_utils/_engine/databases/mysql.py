@@ -120,6 +120,7 @@ class MySQL(Database):
         self._defaults_path = ""
         self._options = ""
         self._restored = 0
+        self._histograms: Sequence[Sequence[str]] = ()
         self._held: list[my_code.Definition] = []
         self._said: list[str] = []
         #: stands in the scratch schema's mark: nobody else's is dropped when this run fails
@@ -648,6 +649,7 @@ class MySQL(Database):
             ),
             "versioned_tables": sorted(str(name) for (name,) in versioned if name not in excluded),
             "views": [name for name in self._views(doing) if name not in excluded],
+            "histograms": [item for item in my_load.histograms(self._server, self._database) if item[0] in tables],
             "excluded_tables": list(excluded),
             "excluded_foreign_keys": [
                 [table, name] for table, name, to in keys if to in excluded and table not in excluded
@@ -727,6 +729,7 @@ class MySQL(Database):
 
     def restore(self, group: Group, source: PointSource) -> Mapping[str, Any]:
         server, details = self._server, source.manifest.details
+        self._histograms = details.get("histograms", ())
         doing = f"restoring {source.manifest.timestamp}-{self._database} on {server.name}"
         self._options = self._schema_options(details, doing)
         my_swap.create(server, self.scratch, f"scratch schema of a pull, {self._signature}", self._options, doing)
@@ -850,6 +853,7 @@ class MySQL(Database):
         my_load.prove(group, server, self.scratch, self._jobs, doing)
         if self._analyze:
             my_load.analyze(group, server, self.scratch, [n for n, t in tables.items() if t != "SEQUENCE"], self._jobs)
+        my_load.make_histograms(group, server, self.scratch, self._histograms, self._jobs)
         size = server.query(
             "SELECT COALESCE(SUM(DATA_LENGTH + INDEX_LENGTH), 0) FROM information_schema.TABLES"
             " WHERE TABLE_SCHEMA = %s",
