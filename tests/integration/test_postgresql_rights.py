@@ -462,6 +462,35 @@ def test_what_differs_from_a_superusers_pull_stands_in_the_warnings_and_nowhere_
     assert [text for text in lines if not text.startswith(explained)] == []
 
 
+def test_a_policy_that_would_hide_rows_from_a_transformation_fails_it(
+    production: PostgresServer, staging: PostgresServer, database: str, task_values: Values, tmp_path: Path
+) -> None:
+    """It holds for the table's owner too, and so for its members: the rows would go live as they are."""
+    production.create_database(
+        database,
+        """CREATE TABLE people (id int PRIMARY KEY, email text); ALTER TABLE people OWNER TO shop_owner;
+           INSERT INTO people SELECT g, 'planted' || g FROM generate_series(1, 20) g;
+           ALTER TABLE people ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+           CREATE POLICY few ON people USING (id < 10)""",
+        "OWNER deploy",
+    )
+    script = tmp_path / "transform.sql"
+    script.write_text("UPDATE people SET email = 'masked';\n", encoding="utf-8")
+    push.push(Task.from_mapping(task_values("push", database)), Host())
+    task = Task.from_mapping(
+        task_values("pull", database, login_user="deploy", transformation_sql_filename=str(script))
+    )
+    with pytest.raises(EnvSyncError, match='would be affected by row-level security policy for table "people"'):
+        pull.pull(task, Host())
+    assert database not in staging.databases()
+    staging.psql("postgres", "ALTER ROLE deploy BYPASSRLS")
+    try:
+        pull.pull(task, Host())
+    finally:
+        staging.psql("postgres", "ALTER ROLE deploy NOBYPASSRLS")
+    assert staging.psql(database, "SELECT email, count(*) FROM people GROUP BY 1") == "masked|20"
+
+
 # -- the rights in the documentation -----------------------------------------------------------------------------------
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "postgresql.md"
