@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any, Callable
 
-from tests.servers import Unavailable, ansible_cores, awscli, hosts, mongo, mysql, opensearch, postgresql, s3
+from tests.servers import Unavailable, ansible_cores, awscli, hosts, mongo, moto_s3, mysql, opensearch, postgresql, s3
 
 #: what there is, in the order in which tests of one run come to it
 COMPONENTS: dict[str, Callable[[], Any]] = {
@@ -21,6 +21,7 @@ COMPONENTS: dict[str, Callable[[], Any]] = {
     "ansible-core, oldest": ansible_cores.oldest,
     "ansible-core, newest": ansible_cores.newest,
     "swift": s3.installed,
+    "moto": moto_s3.installed,
     "mysql 8.0": mysql.mysql_base,
     "mongosh": mongo.mongosh,
     "opensearch": lambda: opensearch.installed("opensearch"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Callable
 
@@ -30,6 +31,9 @@ _ATTEMPTS = 8
 #: how many objects one request removes at most
 _DELETE_BATCH = 1000
 
+
+#: what servers say of an object that is locked, where they do not just put a marker before it
+_LOCKED = re.compile(r"object ?lock|retention|worm", re.IGNORECASE)
 
 #: what a server answers to a call that it does not have
 _NO_SUCH_CALL = ("NotImplemented", "MethodNotAllowed")
@@ -135,11 +139,16 @@ class S3Store(Store):
                 )
             errors = [error for error in answer.get("Errors", []) if error["Code"] != "NoSuchKey"]
             if errors:
+                locked = _LOCKED.search(f"{errors[0]['Code']} {errors[0].get('Message', '')}")
                 denied = errors[0]["Code"] == "AccessDenied"
                 raise EnvSyncError(
                     f"removing {len(batch)} objects from {self.url()}",
                     f"{len(errors)} are still there; {errors[0].get('Key')}: {errors[0]['Code']}",
-                    f"Allow s3:DeleteObject on the bucket {self._bucket.name}." if denied else "Run again.",
+                    "It is locked: run again when its retention has ended (--check-store shows the bucket's)."
+                    if locked
+                    else f"Allow s3:DeleteObject on the bucket {self._bucket.name}."
+                    if denied
+                    else "Run again.",
                 )
 
     def sweep(self, prefix: str) -> builtins.list[str]:
