@@ -80,8 +80,11 @@ _LOCK_PATIENCE = 10.0
 #: by how much pg_dump's own limit for locks is longer than that of the watch, in seconds
 _LATER = 5.0
 
-#: what every restoring session is told: its database is thrown away if the server crashes before the swap anyway
-_RESTORE_OPTIONS = "-c synchronous_commit=off -c statement_timeout=0 -c lock_timeout=0"
+#: what every restoring session is told: its database is thrown away if the server crashes before the swap anyway. The
+#: last two are else as they are set for the role or the server, as no archive sets them: NULL in an array became text
+_RESTORE_OPTIONS = (
+    "-c synchronous_commit=off -c statement_timeout=0 -c lock_timeout=0 -c array_nulls=on -c transform_null_equals=off"
+)
 
 
 class PostgreSQL(Database):
