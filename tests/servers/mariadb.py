@@ -87,7 +87,16 @@ class MariaServer:
     def _start(self) -> MariaServer:
         server, *install = self._programs()
         os.chmod(self.folder, 0o755)
-        common = [f"--datadir={os.path.join(self.folder, 'data')}", *self._as_user(), *self._small()]
+        # A server that starts removes what looks like another's temporary tables.
+        temporary = os.path.join(self.folder, "t")
+        os.mkdir(temporary)
+        os.chmod(temporary, 0o1777)
+        common = [
+            f"--datadir={os.path.join(self.folder, 'data')}",
+            f"--tmpdir={temporary}",
+            *self._as_user(),
+            *self._small(),
+        ]
         if self.base is not None:
             common.append(f"--basedir={self.base}")
         done = subprocess.run(
