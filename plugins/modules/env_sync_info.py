@@ -100,7 +100,7 @@ version:
   description: The version of the collection.
   returned: success
   type: str
-  sample: 0.4.0
+  sample: 0.5.0
 store:
   description: The store, as a person would call it. Empty where none is given.
   returned: success
