@@ -264,6 +264,7 @@ options:
       - It holds for a push, its pre-dump scripts included, and for the swap of a pull.
     type: int
     default: 60
+    version_added: 0.5.0
 """
 
     TIME = r"""
