@@ -29,6 +29,8 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine import (
     upkeep,
 )
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.bucket_sync import Limits
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.base import DumpAgain
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.postgresql import PostgreSQL
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores import open_store, s3_client
@@ -237,6 +239,34 @@ def test_a_push_after_one_that_failed_goes_on_without_the_right_to_remove(
     gate.allow("push", example_database_backups=bucket)
     assert push.push(task("push", timestamp="2026-01-03T00:00:00"), Host())["warnings"] == []
     assert gate.unused == set()
+
+
+def test_a_dump_that_begins_anew_takes_no_right_to_remove(
+    task: Callable[..., Task],
+    gate: Gate,
+    bucket: str,
+    staging: PostgresServer,
+    production: PostgresServer,
+    database: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dump = PostgreSQL.dump
+    failures = [DumpAgain("dumping", "a lock was refused", "", "the dump begins anew")]
+
+    def fails_at_first(self: Any, *how: Any) -> Any:
+        facts = dump(self, *how)
+        if failures:
+            raise failures.pop()
+        return facts
+
+    monkeypatch.setattr(PostgreSQL, "dump", fails_at_first)
+    gate.allow("push", example_database_backups=bucket)
+    done = push.push(task("push"), Host())
+    assert ["begins anew" in done["warnings"][0], "Allow s3:DeleteObject" in done["warnings"][1]] == [True, True]
+
+    gate.sets.clear()
+    pull.pull(task("pull"), Host())
+    assert staging.contents(database) == production.contents(database)
 
 
 def test_a_bucket_of_another_account_takes_the_right_to_set_the_acl(

@@ -238,10 +238,25 @@ def _dump(
             if attempt == _DUMPS:
                 raise
             run.stop.settle()
-            _remove_members(store, point)
+            run.warn(f"{error.doing}: {error.why}: {error.how}")
+            _make_way(store, point, run)
             if run.stop.stragglers or store.straggling(point):
                 raise  # something of it may still write, under the names that the next one would have
-            run.warn(f"{error.doing}: {error.why}: {error.how}")
+
+
+def _make_way(store: Store, point: str, run: Run) -> None:
+    """Take away what a failed dump has stored, before the next one stores under the same names.
+
+    In a bucket a push need not have the right to remove objects. What then stays is overwritten, or is not in the
+    manifest, and goes with the point when that is pruned.
+    """
+    try:
+        _remove_members(store, point)
+    except EnvSyncError as error:
+        if store.kind != "s3":
+            raise
+        store.sweep(point)
+        run.warn(f"objects of the dump that failed stay in {store.url(point)}: {error}")
 
 
 def _manifest(
