@@ -10,6 +10,8 @@ A run sees the same, before the first byte is moved.
 from __future__ import annotations
 
 import dataclasses
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
@@ -232,6 +234,27 @@ def test_what_the_target_lacks(
     manifest_says(tmp_path, **details)
     error = pulls(Task.from_mapping(task_values("pull", in_store)))
     assert why in error.why and hint in error.hint
+
+
+def test_a_plan_says_which_tablespaces_are_not_there(
+    production: PostgresServer, staging: PostgresServer, database: str, task_values: Values
+) -> None:
+    production.create_database(database, "CREATE TABLE words (word text PRIMARY KEY); INSERT INTO words VALUES ('a')")
+    place = Path(production.host, "fast")
+    place.mkdir()
+    if os.geteuid() == 0:
+        shutil.chown(place, "postgres")
+    production.psql("postgres", f"CREATE TABLESPACE fast LOCATION '{place}'")
+    try:
+        production.psql(database, "ALTER INDEX words_pkey SET TABLESPACE fast")
+        push.push(Task.from_mapping(task_values("push", database)), Host())
+        task = Task.from_mapping(task_values("pull", database))
+        assert any("(fast), to the database's own" in step for step in pull.plan(task, Host())["steps"])
+        pull.pull(task, Host())
+        assert staging.contents(database) == production.contents(database)
+    finally:
+        production.psql(database, "ALTER INDEX words_pkey SET TABLESPACE pg_default")
+        production.psql("postgres", "DROP TABLESPACE fast")
 
 
 def test_another_locale_than_the_sources_is_asked_for(

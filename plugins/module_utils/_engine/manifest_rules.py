@@ -302,6 +302,7 @@ _DETAILS: Mapping[str, Rule] = {
     "locale_provider": _nothing_or(_word),
     "locale": _nothing_or(_text),
     "collations": _list_of(_text),
+    "tablespaces": _list_of(_text),
     # MySQL, MariaDB
     "character_set": _word,
     "collation": _word,

@@ -190,6 +190,30 @@ def collations(server: Server, details: Mapping[str, Any], doing: str) -> None:
         )
 
 
+def used_tablespaces(ask: Ask, doing: str) -> list[str]:
+    """Return the tablespaces, other than the database's own, that it has tables or indexes in."""
+    rows = ask(
+        """SELECT DISTINCT spcname FROM pg_class c JOIN pg_tablespace t ON t.oid = c.reltablespace
+            WHERE spcname <> 'pg_global' ORDER BY 1""",
+        (),
+        doing,
+    )
+    return [str(name) for (name,) in rows]
+
+
+def tablespaces(server: Server, details: Mapping[str, Any], doing: str) -> list[str]:
+    """Return a step of the plan where tablespaces are missing, or the role may not create in them."""
+    rows = server.query("SELECT spcname FROM pg_tablespace WHERE has_tablespace_privilege(oid, 'CREATE')", (), doing)
+    usable = {str(name) for (name,) in rows}
+    missing = [str(name) for name in details.get("tablespaces", ()) if name not in usable]
+    if not missing:
+        return []
+    return [
+        f"move what is in tablespaces that do not exist on {server.name}, or are not for this role to create in "
+        f"({_named(missing)}), to the database's own"
+    ]
+
+
 def room(server: Server, size: int, raw: int, doing: str) -> list[str]:
     """Raise where the server's disk has no room for the restored database; return a warning where it may not have.
 

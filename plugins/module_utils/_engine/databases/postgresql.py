@@ -422,6 +422,7 @@ class PostgreSQL(Database):
         large_objects = ask("SELECT count(*) FROM pg_largeobject_metadata", (), doing, connection)
         facts.details = {
             "collations": pg_checks.system_collations(functools.partial(ask, connection=connection), doing),
+            "tablespaces": pg_checks.used_tablespaces(functools.partial(ask, connection=connection), doing),
             "size_bytes": properties.size,
             "largest_table_bytes": largest,
             "large_objects": int(large_objects[0][0]),
@@ -495,6 +496,7 @@ class PostgreSQL(Database):
             if self._locale and located != manifest.details:
                 steps.append(f"have it sort by {self._locale}, and not by {pg_checks.sorts_by(manifest.details)}")
             pg_checks.collations(self._server, manifest.details, doing)
+            steps += pg_checks.tablespaces(self._server, manifest.details, doing)
             size = int(manifest.details.get("size_bytes", 0))
             warnings += pg_checks.room(self._server, size, manifest.raw_bytes, doing)
         if self._live is not None:
