@@ -103,6 +103,19 @@ def test_the_manifest_has_the_rows_of_every_table(
     assert run("pull", task_values, database, **how)["warnings"] == []
 
 
+def test_a_table_that_cannot_be_counted_is_dumped_all_the_same(
+    production: PostgresServer, database: str, task_values: Values
+) -> None:
+    """The planner of a SELECT runs what an index's predicate calls; COPY has none. Its neighbours are counted."""
+    function = "CREATE OR REPLACE FUNCTION least_of_all() RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN {} END $$;"
+    sql = (
+        function.format("RETURN 0;") + "CREATE TABLE odd (id int); CREATE INDEX ON odd (id) WHERE id > least_of_all();"
+    )
+    production.create_database(database, sql + "CREATE TABLE even (id int); INSERT INTO even VALUES (2)")
+    production.psql(database, function.format("RAISE 'no';"))
+    assert rows_of(run("push", task_values, database, format="custom")["manifest"]) == {"even": 1}
+
+
 @pytest.mark.parametrize("form", ["directory", "custom"])
 def test_a_restore_that_loses_a_row_goes_live_nowhere(
     production: PostgresServer, staging: PostgresServer, database: str, task_values: Values, form: str

@@ -9,6 +9,7 @@ A run sees the same, before the first byte is moved.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import shutil
@@ -120,18 +121,20 @@ def test_a_pooler_that_refuses_options_is_told_as_one(
 # -- standbys --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("form", ["directory", "custom"])
 def test_a_standby_is_pushed_from(
     production: PostgresServer,
     staging: PostgresServer,
     standby: Standby,
     database: str,
     task_values: Values,
+    form: str,
 ) -> None:
     """With several jobs, and unlogged tables, which are not there."""
     production.create_database(database, f"{TABLES}; CREATE UNLOGGED TABLE fast AS SELECT 1 AS id")
     standby.caught_up()
     where = {"database_hostname": standby.host, "database_port": standby.port}
-    task = Task.from_mapping(task_values("push", database, **where))
+    task = Task.from_mapping(task_values("push", database, format=form, **where))
     planned = push.plan(task, Host())
     result = push.push(task, Host())
     for warnings in (planned["warnings"], result["warnings"]):
@@ -213,8 +216,14 @@ def test_tables_that_the_role_may_not_read(
     values = task_values("push", database, login_user=reader)
     error = pushes(Task.from_mapping(values), tmp_path / "store")
     assert "public.numbers, s.two" in error.why and "people" not in error.why and "GRANT" in error.hint
+    # pg_dump does not read these, and refuses nobody for them.
+    production.psql(
+        database,
+        "CREATE MATERIALIZED VIEW many AS SELECT * FROM people; REVOKE ALL ON many FROM PUBLIC;"
+        "CREATE TABLE secret (id int GENERATED ALWAYS AS IDENTITY)",
+    )
     production.psql(database, f"GRANT SELECT ON numbers, s.two TO {reader}; GRANT USAGE ON SCHEMA s TO {reader}")
-    assert push.push(Task.from_mapping(values), Host())["changed"]
+    assert push.push(Task.from_mapping({**values, "excluded_tables": ["secret"]}), Host())["changed"]
 
 
 # -- what the target has ---------------------------------------------------------------------------------------------
@@ -236,25 +245,36 @@ def test_what_the_target_lacks(
     assert why in error.why and hint in error.hint
 
 
+def test_a_collation_of_what_is_left_out_is_no_matter(in_store: str, task_values: Values, tmp_path: Path) -> None:
+    manifest_says(tmp_path, collations=["C", "xx_YY"])
+    task = Task.from_mapping(task_values("pull", in_store, excluded_objects=["INDEX people_by_name"]))
+    assert [text for text in pull.plan(task, Host())["warnings"] if "xx_YY: the pull fails unless" in text]
+
+
+@contextlib.contextmanager
+def tablespace(server: PostgresServer, name: str) -> Iterator[str]:
+    """Make a tablespace in the server's own folder, and return where it is; it must be empty in the end."""
+    place = Path(server.host, name)
+    place.mkdir()
+    if os.geteuid() == 0:
+        shutil.chown(place, "postgres")
+    server.psql("postgres", f"CREATE TABLESPACE {name} LOCATION '{place}'")
+    yield str(place)
+    server.psql("postgres", f"DROP TABLESPACE {name}")
+
+
 def test_a_plan_says_which_tablespaces_are_not_there(
     production: PostgresServer, staging: PostgresServer, database: str, task_values: Values
 ) -> None:
     production.create_database(database, "CREATE TABLE words (word text PRIMARY KEY); INSERT INTO words VALUES ('a')")
-    place = Path(production.host, "fast")
-    place.mkdir()
-    if os.geteuid() == 0:
-        shutil.chown(place, "postgres")
-    production.psql("postgres", f"CREATE TABLESPACE fast LOCATION '{place}'")
-    try:
+    with tablespace(production, "fast"):
         production.psql(database, "ALTER INDEX words_pkey SET TABLESPACE fast")
         push.push(Task.from_mapping(task_values("push", database)), Host())
         task = Task.from_mapping(task_values("pull", database))
         assert any("(fast), to the database's own" in step for step in pull.plan(task, Host())["steps"])
         pull.pull(task, Host())
         assert staging.contents(database) == production.contents(database)
-    finally:
         production.psql(database, "ALTER INDEX words_pkey SET TABLESPACE pg_default")
-        production.psql("postgres", "DROP TABLESPACE fast")
 
 
 def test_another_locale_than_the_sources_is_asked_for(
@@ -281,6 +301,9 @@ def test_collations_of_the_system_are_in_the_manifest(
     production.create_database(database, 'CREATE TABLE words (word text COLLATE "en-x-icu", same text COLLATE "C")')
     result = push.push(Task.from_mapping(task_values("push", database)), Host())
     assert result["manifest"]["details"]["collations"] == ["en-x-icu"]
+    values = task_values("push", database, timestamp="2026-01-01T00:00:00", excluded_tables=["words"])
+    production.psql(database, "CREATE TABLE others (id int); CREATE INDEX ON words (word)")
+    assert push.push(Task.from_mapping(values), Host())["manifest"]["details"]["collations"] == []
     assert pull.pull(Task.from_mapping(task_values("pull", database)), Host())["changed"]
 
 
@@ -289,8 +312,18 @@ def test_a_full_disk_is_seen_beforehand(
 ) -> None:
     task = Task.from_mapping(task_values("pull", in_store))
     monkeypatch.setattr(pg_checks, "_free", lambda folder: 1000)
-    error = pulls(task)
-    assert "has room for 1000" in error.why and "Make room" in error.hint
+    warnings = pull.plan(task, Host())["warnings"]
+    assert [text for text in warnings if "0.0 MiB free, which is too little: make room" in text]
     # Dead rows and indexes: what the source takes need not be what this takes.
     monkeypatch.setattr(pg_checks, "_free", lambda folder: 1_000_000)
-    assert [text for text in pull.plan(task, Host())["warnings"] if "has room for 1000000" in text]
+    assert [text for text in pull.plan(task, Host())["warnings"] if "1.0 MiB free, which is maybe too little" in text]
+
+
+def test_the_disk_of_the_databases_tablespace_is_the_one_that_counts(
+    staging: PostgresServer, in_store: str, task_values: Values, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tablespace(staging, "big") as place:
+        staging.create_database(in_store, "", "TABLESPACE big")
+        monkeypatch.setattr(pg_checks, "_free", lambda folder: 10**12 if folder == place else 1000)
+        assert pull.plan(Task.from_mapping(task_values("pull", in_store)), Host())["warnings"] == []
+        staging.drop_database(in_store)

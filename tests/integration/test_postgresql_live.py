@@ -253,6 +253,35 @@ def test_pre_dump_sql_waits_no_longer_than_that_either(
             pushed(task_values, database, lock_timeout=1, pre_dump_transformation_sql_filename=str(script))
 
 
+def test_many_short_waits_are_no_long_one(
+    production: PostgresServer, database: str, task_values: Values, tmp_path: Path
+) -> None:
+    """For rows that several sessions have changed, one after the other."""
+    production.create_database(database, TABLES)
+    script = tmp_path / "pre.sql"
+    rows = range(1, 5)
+    script.write_text("".join(f"UPDATE first SET id = -id WHERE id = {row};" for row in rows), encoding="utf-8")
+    began = threading.Event()
+    with contextlib.ExitStack() as stack:
+        holders = [stack.enter_context(session(production, database, f"session {row}")) for row in rows]
+        for row, holder in zip(rows, holders):
+            holder.execute(f"UPDATE first SET id = 0 WHERE id = {row}")
+
+        def release() -> None:
+            began.wait(30)
+            for holder in holders:
+                time.sleep(1.3)
+                holder.connection.rollback()
+
+        releasing = threading.Thread(target=release)
+        releasing.start()
+        host = Host(log=lambda level, text: began.set() if text.startswith("waiting for") else None)
+        how = {"lock_timeout": 4, "pre_dump_transformation_sql_filename": str(script)}
+        assert pushed(task_values, database, host, **how)["changed"]
+        releasing.join()
+    assert production.psql(database, "SELECT count(*) FROM first WHERE id < 0") == "4"
+
+
 def test_a_swap_waits_no_longer_than_that_either(
     production: PostgresServer, staging: PostgresServer, database: str, task_values: Values
 ) -> None:

@@ -56,6 +56,9 @@ DAYS: list[tuple[dict[str, Any], str, int, list[str], str]] = [
     ({"day": 29, "month": 2}, "29 2 *", 1461, ["*-02-29"], "02-29"),
     # in cron, one of both is enough, unless one begins with a star
     ({"day": "1,15", "weekday": "sun"}, "1,15 * 0", 7, ["*-*-01,15", "Sun *-*-*"], "11-29"),
+    # many crons take a step of a range only
+    ({"weekday": "1/2"}, "* * 1-6/2", 3, ["Mon,Wed,Fri *-*-*"], "11-30"),
+    ({"day": "11/10,5"}, "11-31/10,5 * *", 14, ["*-*-05,11,21,31"], "12-05"),
     ({"day": "*/10", "weekday": "mon"}, "*/10 * 1", 182, ["Mon *-*-01,11,21,31"], "12-21"),
 ]
 

@@ -149,7 +149,8 @@ def _dates(first: datetime.date, count: int) -> Iterator[datetime.date]:
 def _normal(name: str, value: Any) -> str:
     """A list becomes a comma between its items; leading zeros go, for ``00`` is no form that every cron documents.
 
-    Names become numbers: not every cron takes them in lists and ranges. Sunday is 7 at the end of a range.
+    Names become numbers: not every cron takes them in lists and ranges. Sunday is 7 at the end of a range. A step from
+    a number on (``2/6``) gets the range that it means (``2-23/6``): many crons take a step of a range only.
     """
     items = value if isinstance(value, (list, tuple)) else str(value).split(",")
     text = ",".join(str(item).strip().lower() for item in items)
@@ -157,7 +158,9 @@ def _normal(name: str, value: Any) -> str:
         if name == "weekday" and number == 0:
             text = re.sub(rf"(?<=-){word}\b", "7", text)
         text = re.sub(rf"\b{word}\b", str(number), text)
-    return re.sub(r"\b0+(?=\d)", "", text)
+    text = re.sub(r"\b0+(?=\d)", "", text)
+    highest = 6 if name == "weekday" else FIELDS[name][1]
+    return re.sub(r"(?:(?<=,)|\A)(\d+)(?=/)", rf"\1-{highest}", text)
 
 
 @functools.lru_cache(maxsize=256)

@@ -34,6 +34,9 @@ PREFIX = "env_sync-check-"
 #: how much is written to see how fast that goes, in bytes
 _TRIAL = 8 * 1024 * 1024
 
+#: how old what a check has written must be before another one takes it for one that was killed, in seconds
+_STALE = 24 * 3600
+
 #: how long an object may take to be listed, in seconds
 _PATIENCE = 10.0
 
@@ -120,6 +123,8 @@ class _Probe:
         """
         may_remove, removing = self._removing()
         yield removing
+        if may_remove:
+            self._store.delete(self._stale())
         yield from self._reading()
         data = os.urandom(_TRIAL)
         try:
@@ -197,6 +202,11 @@ class _Probe:
                 "remove", NOTE, why, "Take that right away (docs/policies/push.json), or lock objects."
             )
         return True, Finding("remove", OK, "allowed")
+
+    def _stale(self) -> list[str]:
+        """Return what checks that were killed have left."""
+        before = time.time() - _STALE
+        return [entry.name for entry in self._store.list(PREFIX) if entry.modified < before]
 
     def _reading(self) -> Iterator[Finding]:
         readable = self._inspector.may_read(self._name)

@@ -61,10 +61,17 @@ def conflicts(server: Server, database: str, doing: str) -> int:
     return int(rows[0][0]) if rows else 0
 
 
-def readable(ask: Ask, tables: Sequence[tuple[str, str]], rowless: Sequence[tuple[str, str]], doing: str) -> None:
+def readable(
+    ask: Ask,
+    tables: Sequence[tuple[str, str]],
+    rowless: Sequence[tuple[str, str]],
+    excluded: Sequence[tuple[str, str]],
+    doing: str,
+) -> None:
     """Raise where the role may not read all rows of these tables and sequences: a dump is of all rows, or fails.
 
     :param rowless: those that are dumped without rows, which are locked all the same.
+    :param excluded: those that are not dumped; sequences of their identity columns are not, either.
     """
     if not tables:
         return
@@ -73,12 +80,18 @@ def readable(ask: Ask, tables: Sequence[tuple[str, str]], rowless: Sequence[tupl
                   has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
              FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
             WHERE (n.nspname, c.relname) IN (SELECT * FROM unnest(%s::name[], %s::name[]))
-              AND c.relkind IN ('r', 'p', 'S', 'm') AND NOT EXISTS (
+              AND c.relkind IN ('r', 'p', 'S') AND NOT EXISTS (
+                    SELECT FROM pg_depend d JOIN pg_class t ON t.oid = d.refobjid
+                      JOIN pg_namespace tn ON tn.oid = t.relnamespace
+                     WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'i'
+                       AND d.refclassid = 'pg_class'::regclass
+                       AND (tn.nspname, t.relname) IN (SELECT * FROM unnest(%s::name[], %s::name[])))
+              AND NOT EXISTS (
                     SELECT FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
                      WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
                        AND d.refclassid = 'pg_extension'::regclass AND c.oid <> ALL (coalesce(e.extconfig, '{}')))
             ORDER BY 1""",
-        ([schema for schema, _table in tables], [table for _schema, table in tables]),
+        (*_columns(tables), *_columns(excluded)),
         doing,
     )
     user = rows[0][1] if rows else ""
@@ -165,29 +178,47 @@ def _has_locale(server: Server, name: str, doing: str) -> bool:
     return True
 
 
-def system_collations(ask: Ask, doing: str) -> list[str]:
-    """Return the collations that the database uses and that came with the locales of its server's system."""
+def system_collations(ask: Ask, excluded: Sequence[tuple[str, str]], doing: str) -> list[str]:
+    """Return the collations that the database uses and that came with the locales of its server's system.
+
+    :param excluded: the tables that are not dumped: what these and their indexes use is no matter, nor is what
+        extensions use.
+    """
     rows = ask(
         """SELECT DISTINCT collname FROM pg_depend d JOIN pg_collation c ON c.oid = d.refobjid
+             LEFT JOIN pg_index i ON d.classid = 'pg_class'::regclass AND i.indexrelid = d.objid
+             LEFT JOIN pg_class t ON d.classid = 'pg_class'::regclass AND t.oid = coalesce(i.indrelid, d.objid)
+             LEFT JOIN pg_namespace n ON n.oid = t.relnamespace
             WHERE d.refclassid = 'pg_collation'::regclass AND c.collnamespace = 'pg_catalog'::regnamespace
+              AND coalesce((n.nspname, t.relname) NOT IN (SELECT * FROM unnest(%s::name[], %s::name[])), true)
+              AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.deptype = 'e'
+                                 AND ((e.classid, e.objid) = (d.classid, d.objid) OR (e.classid = 'pg_class'::regclass
+                                      AND e.objid = t.oid)))
             ORDER BY 1""",
-        (),
+        _columns(excluded),
         doing,
     )
     return [str(name) for (name,) in rows]
 
 
-def collations(server: Server, details: Mapping[str, Any], doing: str) -> None:
-    """Raise where columns or indexes use collations of the system's that the server does not have."""
+def collations(server: Server, details: Mapping[str, Any], some_left_out: bool, doing: str) -> list[str]:
+    """Raise where columns or indexes use collations of the system's that the server does not have.
+
+    :param some_left_out: the pull leaves objects out, which may be those: then it is a warning, which is returned.
+    """
     known = {str(name) for (name,) in server.query("SELECT collname FROM pg_collation", (), doing)}
     missing = [str(name) for name in details.get("collations", ()) if name not in known]
-    if missing:
-        raise EnvSyncError(
-            doing,
-            f"columns or indexes use collations that the server does not have: {_named(missing)}",
-            "Install their locales on the database server's system, and have pg_import_system_collations make them in "
-            "template0.",
-        )
+    if not missing:
+        return []
+    why = f"columns or indexes use collations that the server does not have: {_named(missing)}"
+    if some_left_out:
+        return [f"{why}: the pull fails unless it leaves them out"]
+    raise EnvSyncError(
+        doing,
+        why,
+        "Install their locales on the database server's system, and have pg_import_system_collations make them in "
+        "template0. Or leave out what uses them (excluded_objects).",
+    )
 
 
 def used_tablespaces(ask: Ask, doing: str) -> list[str]:
@@ -214,29 +245,44 @@ def tablespaces(server: Server, details: Mapping[str, Any], doing: str) -> list[
     ]
 
 
-def room(server: Server, size: int, raw: int, doing: str) -> list[str]:
-    """Raise where the server's disk has no room for the restored database; return a warning where it may not have.
+def room(server: Server, tablespace: str, size: int, raw: int, doing: str) -> list[str]:
+    """Return a warning where the server's disk may have no room for the restored database.
 
-    It is known of a server on this host only, to a role that may see where its files are.
+    It is known of a server on this host only, to a role that may see where its files are. No more than a warning, as
+    the server behind a port of this host may be another's, and its disk may compress: a disk that does get full leaves
+    the live database as it is.
 
+    :param tablespace: the one that the database is made in.
     :param size: the bytes of the source, with its indexes, and with what dead rows take.
     :param raw: the bytes of its data as text.
     """
     if not is_local(server.control().info.host):
         return []
-    found = server.query("SELECT setting FROM pg_settings WHERE name = 'data_directory'", (), doing)
+    found = server.query(
+        """SELECT coalesce(nullif(pg_tablespace_location(t.oid), ''), s.setting)
+             FROM pg_tablespace t, pg_settings s WHERE t.spcname = %s AND s.name = 'data_directory'""",
+        (tablespace,),
+        doing,
+    )
     try:
         free = _free(str(found[0][0])) if found else None
     except OSError:
         free = None
     if free is None or free >= size:
         return []
-    text = f"the database has {size} bytes at its source, and {found[0][0]} has room for {free}"
-    if free < min(size, raw):
-        raise EnvSyncError(
-            doing, text, "Make room on the database server: the old database is there until the new one is."
-        )
-    return [text]
+    sure = "too little" if free < min(size, raw) else "maybe too little"
+    return [
+        f"the database has {_mib(size)} at its source, and {found[0][0]} has {_mib(free)} free, which is {sure}: make "
+        "room on the database server, as the old database is there until the new one is"
+    ]
+
+
+def _mib(count: int) -> str:
+    return f"{count / 1048576:.1f} MiB"
+
+
+def _columns(tables: Sequence[tuple[str, str]]) -> tuple[list[str], list[str]]:
+    return [schema for schema, _table in tables], [table for _schema, table in tables]
 
 
 def _free(folder: str) -> int:

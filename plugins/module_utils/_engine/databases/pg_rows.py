@@ -36,9 +36,9 @@ LINES_AFTER = 3
 _AT_ONCE = 50
 _LOCK_WAIT = 1
 
-#: a lock was not to be had in time; the table has been dropped; an index calls a function that names objects without
-#: their schema, which the planner of any SELECT trips over (a COPY, and so the dump, does not)
-_PASSED_OVER = ("55P03", "42P01", "42883", "42704", "42703")
+#: the server, or the way to it, is gone: then so is the dump. All else that a count may fail of need not trouble the
+#: dump's COPY: what an index calls as the planner looks at it, an unlogged table on a standby, a lock.
+_GONE = ("08", "57P", "58", "XX")
 
 _CAUSE = (
     "Something on this server took rows away or added some while it restored (a function that an index, a constraint "
@@ -83,36 +83,53 @@ def in_snapshot(
 ) -> dict[Table, int]:
     """Count the rows of tables as a snapshot shows them: for a dump in one stream, whose lines nobody sees.
 
-    No lock is held for longer than some tables take, nor waited for longer than a moment. A table that is locked, or
-    that was emptied or rewritten since the snapshot (which then shows nothing of it), is left out.
+    No lock is held for longer than some tables take, nor waited for longer than a moment. A table is left out that is
+    locked, that cannot be counted, or that was emptied or rewritten since the snapshot, which shows nothing of it.
     """
     found: dict[Table, int] = {}
     with connect() as connection:
-
-        def ask(statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-            return server.query(statement, parameters, doing, connection)
-
-        for start in range(0, len(tables), _AT_ONCE):
-            some = tables[start : start + _AT_ONCE]
+        waiting = [tables[start : start + _AT_ONCE] for start in range(0, len(tables), _AT_ONCE)]
+        while waiting:
             group.check()
-            ask("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            try:
-                ask(f"SET TRANSACTION SNAPSHOT {literal(snapshot)}")
-                ask(f"SET LOCAL lock_timeout = '{_LOCK_WAIT}s'")
-                counted = {table: _count(server, connection, table, doing) for table in some}
-                unchanged = ask(
-                    """SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-                        WHERE (n.nspname, c.relname) IN %s AND c.relfilenode = pg_relation_filenode(c.oid)""",
-                    (tuple(some),),
-                )
-                found.update({(schema, name): counted[schema, name] for schema, name in unchanged})
-            except ServerError as error:
-                if error.sqlstate not in _PASSED_OVER:
-                    raise
-            finally:
-                with contextlib.suppress(ServerError):
-                    ask("ROLLBACK")
+            some = waiting.pop()
+            counted = _count_some(server, connection, snapshot, some, doing)
+            if counted is None and len(some) > 1:
+                waiting += [[table] for table in some]  # one of them is to blame
+            found.update(counted or {})
     return found
+
+
+def _count_some(
+    server: Server, connection: Any, snapshot: str, tables: Sequence[Table], doing: str
+) -> dict[Table, int] | None:
+    """Count tables in one transaction that sees the snapshot; return None where one cannot be counted."""
+
+    def ask(statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        return server.query(statement, parameters, doing, connection)
+
+    ask("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    try:
+        ask(f"SET TRANSACTION SNAPSHOT {literal(snapshot)}")
+        ask(f"SET LOCAL lock_timeout = '{_LOCK_WAIT}s'")
+        counted = {table: _count(server, connection, table, doing) for table in tables}
+        unchanged = ask(
+            """SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                WHERE (n.nspname, c.relname) IN %s AND c.relfilenode = pg_relation_filenode(c.oid)""",
+            (tuple(tables),),
+        )
+        return {(schema, name): counted[schema, name] for schema, name in unchanged}
+    except ServerError as error:
+        if not error.sqlstate or error.sqlstate.startswith(_GONE):
+            raise
+        return None
+    finally:
+        with contextlib.suppress(ServerError):
+            ask("ROLLBACK")
+
+
+def large_objects(server: Server, connection: Any, doing: str) -> int:
+    """Return how many large objects the database has."""
+    return int(server.query("SELECT count(*) FROM pg_largeobject_metadata", (), doing, connection)[0][0])
 
 
 def note(tables: Sequence[dict[str, Any]], rows: Mapping[Table, int]) -> None:
@@ -134,7 +151,7 @@ class Comparison:
 
     :param tables: those of the manifest.
     :param adapted: the archive as it was restored.
-    :param large_objects: how many the manifest says that there are.
+    :param large_objects: how many there are to be; None where nobody knows.
     :param jobs: how many tables to count at once.
     """
 
@@ -178,8 +195,7 @@ class Comparison:
         with self._connect() as connection:
             extensions = _of_extensions(self._server, connection, self._doing)
             forced = self._forced(connection)
-            ask = "SELECT count(*) FROM pg_largeobject_metadata"
-            objects = int(self._server.query(ask, (), self._doing, connection)[0][0])
+            objects = large_objects(self._server, connection, self._doing)
         found = set(there)
         counts.require_all(map(_shown, wanted), map(_shown, found), self._doing, _CAUSE)
         counts.require_no_more(map(_shown, self._noted), map(_shown, found - extensions), self._doing, _CAUSE)

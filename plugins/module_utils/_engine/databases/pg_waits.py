@@ -27,17 +27,19 @@ _LAST_LOOK = 5.0
 
 #: the sessions of a run that wait for a lock of others, and what for
 _WAITING = """
-SELECT pid, blocked.by,
-       (SELECT CASE WHEN l.locktype = 'relation' AND l.database = (SELECT oid FROM pg_database
+SELECT pid, blocked.by, wanted.what, wanted.which
+  FROM (SELECT pid FROM pg_stat_activity
+         WHERE application_name = %s AND wait_event_type = 'Lock' AND pid <> pg_backend_pid() OFFSET 0) waiting,
+       LATERAL (SELECT pg_blocking_pids(pid) AS by OFFSET 0) blocked,
+       LATERAL (SELECT CASE WHEN l.locktype = 'relation' AND l.database = (SELECT oid FROM pg_database
                                                                     WHERE datname = current_database())
                     THEN l.relation::regclass::text
                     WHEN l.locktype = 'object' AND l.classid = 'pg_database'::regclass THEN 'the database'
                     WHEN l.locktype IN ('transactionid', 'tuple') THEN 'a row that another transaction has changed'
-                    ELSE 'a lock of the kind ' || l.locktype END
-          FROM pg_locks l WHERE l.pid = waiting.pid AND NOT l.granted LIMIT 1)
-  FROM (SELECT pid FROM pg_stat_activity
-         WHERE application_name = %s AND wait_event_type = 'Lock' AND pid <> pg_backend_pid() OFFSET 0) waiting,
-       LATERAL (SELECT pg_blocking_pids(pid) AS by OFFSET 0) blocked
+                    ELSE 'a lock of the kind ' || l.locktype END AS what,
+               ROW(l.locktype, l.relation, l.page, l.tuple, l.virtualxid, l.transactionid, l.classid, l.objid,
+                   l.objsubid)::text AS which
+          FROM pg_locks l WHERE l.pid = waiting.pid AND NOT l.granted LIMIT 1) wanted
  WHERE NOT blocked.by <@ ARRAY(SELECT pid FROM pg_stat_activity WHERE application_name = %s)
  ORDER BY pid"""
 
@@ -49,7 +51,9 @@ SELECT pid, usename, application_name, state, backend_type, pg_blocking_pids(pid
 _PREPARED = "SELECT gid, owner FROM pg_prepared_xacts WHERE database = current_database() ORDER BY prepared LIMIT 3"
 
 #: only while it still waits: what it does afterwards is not to be cancelled
-_CANCEL = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'"
+_CANCEL = """
+SELECT pg_cancel_backend(pid) FROM pg_stat_activity
+ WHERE pid = %s AND application_name = %s AND wait_event_type = 'Lock'"""
 
 
 class LockWatch:
@@ -127,19 +131,16 @@ class LockWatch:
             self._connection = self._connect("looking for locks")
         now = time.monotonic()
         waiting = self._ask(_WAITING, self._application, self._application)
-        self._since = {
-            (pid, str(what)): self._since.get((pid, str(what)), now) for pid, _blocking, what in waiting if what
-        }
+        # One wait after the other, for rows that several sessions have changed, is no long one.
+        self._since = {(pid, which): self._since.get((pid, which), now) for pid, _by, _what, which in waiting}
         told = ""
-        for pid, blocking, what in waiting:
-            if not what:
-                continue  # it has just got its lock
-            waited = now - self._since[pid, str(what)]
+        for pid, blocking, what, which in waiting:
+            waited = now - self._since[pid, which]
             told = told or f"{what}, {self._holders(blocking)}"
             if 0 < self._limit <= waited:
                 # Known before it is cancelled: who fails of that asks at once.
                 self.expired = self.expired or self._error(str(what), waited, blocking)
-                self._ask(_CANCEL, pid)
+                self._ask(_CANCEL, pid, self._application)
         # The seconds in it grow: who holds it is what it is about.
         names = told.split(" for ")[0]
         if names != self._told:

@@ -152,6 +152,7 @@ class PostgreSQL(Database):
         self._stuck: list[str] = []
         self._restored = 0
         self._of_template: frozenset[tuple[str, str]] = frozenset()
+        self._objects_of_template = 0
         pull = self._lock("env_sync pull ", BUSY_PULL, True)
         self._lease = Lease(pull, self._locking, lambda: self.cancelled, _LOCK_PATIENCE)
         self._dumps = False
@@ -255,9 +256,9 @@ class PostgreSQL(Database):
         with self._inside(self._database, doing) as connection:
             excluded = self._find_excluded(connection, doing)
             tables = [table for table in self._tables(connection, doing) if table not in excluded.tables]
-            locked = [table for table in self._tables(connection, doing, "rpmS") if table not in excluded.tables]
+            locked = [table for table in self._tables(connection, doing, "rpS") if table not in excluded.tables]
             ask = functools.partial(self._server.query, connection=connection)
-            pg_checks.readable(ask, locked, excluded.rowless, doing)
+            pg_checks.readable(ask, locked, excluded.rowless, sorted(excluded.tables), doing)
         warnings = [*excluded.warnings, *pg_checks.standby(self._server, doing)]
         if self._server.pooled:
             warnings.append(f"a pooler answers at {self._server.name}: the server's own address is the better one")
@@ -397,6 +398,7 @@ class PostgreSQL(Database):
         if properties is None:
             raise EnvSyncError(doing, f"the database {self._database} has just gone", "Who drops it?")
         ask = self._server.query
+        asked = functools.partial(ask, connection=connection)
         facts = DumpFacts(format=self._format, jobs=self._dump_jobs)
         facts.tables = [
             {"schema": schema, "name": table}
@@ -419,13 +421,13 @@ class PostgreSQL(Database):
             connection,
         )
         facts.roles = [str(role) for (role,) in roles]
-        large_objects = ask("SELECT count(*) FROM pg_largeobject_metadata", (), doing, connection)
+        large_objects = pg_rows.large_objects(self._server, connection, doing)
         facts.details = {
-            "collations": pg_checks.system_collations(functools.partial(ask, connection=connection), doing),
-            "tablespaces": pg_checks.used_tablespaces(functools.partial(ask, connection=connection), doing),
+            "collations": pg_checks.system_collations(asked, sorted(excluded.tables), doing),
+            "tablespaces": pg_checks.used_tablespaces(asked, doing),
             "size_bytes": properties.size,
             "largest_table_bytes": largest,
-            "large_objects": int(large_objects[0][0]),
+            "large_objects": large_objects,
             "owner": properties.owner,
             "database": pg_first.facts(properties),
             "encoding": properties.encoding,
@@ -495,10 +497,12 @@ class PostgreSQL(Database):
             warnings += pg_checks.locale(self._server, located, doing)
             if self._locale and located != manifest.details:
                 steps.append(f"have it sort by {self._locale}, and not by {pg_checks.sorts_by(manifest.details)}")
-            pg_checks.collations(self._server, manifest.details, doing)
+            left_out = bool(self._excluded.objects or self._excluded.extensions)
+            warnings += pg_checks.collations(self._server, manifest.details, left_out, doing)
             steps += pg_checks.tablespaces(self._server, manifest.details, doing)
             size = int(manifest.details.get("size_bytes", 0))
-            warnings += pg_checks.room(self._server, size, manifest.raw_bytes, doing)
+            tablespace = self._live.tablespace if self._live is not None else "pg_default"
+            warnings += pg_checks.room(self._server, tablespace, size, manifest.raw_bytes, doing)
         if self._live is not None:
             warnings += self._check_replaceable(self._live, doing)
         elif manifest:
@@ -631,6 +635,7 @@ class PostgreSQL(Database):
         if self._template != "template0":
             with self._inside(self.scratch, doing) as connection:
                 self._of_template = frozenset(self._tables(connection, doing))
+                self._objects_of_template = pg_rows.large_objects(self._server, connection, doing)
         if manifest.format == "directory":
             return self._restore_directory(group, source, doing)
         return self._restore_stream(group, source, doing)
@@ -838,6 +843,8 @@ class PostgreSQL(Database):
         connect = functools.partial(self._inside, self.scratch, doing)
         counting = f"counting what was restored of {self._database} on {self._server.name}"
         large_objects = manifest.details.get("large_objects")
+        if large_objects is not None:
+            large_objects += self._objects_of_template
         comparison = pg_rows.Comparison(
             self._server, connect, manifest.tables, adapted, large_objects, self._jobs, counting
         )
