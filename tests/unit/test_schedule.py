@@ -96,6 +96,8 @@ def test_the_next_run_today_is_one_that_is_still_to_come() -> None:
     ("keys", "said"),
     [
         ({"day": 0}, "day '0' is not within 1 to 31"),
+        ({"weekday": "fri-mon"}, "weekday '5-1' has a range that runs backwards"),
+        ({"day": "31-1"}, "day '31-1' has a range that runs backwards"),
         ({"day": "last"}, "day 'last' is not a number, a range, a list or */N"),
         ({"weekday": "8"}, "weekday '8' is not within 0 to 7"),
         ({"weekday": "monday"}, "weekday 'monday' is not a number (sun, mon, tue, wed, thu, fri, sat), a range"),

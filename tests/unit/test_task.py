@@ -219,3 +219,18 @@ def test_as_many_workers_as_cores_unless_it_is_said(monkeypatch: pytest.MonkeyPa
 def test_a_task_without_a_name_is_called_by_what_it_does() -> None:
     assert task().title == "push app"
     assert task(name="nightly").title == "nightly"
+
+
+@pytest.mark.parametrize(
+    ("when", "says"),
+    [
+        ({"hour": "25"}, "hour '25' is not within 0 to 23"),
+        ({"minute": "x"}, "minute 'x' is not a number"),
+        ({"day": "30", "month": "feb"}, "day '30' does not exist in month '2'"),
+        ({"weekday": "monday"}, "weekday 'monday' is not a number (sun, mon"),
+    ],
+)
+def test_when_it_runs_is_looked_at_wherever_it_is_given(when: dict[str, str], says: str) -> None:
+    with pytest.raises(EnvSyncError) as caught:
+        Task.from_mapping({**PUSH, **when})
+    assert caught.value.why.startswith(says)

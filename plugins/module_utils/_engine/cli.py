@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     name = os.environ.get("ENV_SYNC_NAME") or DEFAULT_NAME
     log_path = os.path.join(LOG_ROOT, name, f"{name}.log")
     parser = cli_options.make_parser(name, os.path.join(CONF_ROOT, name), log_path)
-    asked = parser.parse_args(cli_options.joined(parser, sys.argv[1:] if argv is None else argv))
+    asked = cli_options.parse(parser, sys.argv[1:] if argv is None else argv)
     cli_options.check_usage(parser, asked)
     with Signals() as signals:
         with Terminal(sys.stderr, shown=sys.stderr.isatty() and not asked.quiet) as terminal:

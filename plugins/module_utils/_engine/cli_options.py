@@ -231,6 +231,30 @@ def make_parser(name: str, conf_dir: str, log: str) -> argparse.ArgumentParser:
     return parser
 
 
+def parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
+    """Read the command's arguments; end the program where they are wrong.
+
+    What follows an option that there is not is in no message: it may be a secret.
+    """
+    asked, rest = parser.parse_known_args(joined(parser, argv))
+    unknown = [argument.partition("=")[0] for argument in rest if argument.startswith("-")]
+    if unknown:
+        parser.error("; ".join(f"there is no option {option}{_instead(parser, option)}" for option in unknown))
+    if rest:
+        parser.error("there is an argument that belongs to no option")
+    return asked
+
+
+def _instead(parser: argparse.ArgumentParser, option: str) -> str:
+    """Return what to do where an option does not exist: a hint in parentheses, or nothing."""
+    key = option.lstrip("-").replace("-", "_")
+    if key in task.SECRETS or key in ("access_key", "password"):
+        return " (secrets come from the environment, such as PGPASSWORD, or from ~/.pgpass and its like)"
+    if key in inventory.DEPLOYMENT:
+        return " (it is a key of a task that is deployed)"
+    return task.did_you_mean(option, [text for action in parser._actions for text in action.option_strings])
+
+
 def joined(parser: argparse.ArgumentParser, argv: Sequence[str]) -> list[str]:
     """Return the arguments, with an option's value that begins with a dash joined to it, as argparse wants it.
 

@@ -175,6 +175,8 @@ def _values(name: str, field: str) -> tuple[int, ...]:
         star, first, last, step = match.groups()
         low = lowest if star else int(first)
         high = highest if star or (step and not last) else int(last or first)
+        if last and int(last) < low <= highest:
+            raise ValueError(f"{field!r} has a range that runs backwards")
         if high > highest or not lowest <= low <= high or (step is not None and int(step) < 1):
             raise ValueError(f"{field!r} is not within {lowest} to {highest}")
         found.update(range(low, high + 1, int(step or 1)))

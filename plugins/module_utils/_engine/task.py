@@ -21,6 +21,7 @@ from typing import Any, Callable
 
 from .config import default_conf_dir
 from .errors import EnvSyncError
+from .schedule import FIELDS, Schedule
 
 ACTIONS = ("push", "pull", "s3_sync")
 DBMS = ("postgresql", "mysql", "files", "mongo", "documentdb", "elasticsearch")
@@ -344,6 +345,7 @@ class Task:
             given["compression"] = "none"  # the server stores its own files
             if given.get("dbms") not in (None, "elasticsearch"):
                 faults.append(f"storagebackend es_snapshot is for dbms elasticsearch, not for {given['dbms']}")
+        faults += _timing_faults(given)
         local = given.pop("dest", "") or given.pop("src", "")
         if local:
             given.update(storagebackend="directory", url=local, path="")
@@ -439,6 +441,16 @@ def deployed(name: str, conf_dir: str, folder: str) -> str:
     if os.path.isabs(name) or is_here(name):
         return _path(name)
     return os.path.join(conf_dir, folder, name)
+
+
+def _timing_faults(given: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with when a task runs; one that runs when it is asked to need not say when."""
+    when = {key: given[key] for key in FIELDS if key in given}
+    try:
+        Schedule.parse(**{"hour": "0", "minute": "0", **when})
+    except ValueError as error:
+        return [str(error)]
+    return []
 
 
 def _missing(given: Mapping[str, Any]) -> dict[str, str]:
