@@ -202,6 +202,23 @@ class Deployment:
             return user.pw_uid == 0 or bool(found.st_mode & stat.S_IWUSR)
         return bool(found.st_mode & (stat.S_IWGRP if found.st_gid in groups else stat.S_IWOTH))
 
+    def readable(self) -> None:
+        """Make sure that a user who is there is in the group that may read what is deployed.
+
+        :raises EnvSyncError: says in which groups the user is.
+        """
+        user, group = self._given["user"], self._given["group"]
+        try:
+            found = pwd.getpwnam(user)
+        except KeyError:
+            return  # the role makes it, with that group
+        names = {entry.gr_gid: entry.gr_name for entry in grp.getgrall()}
+        groups = [names.get(number, str(number)) for number in os.getgrouplist(user, found.pw_gid)]
+        if not self._absent and found.pw_uid != 0 and group not in groups:
+            why = f"the user {user} is there, and not in the group {group}, which alone may read the tasks"
+            hint = f"Set env_sync_group to a group of {user} ({', '.join(groups)}), or add {user} to {group} yourself."
+            raise EnvSyncError(f"deploying {self.name}", why, f"Nothing was changed. {hint}")
+
     def ready(self) -> None:
         """Make sure that there is what has to be there before.
 

@@ -201,6 +201,16 @@ def test_what_has_to_be_there_before_is_named(tmp_path: Path) -> None:
         deployment.ready()
 
 
+def test_a_user_who_could_not_read_the_tasks_is_refused() -> None:
+    with pytest.raises(
+        EnvSyncError, match=r"nobody is there, and not in the group govuk-backup.*of nobody \(nogroup\)"
+    ):
+        Deployment({**DEFAULTS, "user": "nobody"}).readable()
+    for user, group in (("nobody", "nogroup"), ("root", "govuk-backup"), ("no-such-user", "govuk-backup")):
+        Deployment({**DEFAULTS, "user": user, "group": group}).readable()
+    Deployment({**DEFAULTS, "user": "nobody", "state": "absent"}).readable()
+
+
 def test_all_that_is_wrong_is_told_at_once_and_no_secret_with_it(tmp_path: Path) -> None:
     python = tmp_path / "python3.8"
     python.write_text("#!/bin/sh\necho 3 8\n", encoding="ascii")
