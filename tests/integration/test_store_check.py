@@ -133,9 +133,9 @@ def test_the_command_prints_a_table_and_ends_by_severity(
     assert cli.main(["--check-store", *where]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["CHECK", "STATE", "RESULT", "WHAT", "TO", "DO"]
-    assert lines[-1] == f"checked {folder}: good, of {len(lines) - 2} checks"
+    assert lines[-1] == f"checked {folder}: all of {len(lines) - 2} checks are good"
     assert cli.main(["--check-store", *where, "-a", "pull"]) == 3
-    assert "1 with a warning" in capsys.readouterr().err
+    assert f"checked {folder}: look at: write" in capsys.readouterr().err
     assert cli.main(["--check-store", *where[:-1], "x/../..", "-a", "pull"]) == 1
     assert cli.main(["--check-store", "--plan", "-S", "directory", "-u", str(folder / "none")]) == 1
     assert "there is no such directory" in capsys.readouterr().out

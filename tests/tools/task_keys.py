@@ -73,10 +73,11 @@ _TYPES = {
 def table() -> str:
     """Return the table, in Markdown."""
     documented = _documented()
-    lines = ["| key | value | means |", "| --- | --- | --- |"]
+    of_one = _of_one_action()
+    lines = ["| key | of a | value | means |", "| --- | --- | --- | --- |"]
     for key in KEYS:
         kind, meaning = INVENTORY.get(key) or _described(key, documented)
-        lines.append(f"| `{key}` | {kind} | {meaning} |")
+        lines.append(f"| `{key}` | {of_one.get(key, '')} | {kind} | {meaning} |")
     return "\n".join(lines) + "\n"
 
 
@@ -106,6 +107,23 @@ def _markdown(text: str) -> str:
     """Return Ansible's markup as Markdown's, on one line of a table."""
     text = re.sub(r"\b(?:O|V|C|RV|E)\(((?:\\.|[^)\\])*)\)", r"`\1`", text)
     return " ".join(text.replace("|", "\\|").split())
+
+
+def _of_one_action() -> dict[str, str]:
+    """Return the keys that only a push, a pull or a bucket sync heeds, each with that."""
+    push, pull = _options("env_sync_dump"), _options("env_sync_restore")
+    found = dict.fromkeys(push - pull, "push") | dict.fromkeys(pull - push, "pull")
+    for stem, action in (("transformation_sql", "pull"), ("pre_dump_transformation_sql", "push")):
+        found[f"{stem}_file"] = action
+    return found | dict.fromkeys(("source_bucket", "destination_bucket", "delete"), "bucket sync")
+
+
+def _options(module: str) -> set[str]:
+    """Return the options that a module documents itself."""
+    names: set[str] = set()
+    for text in _texts(ROOT / "plugins" / "modules" / f"{module}.py"):
+        names |= set(yaml.safe_load(text).get("options") or {})
+    return names
 
 
 def _documented() -> dict[str, dict[str, Any]]:

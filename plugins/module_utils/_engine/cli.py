@@ -287,8 +287,9 @@ class _Command:
             raise EnvSyncError("checking the store", f"the action is {account}", "Give push or pull, or none.")
         result = store_check.check(of_task, account, self._host, self._asked.plan)
         lines = cli_text.checked(result)
-        self._show(result, lines)
         self._status_to_be = _STATUS.get(result["severity"], 0)
+        # What sums up is said on standard error then, as of every run that did not end well.
+        self._show(result, lines[:-1] if self._status_to_be else lines)
         return result, lines[-1]
 
     def _prune(self) -> tuple[Any, str]:

@@ -120,9 +120,10 @@ def checked(result: Mapping[str, Any]) -> list[str]:
         (found["check"], found["severity"], one_line(found["result"]), one_line(found["advice"]) or "-")
         for found in result["checks"]
     ]
-    counts = [sum(row[1] == severity for row in rows) for severity in ("failed", "warning")]
-    parts = [f"{count} {word}" for count, word in zip(counts, ("failed", "with a warning")) if count]
-    summary = f"checked {result['store']}: {', '.join(parts) or 'good'}, of {len(rows)} checks"
+    words = (("failed", "failed"), ("warning", "look at"))
+    named = [(word, [row[0] for row in rows if row[1] == severity]) for severity, word in words]
+    parts = [f"{word}: {', '.join(names)}" for word, names in named if names]
+    summary = f"checked {result['store']}: {'; '.join(parts) or f'all of {len(rows)} checks are good'}"
     return [*table(("CHECK", "STATE", "RESULT", "WHAT TO DO"), rows), summary]
 
 
