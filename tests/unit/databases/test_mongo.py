@@ -159,6 +159,11 @@ def test_crc_of_any_length(size: int) -> None:
             "mongodb://x,y/?readPreferenceTags=dc:ny,rack:1&readPreferenceTags=dc:ny&w=a%2Bb&readPreferenceTags=&tls=true",
         ),
         (Connection(user="me"), "mongodb+srv://a:b@x/", "mongodb+srv://me@x/?"),
+        (Connection("db-1:27018"), "mongodb://a:b@db-1:1/", "mongodb://a:b@db-1:27018/?directConnection=true"),
+        (Connection("db-1:1", 27018), "", "mongodb://db-1:27018/?directConnection=true"),
+        (Connection("[::1]:1"), "", "mongodb://[::1]:1/?directConnection=true"),
+        (Connection("x,y:1"), "mongodb://a:b@y,x,z/", "mongodb://a:b@x:27017,y:1/?"),
+        (Connection("/run/m.sock"), "", "mongodb://%2Frun%2Fm.sock/?directConnection=true"),
     ],
 )
 def test_an_address_is_of_the_task_and_of_the_environment(connection: Connection, base: str, uri: str) -> None:
@@ -172,6 +177,18 @@ def test_the_environment_s_password_goes_to_its_own_hosts_alone(base: str) -> No
         uri_of(Connection("db-1"), base, {})
     assert "s3cret" not in str(failed.value)
     assert uri_of(Connection("db-1", user="me", password="p"), base, {}).startswith("mongodb://me:p@db-1:27017/?")
+
+
+@pytest.mark.parametrize(
+    "own", ["localhost", "localhost:27018", "127.0.0.1:1,x", "[::1]:27017", "%2Frun%2Fm.sock", "127.0.1.1"]
+)
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:27017", "127.0.0.1", "::1", "[::1]:1", "/run/other.sock"])
+def test_this_host_is_one_host_whatever_it_is_called(host: str, own: str) -> None:
+    assert uri_of(Connection(host), f"mongodb://a:b@{own}/", {}).startswith("mongodb://a:b@")
+    with pytest.raises(EnvSyncError, match="are for its own hosts"):
+        uri_of(Connection("10.0.0.1"), f"mongodb://a:b@{own}/", {})
+    with pytest.raises(EnvSyncError, match="are for its own hosts"):
+        uri_of(Connection(host), "mongodb://a:b@127.example/", {})
 
 
 def test_the_programs_get_every_option_that_the_driver_gets(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import socket
@@ -81,10 +82,8 @@ def uri_of(connection: Connection, base: str, options: Mapping[str, str]) -> str
             "Set login_user and login_password, or leave database_hostname out of the task.",
         )
     if connection.host or not hosts:
-        host = connection.host or "localhost"
         scheme = "mongodb"
-        hosts = f"[{host}]" if ":" in host else host
-        hosts += f":{connection.port or 27017}"
+        hosts = ",".join(_address(one, connection.port) for one in (connection.host or "localhost").split(","))
     elif connection.port and "," not in hosts and scheme == "mongodb":
         hosts = f"{_without_port(hosts)}:{connection.port}"
     if connection.user:
@@ -118,8 +117,41 @@ def _query(options: Sequence[tuple[str, str]]) -> str:
 
 def _is_elsewhere(host: str, hosts: str) -> bool:
     """Say whether a host is none of a connection string's; where that names none, its user is for any."""
-    own = {_without_port(one).strip("[]").lower() for one in hosts.split(",") if one}
-    return bool(host and own) and host.strip("[]").lower() not in own
+    own = {_machine(one) for one in hosts.split(",") if one}
+    return bool(own) and not own.issuperset(_machine(one) for one in host.split(",") if one)
+
+
+def _machine(host: str) -> str:
+    """Return what is equal for all that leads to one machine: the port counts for nothing, and a socket is this one's.
+
+    A name is not looked up: what it leads to may change.
+    """
+    name = _split(host)[0].lower()
+    if name.startswith("/") or name in LOOPBACK:
+        return "localhost"
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return name
+    return "localhost" if address.is_loopback else str(address)
+
+
+def _split(host: str) -> tuple[str, str]:
+    """Return a host's name, address without brackets, or path of a socket; and the port that stands with it, if any."""
+    text = urllib.parse.unquote(host)
+    if text.startswith("["):
+        address, _bracket, port = text[1:].partition("]")
+        return address, port.lstrip(":")
+    name, _colon, port = text.partition(":")
+    return (text, "") if text.startswith("/") or ":" in port else (name, port)
+
+
+def _address(host: str, port: int) -> str:
+    """Return a host as a connection string has it; ``port`` wins over the one that stands with the host."""
+    name, own = _split(host)
+    if name.startswith("/"):
+        return urllib.parse.quote(name, safe="")
+    return f"{f'[{name}]' if ':' in name else name}:{port or own or 27017}"
 
 
 def _without_port(host: str) -> str:
