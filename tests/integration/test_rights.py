@@ -269,6 +269,35 @@ def test_a_dump_that_begins_anew_takes_no_right_to_remove(
     assert staging.contents(database) == production.contents(database)
 
 
+def test_what_no_right_removes_of_a_dump_that_failed_gets_into_no_point(
+    task: Callable[..., Task],
+    gate: Gate,
+    bucket: str,
+    production: PostgresServer,
+    database: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A restore by hand takes all that is there. Here the next dump has a table less, so overwrites not all."""
+    dump = PostgreSQL.dump
+    failures = [DumpAgain("dumping", "a table was dropped", "", "the dump begins anew")]
+
+    def fails_at_first(self: Any, *how: Any) -> Any:
+        facts = dump(self, *how)
+        if failures:
+            production.psql(database, "DROP TABLE noise")
+            raise failures.pop()
+        return facts
+
+    monkeypatch.setattr(PostgreSQL, "dump", fails_at_first)
+    gate.allow("push", example_database_backups=bucket)
+    with pytest.raises(EnvSyncError, match=r"1 objects of a dump that failed .* Allow s3:DeleteObject") as failed:
+        push.push(task("push", format="directory"), Host())
+    assert "/toc.dat" not in failed.value.why
+
+    gate.sets.clear()
+    assert [point.state for point in catalogue.list_points(open_store(task("pull")))] == [catalogue.INCOMPLETE]
+
+
 def test_a_bucket_of_another_account_takes_the_right_to_set_the_acl(
     task: Callable[..., Task], gate: Gate, bucket: str
 ) -> None:

@@ -227,36 +227,60 @@ def _dump(
     """Dump into the store; all of it anew where what others do at the database made that fail."""
     point = begun.entry.point
     attempt = 0
+    cleared = True
     while True:
         attempt += 1
         try:
             with run.phase("dumping", bytes_total=size), Group(run.host.cancelled, task.stall_timeout) as group:
                 compression, level = task.compression, task.compression_level
                 sink = StoreSink(group, store, point, compression, level, run.progress.add, begun.entry.run)
-                return database.dump(group, sink), sink
+                facts = database.dump(group, sink)
+            if not cleared:
+                _require_only(store, point, sink)
+            return facts, sink
         except DumpAgain as error:
             if attempt == _DUMPS:
                 raise
             run.stop.settle()
             run.warn(f"{error.doing}: {error.why}: {error.how}")
-            _make_way(store, point, run)
+            cleared = _make_way(store, point, run) and cleared
             if run.stop.stragglers or store.straggling(point):
                 raise  # something of it may still write, under the names that the next one would have
 
 
-def _make_way(store: Store, point: str, run: Run) -> None:
+def _make_way(store: Store, point: str, run: Run) -> bool:
     """Take away what a failed dump has stored, before the next one stores under the same names.
 
-    In a bucket a push need not have the right to remove objects. What then stays is overwritten, or is not in the
-    manifest, and goes with the point when that is pruned.
+    In a bucket a push need not have the right to remove objects: the next dump may overwrite all that stays.
+
+    :returns: whether nothing stays.
     """
     try:
         _remove_members(store, point)
+        return True
     except EnvSyncError as error:
         if store.kind != "s3":
             raise
         store.sweep(point)
         run.warn(f"objects of the dump that failed stay in {store.url(point)}: {error}")
+        return False
+
+
+def _require_only(store: Store, point: str, sink: StoreSink) -> None:
+    """Raise where a point has objects that are not this dump's.
+
+    The manifest does not have them, but who restores the point by hand takes all that is there.
+    """
+    own = {member.name for member in sink.members}
+    names = {found.name for found in store.list(point) if belongs(found.name, point)}
+    left = sorted(name for name in names - own if not claims.is_claim(name, point))
+    if left:
+        raise EnvSyncError(
+            f"pushing {store.url(point)}",
+            f"{len(left)} objects of a dump that failed could not be removed, and the dump that followed has not "
+            f"overwritten them: {', '.join(left[:5])}",
+            "Allow s3:DeleteObject to this push, or push at a time when no tables are created, altered or dropped.",
+        )
 
 
 def _manifest(
