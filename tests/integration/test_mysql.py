@@ -26,10 +26,12 @@ import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import pull, push, upkeep
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases import (
     my_client,
+    my_counts,
     my_dump,
     my_snapshot,
     my_swap,
 )
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.mysql import MySQL
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import Cancelled, EnvSyncError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Connection, Task
@@ -367,6 +369,20 @@ def test_tables_arrive_without_their_rows(
         time.sleep(1)  # a point's name is to the second
     with pytest.raises(EnvSyncError, match="excluded_table_data names custmers, and there is no such table"):
         do_push(task_values("push", database, excluded_table_data="custmers"))
+
+
+def test_what_has_no_rows_of_its_own_is_not_said_to_be_empty(
+    production: MariaServer, staging: MariaServer, database: str, task_values: Values
+) -> None:
+    production.create_database(
+        database,
+        "CREATE TABLE logged (i int) ENGINE=MyISAM; INSERT INTO logged VALUES (1), (2);"
+        "CREATE TABLE every_log (i int) ENGINE=MERGE UNION=(logged)",
+    )
+    pushed = do_push(task_values("push", database, excluded_table_data="every_log"))
+    assert pushed["manifest"]["tables"] == [{"name": "every_log"}, {"name": "logged", "rows": 2}]
+    do_pull(task_values("pull", database))
+    assert staging.sql("SELECT COUNT(*) FROM logged", database) == "2"
 
 
 def test_scripts_run_before_the_swap(
@@ -1038,5 +1054,39 @@ def test_tables_that_others_change_during_a_dump_make_it_begin_anew(
     assert [warning for warning in result["warnings"] if warning.endswith("the dump begins anew")]
     stored = {member["name"].partition("/")[2] for member in result["manifest"]["members"]}
     assert len(stored) == len(result["manifest"]["members"])
+    do_pull(task_values("pull", database))
+    assert contents(staging, database) == contents(production, database)
+
+
+@pytest.mark.parametrize(("form", "stays"), [("directory", True), ("directory", False), ("custom", True)])
+def test_a_table_that_is_made_before_the_dump_program_looks_is_in_the_manifest(
+    production: MariaServer,
+    staging: MariaServer,
+    database: str,
+    task_values: Values,
+    monkeypatch: pytest.MonkeyPatch,
+    form: str,
+    stays: bool,
+) -> None:
+    """It would be dumped, and every pull would refuse what the manifest does not have; also where it is soon gone."""
+    production.create_database(database, SAMPLE)
+    facts, note = MySQL._dump_facts, my_counts.note
+    made: list[str] = []
+
+    def then_made(self: MySQL, *how: Any) -> Any:
+        found = facts(self, *how)
+        if not made:
+            made.append(production.sql("CREATE TABLE made (id int)", database))
+        return found
+
+    def then_gone(*how: Any) -> None:
+        note(*how)
+        if form == "directory" and not stays:
+            production.sql("DROP TABLE IF EXISTS made", database)
+
+    monkeypatch.setattr(MySQL, "_dump_facts", then_made)
+    monkeypatch.setattr(my_counts, "note", then_gone)
+    result = do_push(task_values("push", database, format=form))
+    assert [warning for warning in result["warnings"] if warning.endswith("the dump begins anew")]
     do_pull(task_values("pull", database))
     assert contents(staging, database) == contents(production, database)

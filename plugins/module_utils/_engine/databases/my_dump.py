@@ -15,6 +15,7 @@ import functools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Callable
 
 from ..errors import EnvSyncError
 from ..stores.base import BLOCK, Reader
@@ -682,6 +683,32 @@ class Complete:
             self._tail = (self._tail + block[-_TAIL:])[-_TAIL:]
         else:
             require_trailer(self._tail, self._doing)
+        return block
+
+    def close(self) -> None:
+        self._source.close()
+
+
+class Listed:
+    """A dump on its way to the store; ``look`` is called once the program has listed what there is to dump.
+
+    It asks for the list, and then writes the structure of the first table, or its trailer where there is none.
+    """
+
+    def __init__(self, source: Reader, look: Callable[[], None]) -> None:
+        self._source = source
+        self._look = look
+        self._looked = False
+        self._tail = b""
+
+    def read(self, size: int) -> bytes:
+        block = self._source.read(size)
+        if not self._looked:
+            text = self._tail + block
+            self._tail = text[1 - len(_STRUCTURE) :]
+            if not block or _STRUCTURE in text:
+                self._looked = True
+                self._look()
         return block
 
     def close(self) -> None:

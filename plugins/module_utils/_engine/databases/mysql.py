@@ -59,6 +59,9 @@ _LOCK_PATIENCE = 10
 #: engines whose tables have no rows of their own that could be dumped
 _NO_ROWS = frozenset({"MRG_MYISAM", "MRG_ISAM", "FEDERATED", "BLACKHOLE", "CONNECT", "SPIDER"})
 
+#: how much of a command line may name tables that are left out, in bytes: half of what Linux gives by default
+_MOST_ARGUMENTS = 1024 * 1024
+
 #: engines that take part in a transaction, and so in a snapshot
 _TRANSACTIONAL = frozenset({"INNODB", "ROCKSDB", "TOKUDB", "NDBCLUSTER"})
 
@@ -350,9 +353,17 @@ class MySQL(Database):
     def dump(self, group: Group, sink: StoreSink) -> DumpFacts:
         doing = f"dumping {self._database} from {self._server.name}"
         program = self._dump_program(doing)
+        # Before all that is said of the tables: what comes later would be dumped, and not be in the manifest.
+        names = self._names(doing)
+        shape = self._shape(doing) if self._format == "directory" else ""
         excluded = self._excluded_tables(doing)
         rowless = self._rowless_tables(excluded, doing)
         facts = self._dump_facts(excluded, rowless, doing)
+
+        def require_same_names() -> None:
+            if self._names(doing) != names:
+                raise my_failures.changed_meanwhile(doing, "a table or view was created or dropped meanwhile")
+
         facts.client_version = program.text
         if program.mariadb and not self._server.mariadb:
             facts.warnings += self._generated(excluded, doing)
@@ -361,13 +372,16 @@ class MySQL(Database):
             base.append("--dump-history")
             facts.details["history"] = True
         if self._format == "directory":
-            self._dump_directory(group, sink, program, base, excluded, facts, doing)
+            self._dump_directory(group, sink, program, base, excluded, facts, require_same_names, doing)
+            if self._shape(doing) != shape:
+                raise my_failures.changed_meanwhile(doing, "a table was created, changed or dropped meanwhile")
         else:
             base += self._without_rows(rowless, program, doing)
             argv = [*base, "--routines", "--events", "--triggers", *self._all_but(excluded, doing)]
             # With gzip it is what the original writes, under the name that the original reads.
             name = "" if self._compression == "gzip" else SINGLE_SUFFIX
-            longest, rows = self._dump_one(group, sink, argv, name, facts.details["size_bytes"], doing)
+            size = facts.details["size_bytes"]
+            longest, rows = self._dump_one(group, sink, argv, name, size, doing, require_same_names)
             facts.details["longest_statement"] = longest
             my_counts.note(facts.tables, rows, self._with_rows(excluded, doing))
         return facts
@@ -428,40 +442,41 @@ class MySQL(Database):
             (self._database,),
             doing,
         )
-        return self._choosing([str(name) for (name,) in rows if name not in left_out], left_out)
-
-    def _choosing(self, wanted: Sequence[str], left_out: Sequence[str]) -> list[str]:
-        if {name.lower() for name in wanted} & {name.lower() for name in left_out}:
-            return ["--", self._database, *wanted]
-        return [*(f"--ignore-table={self._database}.{table}" for table in left_out), "--", self._database]
+        return choosing(self._database, [str(name) for (name,) in rows if name not in left_out], left_out)
 
     def _other_than(self, tables: Iterable[str], doing: str) -> Callable[[Sequence[str]], list[str]]:
         """Return what gives the arguments that have a program dump some of these tables, and no view or sequence.
 
         It looks each table up that is named, before the first of them is dumped and while nobody may write: two
-        thousandths of a second each on MySQL. So the others are named as those to leave out, which takes no time.
+        thousandths of a second each on MySQL. So the others are named as those to leave out, which takes no time,
+        unless they are too many.
         """
-        rows = self._server.query(
-            "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = %s", (self._database,), doing
-        )
-        everything = {str(name) for (name,) in rows}.union(tables)
+        everything = self._names(doing).union(tables)
 
         def arguments(share: Sequence[str]) -> list[str]:
-            return self._choosing(share, sorted(everything.difference(share)))
+            return choosing(self._database, share, sorted(everything.difference(share)))
 
         return arguments
 
     def _dump_one(
-        self, group: Group, sink: StoreSink, argv: Sequence[str], name: str, size: int | None, doing: str
+        self,
+        group: Group,
+        sink: StoreSink,
+        argv: Sequence[str],
+        name: str,
+        size: int | None,
+        doing: str,
+        listed: Callable[[], None] = lambda: None,
     ) -> tuple[int, Mapping[str, int]]:
         """Dump into one member.
 
+        :param listed: called once the program has listed the tables.
         :returns: how long a server has to allow a statement to be, in bytes; and how many rows each table has.
         """
         environment, explain = self._dump_environment(), my_failures.of_dump
         stage = group.run(argv, doing, stdout=subprocess.PIPE, env=environment, dumps=True, explain=explain)
         complete = my_dump.Complete(Gathering(stage, StageReader(stage)), doing)
-        counted = my_counts.Counted(complete)
+        counted = my_counts.Counted(my_dump.Listed(complete, listed))
         sink.member(name, counted, size, threads=self._jobs if size else 1)
         return complete.longest.length, counted.rows
 
@@ -478,6 +493,7 @@ class MySQL(Database):
         base: list[str],
         excluded: Sequence[str],
         facts: DumpFacts,
+        listed: Callable[[], None],
         doing: str,
     ) -> None:
         rowless = facts.details["excluded_table_data"]
@@ -494,7 +510,6 @@ class MySQL(Database):
         dump = RowsDump(
             group, sink, lambda share: [*rows, *others(share)], names, tables, self._dump_environment(), doing
         )
-        shape = self._shape(doing)
         workers = min(self._jobs, len(tables))
         snapshot = "one connection"
         if workers > 1:
@@ -509,15 +524,19 @@ class MySQL(Database):
             dump.start(1)
         facts.jobs = max(1, workers)
         facts.details["snapshot"] = snapshot
-        self._dump_definitions(group, sink, base, excluded, doing)
+        self._dump_definitions(group, sink, base, excluded, listed, doing)
         group.wait()
         facts.details["longest_statement"] = dump.longest_statement
         my_counts.note(facts.tables, dump.rows, tables)
-        if self._shape(doing) != shape:
-            raise my_failures.changed_meanwhile(doing, "a table was created, changed or dropped meanwhile")
 
     def _dump_definitions(
-        self, group: Group, sink: StoreSink, base: list[str], excluded: Sequence[str], doing: str
+        self,
+        group: Group,
+        sink: StoreSink,
+        base: list[str],
+        excluded: Sequence[str],
+        listed: Callable[[], None],
+        doing: str,
     ) -> None:
         """Dump what is not rows: tables, routines, views, triggers and events, a member for each kind there is."""
         code = my_code.read(self._server, self._database, doing)
@@ -533,6 +552,7 @@ class MySQL(Database):
             _TABLES,
             None,
             doing,
+            listed,
         )
         if kinds & {"FUNCTION", "PROCEDURE", "PACKAGE", "PACKAGE BODY"}:
             self._dump_one(group, sink, [*nothing, "--routines", "--", self._database], _ROUTINES, None, doing)
@@ -544,6 +564,13 @@ class MySQL(Database):
             self._dump_one(group, sink, argv, _TRIGGERS, None, doing)
         if "EVENT" in kinds:
             self._dump_one(group, sink, [*nothing, "--events", "--", self._database], _EVENTS, None, doing)
+
+    def _names(self, doing: str) -> set[str]:
+        """Return all tables and views."""
+        rows = self._server.query(
+            "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = %s", (self._database,), doing
+        )
+        return {str(name) for (name,) in rows}
 
     def _shape(self, doing: str) -> str:
         """Return what changes when a table or a column does."""
@@ -568,10 +595,7 @@ class MySQL(Database):
 
     def _excluded_tables(self, doing: str) -> list[str]:
         """Return the tables and views that ``excluded_tables`` names."""
-        rows = self._server.query(
-            "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = %s", (self._database,), doing
-        )
-        return self._named("excluded_tables", self._excluded, [str(name) for (name,) in rows], doing)
+        return self._named("excluded_tables", self._excluded, sorted(self._names(doing)), doing)
 
     def _rowless_tables(self, excluded: Sequence[str], doing: str) -> list[str]:
         """Return the tables that ``excluded_table_data`` names: they are dumped without their rows."""
@@ -636,7 +660,10 @@ class MySQL(Database):
             doing,
         )
         facts = DumpFacts(format=self._format, jobs=1)
-        facts.tables = [{"name": name, **({"rows": 0} if name in rowless else {})} for name in sorted(tables)]
+        facts.tables = [{"name": name} for name in sorted(tables)]
+        # What has no rows of its own shows those of other tables, there as here.
+        empty = [name for name, (engine, _size) in tables.items() if name in rowless and engine not in _NO_ROWS]
+        my_counts.note(facts.tables, {}, dict.fromkeys(empty))
         facts.roles = sorted(str(definer) for (definer,) in definers)
         facts.details = {
             "size_bytes": sum(size for _engine, size in tables.values()),
@@ -906,6 +933,24 @@ class MySQL(Database):
                 self._server.close()  # a connection that broke; another one is made, which has to get the lock first
                 failed = error
         raise failed
+
+
+def choosing(database: str, wanted: Sequence[str], left_out: Sequence[str]) -> list[str]:
+    """Return the arguments that have a dump program dump some tables and views of a database and not the others.
+
+    Those left out are named, unless that would leave out wanted ones too (``--ignore-table`` takes no notice of case),
+    or is too much for one command line; then the wanted ones are.
+    """
+    ignoring = [f"--ignore-table={database}.{table}" for table in left_out]
+    same = {name.lower() for name in wanted} & {name.lower() for name in left_out}
+    if same or _room(ignoring) > max(_MOST_ARGUMENTS, _room(wanted)):
+        return ["--", database, *wanted]
+    return [*ignoring, "--", database]
+
+
+def _room(arguments: Sequence[str]) -> int:
+    """Return the bytes that arguments take of what the kernel gives to a program (execve(2)): text, end, pointer."""
+    return sum(len(argument.encode()) + 9 for argument in arguments)
 
 
 def _round_up(size: int) -> str:
