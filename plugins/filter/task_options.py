@@ -12,7 +12,8 @@ author:
   - govuk.env_sync contributors (@alphagov)
 description:
   - Returns the keys of a declared task that a module has options for. Those that say when, as whom and whether it runs
-    by itself are left out; so are those of the other action, as one task may declare what another host's task needs.
+    by itself are left out; so are options that only the modules of other actions have, as one task may declare what
+    another host's task needs.
   - A misspelt key stays, for the module to refuse it.
 positional: title
 options:
@@ -38,18 +39,12 @@ _value:
 """
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.govuk.env_sync.plugins.module_utils._args import OF_ACTIONS
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.inventory import DEPLOYMENT
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import KEYS
 
-#: keys that the module of an action has no use for
-OF_THE_OTHER = {
-    "push": {"transformation_sql_filename", "transformation_sql_file", "excluded_objects"},
-    "pull": {
-        "excluded_tables",
-        "excluded_table_data",
-        "pre_dump_transformation_sql_filename",
-        "pre_dump_transformation_sql_file",
-    },
-}
+#: old names of keys, which no module has
+OLD = {f"{stem}_file": f"{stem}_filename" for stem in ("transformation_sql", "pre_dump_transformation_sql")}
 
 
 def task_options(tasks, title):
@@ -57,8 +52,29 @@ def task_options(tasks, title):
     values = tasks.get(title)
     if not isinstance(values, dict):
         raise AnsibleFilterError(f"there is no task {title} among those that are declared")
-    unused = DEPLOYMENT | OF_THE_OTHER.get(str(values.get("action")), set())
-    return {**{key: value for key, value in values.items() if key not in unused}, "name": title}
+    options = OF_ACTIONS.get(str(values.get("action")), {})
+    of_others = {option for other in OF_ACTIONS.values() for option in other} - set(options)
+    found = {}
+    for key, value in values.items():
+        # An empty one counts as not given, as in a config file.
+        if key in DEPLOYMENT or value is None or value == "":
+            continue
+        name = OLD.get(key, key)
+        if name in of_others:
+            continue
+        option = _option(key, value, options.get(name, {}))
+        found[name] = found[name] + option if name in found else option
+    return {**found, "name": title}
+
+
+def _option(key, value, option):
+    """Return a key's value as its module's option takes it: Ansible would cut a text at every comma."""
+    if option.get("type") != "list":
+        return value
+    try:
+        return list(KEYS[key](value))
+    except ValueError:
+        return value  # for the module to refuse it
 
 
 class FilterModule:

@@ -104,6 +104,83 @@ TIME: Spec = {"timezone": {"type": "str", "choices": list(engine.TIMEZONES), "de
 
 STATE: Spec = {"state_dir": {"type": "path"}}
 
+#: the options of env_sync_dump
+PUSH: Spec = {
+    **NAME,
+    **DETAILS,
+    **DATABASE,
+    **CONNECTION,
+    **ELASTIC,
+    **STORE,
+    **RUN,
+    **LOCKS,
+    **TIME,
+    **STATE,
+    "action": {"type": "str", "choices": ["push"], "default": "push"},
+    "dest": {"type": "path"},
+    "pre_dump_transformation_sql_filename": {"type": "list", "elements": "str"},
+    "may_change_nothing": {"type": "bool", "default": False},
+    "excluded_tables": {"type": "list", "elements": "str"},
+    "excluded_table_data": {"type": "list", "elements": "str"},
+    "excluded_extensions": {"type": "list", "elements": "str"},
+    "format": {"type": "str", "choices": list(engine.FORMATS), "default": "directory"},
+    "compression": {"type": "str", "choices": list(engine.COMPRESSIONS), "default": "zstd"},
+    "compression_level": {"type": "int"},
+    "stall_timeout": {"type": "int", "default": 1800},
+    "environment": {"type": "str"},
+}
+
+#: the options of env_sync_restore
+PULL: Spec = {
+    **NAME,
+    **DETAILS,
+    **DATABASE,
+    **CONNECTION,
+    **ELASTIC,
+    **STORE,
+    **RUN,
+    **LOCKS,
+    **TIME,
+    **STATE,
+    "action": {"type": "str", "choices": ["pull"], "default": "pull"},
+    "src": {"type": "path"},
+    "transformation_sql_filename": {"type": "list", "elements": "str"},
+    "sources": {"type": "list", "elements": "str"},
+    "max_point_age": {"type": "str"},
+    "require_sanitised": {"type": "bool", "default": False},
+    "may_change_nothing": {"type": "bool", "default": False},
+    "keep_foreign_servers": {"type": "bool", "default": False},
+    "locale": {"type": "str"},
+    "template_database": {"type": "str"},
+    "excluded_extensions": {"type": "list", "elements": "str"},
+    "excluded_objects": {"type": "list", "elements": "str"},
+    "allow_restore_to_source": {"type": "bool", "default": False},
+    "old_database": {"type": "str", "choices": list(engine.OLD_DATABASE), "default": "drop"},
+    "restore_as": {"type": "str", "choices": list(engine.RESTORE_AS), "default": "alias"},
+    "analyze": {"type": "bool", "default": True},
+}
+
+#: the options of env_sync_store that are keys of a task; with them it syncs buckets
+UPKEEP: Spec = {
+    **NAME,
+    **DETAILS,
+    **CONNECTION,
+    **ELASTIC,
+    **STORE,
+    **RUN,
+    **TIME,
+    **STATE,
+    "action": {"type": "str", "choices": list(engine.ACTIONS)},
+    "database": {"type": "str"},
+    "dbms": {"type": "str", "choices": [*engine.DBMS, *engine.OLD_DBMS]},
+    "source_bucket": {"type": "str"},
+    "destination_bucket": {"type": "str"},
+    "delete": {"type": "bool", "default": False},
+}
+
+#: the options of the module that does an action
+OF_ACTIONS = {"push": PUSH, "pull": PULL, "s3_sync": UPKEEP}
+
 
 def read_task(values: Mapping[str, Any], **fixed: Any) -> Task:
     """Return the task that a module's parameters describe.

@@ -289,35 +289,12 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.govuk.env_sync.plugins.module_utils import _args
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine import cli_text, push, task
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine import cli_text, push
 
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={
-            **_args.NAME,
-            **_args.DETAILS,
-            **_args.DATABASE,
-            **_args.CONNECTION,
-            **_args.ELASTIC,
-            **_args.STORE,
-            **_args.RUN,
-            **_args.LOCKS,
-            **_args.TIME,
-            **_args.STATE,
-            "action": {"type": "str", "choices": ["push"], "default": "push"},
-            "dest": {"type": "path"},
-            "pre_dump_transformation_sql_filename": {"type": "list", "elements": "str"},
-            "may_change_nothing": {"type": "bool", "default": False},
-            "excluded_tables": {"type": "list", "elements": "str"},
-            "excluded_table_data": {"type": "list", "elements": "str"},
-            "excluded_extensions": {"type": "list", "elements": "str"},
-            "format": {"type": "str", "choices": list(task.FORMATS), "default": "directory"},
-            "compression": {"type": "str", "choices": list(task.COMPRESSIONS), "default": "zstd"},
-            "compression_level": {"type": "int"},
-            "stall_timeout": {"type": "int", "default": 1800},
-            "environment": {"type": "str"},
-        },
+        argument_spec=_args.PUSH,
         required_one_of=[("url", "dest")],
         mutually_exclusive=[("url", "dest")],
         required_by={"url": ["storagebackend"]},

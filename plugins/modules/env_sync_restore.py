@@ -367,39 +367,12 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.govuk.env_sync.plugins.module_utils import _args
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine import cli_text, pull, task
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine import cli_text, pull
 
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={
-            **_args.NAME,
-            **_args.DETAILS,
-            **_args.DATABASE,
-            **_args.CONNECTION,
-            **_args.ELASTIC,
-            **_args.STORE,
-            **_args.RUN,
-            **_args.LOCKS,
-            **_args.TIME,
-            **_args.STATE,
-            "action": {"type": "str", "choices": ["pull"], "default": "pull"},
-            "src": {"type": "path"},
-            "transformation_sql_filename": {"type": "list", "elements": "str"},
-            "sources": {"type": "list", "elements": "str"},
-            "max_point_age": {"type": "str"},
-            "require_sanitised": {"type": "bool", "default": False},
-            "may_change_nothing": {"type": "bool", "default": False},
-            "keep_foreign_servers": {"type": "bool", "default": False},
-            "locale": {"type": "str"},
-            "template_database": {"type": "str"},
-            "excluded_extensions": {"type": "list", "elements": "str"},
-            "excluded_objects": {"type": "list", "elements": "str"},
-            "allow_restore_to_source": {"type": "bool", "default": False},
-            "old_database": {"type": "str", "choices": list(task.OLD_DATABASE), "default": "drop"},
-            "restore_as": {"type": "str", "choices": list(task.RESTORE_AS), "default": "alias"},
-            "analyze": {"type": "bool", "default": True},
-        },
+        argument_spec=_args.PULL,
         required_one_of=[("url", "src")],
         mutually_exclusive=[("url", "src")],
         required_by={"url": ["storagebackend"]},

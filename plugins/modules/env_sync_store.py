@@ -529,23 +529,10 @@ def main() -> None:
     destination["storagebackend"]["choices"] = list(task.FILE_STORES)
     module = AnsibleModule(
         argument_spec={
-            **_args.NAME,
-            **_args.DETAILS,
-            **_args.CONNECTION,
-            **_args.ELASTIC,
-            **_args.STORE,
-            **_args.RUN,
-            **_args.TIME,
-            **_args.STATE,
+            **_args.UPKEEP,
             "operation": {"type": "str", "required": True, "choices": list(OPERATIONS)},
-            "action": {"type": "str", "choices": list(task.ACTIONS)},
-            "database": {"type": "str"},
-            "dbms": {"type": "str", "choices": [*task.DBMS, *task.OLD_DBMS]},
             "keep": {"type": "int"},
             "destination": {"type": "dict", "options": destination},
-            "source_bucket": {"type": "str"},
-            "destination_bucket": {"type": "str"},
-            "delete": {"type": "bool", "default": False},
         },
         required_if=[
             ("operation", "verify", (*POINTS, "dbms")),

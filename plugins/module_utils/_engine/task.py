@@ -25,6 +25,8 @@ from .schedule import FIELDS, Schedule
 
 ACTIONS = ("push", "pull", "s3_sync")
 DBMS = ("postgresql", "mysql", "files", "mongo", "documentdb", "elasticsearch")
+#: which key names a local directory that stands in for a store
+LOCAL = MappingProxyType({"push": "dest", "pull": "src"})
 FILE_STORES = ("s3", "directory", "rsync")
 STORES = (*FILE_STORES, "es_snapshot")
 
@@ -346,7 +348,8 @@ class Task:
             if given.get("dbms") not in (None, "elasticsearch"):
                 faults.append(f"storagebackend es_snapshot is for dbms elasticsearch, not for {given['dbms']}")
         faults += _timing_faults(given)
-        local = given.pop("dest", "") or given.pop("src", "")
+        folders = {key: given.pop(key, "") for key in LOCAL.values()}
+        local = folders.get(LOCAL.get(given.get("action", ""), ""))
         if local:
             given.update(storagebackend="directory", url=local, path="")
         if given.get("storagebackend") == "directory" and "url" in given:
@@ -462,8 +465,7 @@ def _missing(given: Mapping[str, Any]) -> dict[str, str]:
         needed = ["source_bucket", "destination_bucket"]
     else:
         needed = ["dbms", "database"]
-        local = given.get("dest") if action == "push" else given.get("src")
-        if not local:
+        if not given.get(LOCAL[action]):
             needed += ["storagebackend", "url"]
     if given.get("dbms") == "files" and "directory" not in given and not given.get("database", "/").startswith("/"):
         needed.append("directory")  # the original has the path in database

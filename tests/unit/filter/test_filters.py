@@ -239,7 +239,7 @@ def test_a_declared_task_is_a_modules_options_without_what_would_do_nothing() ->
     }
     assert task_options({"t": task}, "t") == {
         "action": "pull",
-        "transformation_sql_filename": "x.sql",
+        "transformation_sql_filename": ["x.sql"],
         "colour": "red",
         "name": "t",
     }
