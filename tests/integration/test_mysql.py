@@ -30,6 +30,7 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases i
     my_dump,
     my_snapshot,
     my_swap,
+    mysql,
 )
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.mysql import MySQL
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import Cancelled, EnvSyncError
@@ -343,6 +344,21 @@ def test_excluded_tables(production: MariaServer, staging: MariaServer, database
         time.sleep(1)  # a point's name is to the second
     with pytest.raises(EnvSyncError, match="no such table"):
         do_push(task_values("push", database, excluded_tables="custmers"))
+
+
+def test_tables_are_named_where_those_left_out_are_too_many(
+    production: MariaServer, staging: MariaServer, database: str, task_values: Values, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One command line has room for a megabyte of them; here for nothing."""
+    monkeypatch.setattr(mysql, "_MOST_ARGUMENTS", 0)
+    production.create_database(database, SAMPLE + "".join(f"CREATE TABLE log_{n} (i int);" for n in range(9)))
+    for form in ("directory", "custom"):
+        do_push(task_values("push", database, excluded_tables="log_*", format=form))
+        do_pull(task_values("pull", database))
+        for name in ("customers", "orders", "addresses"):
+            assert staging.sql(f"SELECT * FROM {name}", database) == production.sql(f"SELECT * FROM {name}", database)
+        assert staging.sql("SHOW TABLES", database).split() == ["addresses", "customers", "orders"]
+        time.sleep(1)  # a point's name is to the second
 
 
 def test_tables_arrive_without_their_rows(
