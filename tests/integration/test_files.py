@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine import catalogue, pull, push, upkeep
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine import catalogue, cli_text, pull, push, upkeep
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases import tree_swap
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
@@ -257,6 +257,9 @@ def test_a_pull_replaces_the_tree_in_one_step_and_keeps_or_drops_the_old(
         watcher.join()
 
     assert (missing, kept["name_away_seconds"]) == ([], 0.0)
+    assert cli_text.pulled(kept).endswith("the name was never away")
+    assert f":{target}, and keep what is there now" in planned["steps"][-1]
+    assert f":{source} (files " in push.plan(task("push", timestamp="2026-01-01T00:00:00"), Host())["steps"][0]
     assert kept["replaced"] == planned["replaces"] == {"path": str(target), "size_bytes": 3, "files": 1}
     assert kept["kept"] == str(tmp_path / ".env_sync_old-target")
     assert os.listdir(kept["kept"]) == ["old"]

@@ -69,8 +69,9 @@ def pulled(result: Mapping[str, Any]) -> str:
     if replaced is None:
         return f"{text}; there was no {result['database']} before"
     fate = f"kept as {result['kept']}" if result["kept"] else "dropped"
-    away = how_long(result["name_away_seconds"] or 0.001)
-    return f"{text}; replaced {size(replaced['size_bytes'])}, {fate}; the name was away for {away}"
+    seconds = result["name_away_seconds"]
+    away = f"away for {how_long(seconds)}" if seconds else "never away"
+    return f"{text}; replaced {size(replaced['size_bytes'])}, {fate}; the name was {away}"
 
 
 def synced(result: Mapping[str, Any]) -> str:

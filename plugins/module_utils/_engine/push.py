@@ -48,7 +48,7 @@ def plan(task: Task, host: Host) -> dict[str, Any]:
     store = open_store(task, host.cancelled)
     store.preflight(write=True)
     with open_database(task, None, host.cancelled) as database:
-        identity = database.identity()
+        identity, place = database.identity(), database.place
         facts = database.preflight_dump()
         database.check_scripts(scripts)
     if facts.get("skip"):
@@ -57,7 +57,7 @@ def plan(task: Task, host: Host) -> dict[str, Any]:
     points = catalogue.list_points(store, task.database, timezone=task.timezone)
     before = [found.name for found in points]
     steps = [f"run {script} on {task.database} itself" for script in task.pre_dump_transformation_sql]
-    steps.append(f"dump {task.database} from {identity.host} ({identity.dbms} {identity.version})")
+    steps.append(f"dump {task.database} from {place} ({identity.dbms} {identity.version})")
     steps += facts.get("notes", ())
     steps.append(f"store it as {store.url(point)}")
     return {

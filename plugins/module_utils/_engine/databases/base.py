@@ -176,6 +176,11 @@ class Database(abc.ABC):
     def database_name(self) -> str:
         """The database's name, as the task has it."""
 
+    @property
+    def place(self) -> str:
+        """Where the database is, for a person: the server, and of a tree also its path."""
+        return self.identity().host
+
     def alone(self, wait: float) -> contextlib.AbstractContextManager[None]:
         """Hold the server's own lock on runs of this host, whoever runs them, where the server has locks of its own.
 

@@ -123,6 +123,10 @@ class Files(Database):
     def database_name(self) -> str:
         return self._database
 
+    @property
+    def place(self) -> str:
+        return f"{self.identity().host}:{self._places.live}"
+
     def lock_key(self) -> str:
         """Return what is the same by whichever mount the tree is reached, and whatever takes its name in a swap."""
         parent, name = os.path.split(self._places.live)
