@@ -16,10 +16,10 @@ description:
 options:
   _input:
     description:
-      - One mapping for each host, with C(host), C(tasks) (title to keys), C(chosen) (titles), C(results) (what the
-        modules returned, with the title as C(item)), C(error) (why the host's tasks can't be read; empty
-        otherwise), C(clock) (the fact C(date_time) of the host), and C(selected) (whether tasks were chosen by
-        their titles; a host without any is no row then).
+      - One mapping for each host, with C(host), C(tasks) (title to keys), C(chosen) (titles), C(faults) (why tasks
+        can't be deployed, by title), C(results) (what the modules returned, with the title as C(item)), C(error) (why
+        the host's tasks can't be read; empty otherwise), C(clock) (the fact C(date_time) of the host), and C(selected)
+        (whether tasks were chosen by their titles; a host without any is no row then).
     type: list
     elements: dict
     required: true
@@ -62,6 +62,7 @@ import os
 
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.inventory import Timing
 from ansible_collections.govuk.env_sync.plugins.plugin_utils.next_run import NEVER, next_run
+from ansible_collections.govuk.env_sync.plugins.plugin_utils.said import reason
 
 #: the keys that say what a point is of, and where
 PLACE = ("storagebackend", "url", "path", "database")
@@ -85,6 +86,8 @@ def plan_rows(hosts):
             result, what = _outcome(results.get(title), host.get("unreachable"))
             if (results.get(title) or {}).get("no_point") and _place(values) in pushes:
                 result, what = "waits", f"there is no point yet: {pushes[_place(values)]}"
+            if title in host.get("faults", {}):
+                result, what = "FAILS", host["faults"][title]
             found.append((order, _row(at, host["host"], title, result, what)))
         if not host["chosen"] and (host.get("error") or not host.get("selected")):
             result = "FAILS" if host.get("error") else "no task"
@@ -99,7 +102,7 @@ def _row(at, host, task, result, what):
 
 def _outcome(result, unreachable):
     if result is None or result.get("unreachable"):
-        said = unreachable or (result or {}).get("msg", "")
+        said = reason(unreachable or (result or {}).get("msg", ""))
         return "UNREACHABLE", f"the host does not answer: {said}" if said else "the host does not answer"
     if result.get("skipped"):
         return "FAILS", "no pull lands on this host (env_sync_protected)"
@@ -108,7 +111,7 @@ def _outcome(result, unreachable):
     if "steps" not in result:
         # Where not even the module was run, msg only says to look into the other two.
         said = (result.get(key) for key in ("module_stderr", "module_stdout", "msg"))
-        return "FAILS", next(filter(None, said), "")
+        return "FAILS", reason(next(filter(None, said), ""))
     return "ok", "; ".join([*result["steps"], *(f"warning: {text}" for text in result.get("warnings", ()))])
 
 

@@ -77,6 +77,7 @@ import datetime
 
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.schedule import Schedule
 from ansible_collections.govuk.env_sync.plugins.plugin_utils.next_run import next_run
+from ansible_collections.govuk.env_sync.plugins.plugin_utils.said import reason
 
 FAILED = "FAILED"
 UNKNOWN = "UNKNOWN"
@@ -106,11 +107,11 @@ def report_rows(hosts, now):
                     point=last.get("point", ""),
                     took=f"{last['seconds']:.1f} s" if last else "",
                     stored_bytes=str(last.get("stored_bytes") or ""),
-                    message=host["error"] or status.get("message") or status.get("phase", ""),
+                    message=reason(host["error"]) or status.get("message") or status.get("phase", ""),
                 )
             )
         if not host["tasks"] and (host["error"] or not host.get("selected")):
-            message = host["error"] or "no task of this host is present (env_sync_tasks)"
+            message = reason(host["error"]) or "no task of this host is present (env_sync_tasks)"
             rows.append(_row(UNKNOWN if host["error"] else NO_TASK, host["host"], "", message=message))
     return sorted(rows, key=lambda row: (ORDER.index(row["state"]), row["host"], row["task"]))
 

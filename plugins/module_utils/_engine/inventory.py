@@ -108,12 +108,14 @@ def declared(
     conf_dir: str,
     scripts: Collection[str] = (),
     protected: bool = False,
+    here: bool = True,
 ) -> list[Declared]:
     """Return the declared tasks by title; those with ``ensure: absent`` are left out.
 
     :param conf_dir: where the host's config files will be.
     :param scripts: names of the transformation files that are deployed with them.
     :param protected: no pull may be declared here.
+    :param here: this is the host; elsewhere its users and files can't be looked for.
     :raises Faults: names every fault of every task at once.
     """
     found: list[Declared] = []
@@ -124,7 +126,7 @@ def declared(
     for title, values in s3_sync_tasks.items():
         everything.append((str(title), {**values, "action": "s3_sync"} if isinstance(values, Mapping) else values))
     for title, values in everything:
-        item, wrong = _declared(title, values, conf_dir, scripts, protected)
+        item, wrong = _declared(title, values, conf_dir, scripts if here else None, protected)
         faults += [f"{title}: {fault}" for fault in wrong]
         if item is not None and item.timing.ensure != "absent":
             found.append(item)
@@ -139,8 +141,9 @@ def _given(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _declared(
-    title: str, values: Any, conf_dir: str, scripts: Collection[str], protected: bool
+    title: str, values: Any, conf_dir: str, scripts: Collection[str] | None, protected: bool
 ) -> tuple[Declared | None, list[str]]:
+    """:param scripts: None where the host's users and files can't be looked for."""
     faults: list[str] = []
     if not TITLE.match(title):
         faults.append("its title can't be the name of a file and a service (letters, digits, _ . + -; at most 100)")
@@ -168,9 +171,9 @@ def _declared(
     except EnvSyncError as error:
         return None, [*faults, *error.why.split("; ")]
     become_user = str(given.get("become_user", ""))
-    if become_user and not _is_user(become_user):
+    if scripts is not None and become_user and not _is_user(become_user):
         faults.append(f"become_user: there is no user {become_user} on this host")
-    faults += _missing_scripts(task, conf_dir, scripts)
+    faults += [] if scripts is None else _missing_scripts(task, conf_dir, scripts)
     if protected and task.action == "pull":
         faults.append("action: no pull may be declared in this environment (env_sync_protected)")
     kept = {key: value for key, value in given.items() if key not in DEPLOYMENT and key != "name"}

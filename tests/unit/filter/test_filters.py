@@ -15,6 +15,7 @@ from ansible_collections.govuk.env_sync.plugins.filter.matching_tasks import mat
 from ansible_collections.govuk.env_sync.plugins.filter.plan_rows import plan_rows
 from ansible_collections.govuk.env_sync.plugins.filter.report_rows import report_rows
 from ansible_collections.govuk.env_sync.plugins.filter.table import table
+from ansible_collections.govuk.env_sync.plugins.filter.task_faults import task_faults
 from ansible_collections.govuk.env_sync.plugins.filter.task_options import task_options
 from ansible_collections.govuk.env_sync.plugins.filter.variable_faults import variable_faults
 from ansible_collections.govuk.env_sync.plugins.plugin_utils import variables
@@ -245,6 +246,52 @@ def test_a_declared_task_is_a_modules_options_without_what_would_do_nothing() ->
     }
     with pytest.raises(AnsibleFilterError, match="there is no task u"):
         task_options({"t": task}, "u")
+
+
+def test_faults_are_those_that_keep_a_task_from_being_deployed() -> None:
+    good = {"action": "push", "dbms": "mysql", "storagebackend": "s3", "url": "u", "hour": 1, "minute": 5}
+    tasks = {
+        "fine": {
+            **good,
+            "database": "a",
+            "become_user": "only-there",
+            "transformation_sql_filename": "/x.sql",
+        },
+        "late": {**good, "database": "b", "hour": 25},
+        "day": {**good, "database": "c", "day": 32},
+        "never": {**good, "database": "d", "day": 30, "month": 2},
+        "open": {**good, "database": "e", "login_password": "s3cret"},
+        "misspelt": {**good, "database": "f", "lock_timeuot": 1, "lock_timeout": "1m"},
+        "again": {**good, "database": "g"},
+        "again: and": {**good, "database": "g"},
+        "off": {**good, "database": "h", "hour": 25, "ensure": "absent"},
+        "text": "push",
+    }
+    found = task_faults(tasks)
+    assert found.pop("never").startswith("day '30' does not exist")
+    assert found.pop("again: and").endswith("is the same push of g as again")
+    assert found == {
+        "late": "hour '25' is not within 0 to 23",
+        "day": "day '32' is not within 1 to 31",
+        "open": "login_password is a secret: put it into env_sync_secret_environment",
+        "misspelt": "unknown key lock_timeuot (did you mean lock_timeout?); "
+        "lock_timeout must be a whole number, not '1m'",
+        "text": "is not a mapping of keys",
+    }
+    assert set(task_faults(tasks, "[dl]*")) == {"late", "day"}
+    host = {"host": "db", "tasks": tasks, "chosen": ["late"], "faults": found, "results": [], "unreachable": "gone"}
+    assert [(row["task"], row["result"], row["what"]) for row in plan_rows([host])] == [
+        ("late", "FAILS", found["late"])
+    ]
+
+
+@pytest.mark.parametrize("said", ["", "Task failed: ", "Task failed: Failed to connect to the host via ssh: "])
+def test_a_row_says_what_ssh_said_and_not_who_asked_it(said: str) -> None:
+    why = "ssh: connect to host 192.0.2.3 port 22: No route to host"
+    host = {"host": "db", "tasks": {"a": {}}, "chosen": ["a"], "results": [], "unreachable": f"{said}{why}"}
+    assert [row["what"] for row in plan_rows([host])] == [f"the host does not answer: {why}"]
+    asked = {"host": "db", "tasks": [], "statuses": [], "error": f"the host does not answer: {said}{why}"}
+    assert [row["message"] for row in report_rows([asked], NOON)] == [f"the host does not answer: {why}"]
 
 
 def test_a_table_of_nothing_is_empty_and_a_style_has_to_be_known() -> None:
