@@ -14,6 +14,7 @@ from typing import Any, Callable
 
 import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import pull, push, upkeep
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases import mysql
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Task
@@ -117,6 +118,19 @@ def test_the_manifest_has_the_rows_of_every_table(
     upkeep.verify(Task.from_mapping(task_values("pull", database)), Host())
     run("pull", task_values, database)
     assert servers[1].sql("SELECT count(*) FROM orders", database) == "7"
+
+
+def test_each_program_dumps_its_share_where_an_option_file_has_the_others(
+    servers: tuple[MariaServer, MariaServer], database: str, task_values: Values, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it is of a database with tens of thousands of tables, and with both servers' own programs."""
+    monkeypatch.setattr(mysql, "_MOST_ARGUMENTS", 0)
+    servers[0].create_database(database, SHOP)
+
+    pushed = run("push", task_values, database, jobs=3)
+
+    assert (rows_of(pushed["manifest"]), pushed["manifest"]["jobs"], pushed["warnings"]) == (ROWS, 3, [])
+    run("pull", task_values, database)
 
 
 @pytest.mark.parametrize("servers", ["mariadb"], indirect=True)

@@ -253,6 +253,18 @@ def write_defaults(path: str, chosen: Settings, files: Sequence[str] = OPTION_FI
         stream.write("\n".join(lines) + "\n")
 
 
+def write_left_out(path: str, defaults: str, names: Sequence[str]) -> None:
+    """Write an option file (mode 0600) that has a dump program leave out tables, more than a command line has room for.
+
+    :param defaults: the option file whose options hold too.
+    :param names: as ``--ignore-table`` takes them: ``database.table``.
+    """
+    lines = [f"!include {defaults}", "[mysqldump]", *(f"ignore-table={_quoted(name)}" for name in names)]
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as stream:
+        stream.write("\n".join(lines) + "\n")
+
+
 def _quoted(value: str) -> str:
     """Return a value as option files have it, whatever is in it."""
     escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -43,7 +43,16 @@ from . import (
 from .base import Database, DumpFacts, Identity, Plan, within
 from .gather import Gathering
 from .lease import BUSY_HERE, BUSY_PULL, Lease, SessionStorage
-from .my_client import Program, Server, ServerError, find_program, mistakes_charset, quote, write_defaults
+from .my_client import (
+    Program,
+    Server,
+    ServerError,
+    find_program,
+    mistakes_charset,
+    quote,
+    write_defaults,
+    write_left_out,
+)
 from .my_snapshot import RowsDump, held_still
 
 #: the first bytes of a name of ours; what stands under such a name and carries our mark may be dropped
@@ -444,19 +453,27 @@ class MySQL(Database):
         )
         return choosing(self._database, [str(name) for (name,) in rows if name not in left_out], left_out)
 
-    def _other_than(self, tables: Iterable[str], doing: str) -> Callable[[Sequence[str]], list[str]]:
-        """Return what gives the arguments that have a program dump some of these tables, and no view or sequence.
+    def _other_than(
+        self, base: Sequence[str], tables: Iterable[str], doing: str
+    ) -> Callable[[Sequence[str]], list[str]]:
+        """Return what gives the command that dumps some of these tables, and no view or sequence.
 
         It looks each table up that is named, before the first of them is dumped and while nobody may write: two
-        thousandths of a second each on MySQL. So the others are named as those to leave out, which takes no time,
-        unless they are too many.
+        thousandths of a second each on MySQL. So the others are named as those to leave out, which takes no time: in an
+        option file where they are many.
         """
         everything = self._names(doing).union(tables)
 
-        def arguments(share: Sequence[str]) -> list[str]:
-            return choosing(self._database, share, sorted(everything.difference(share)))
+        def command(share: Sequence[str]) -> list[str]:
+            left_out = sorted(everything.difference(share))
+            names = [f"{self._database}.{table}" for table in left_out]
+            if _room(names) <= _MOST_ARGUMENTS // 2 or _alike(share, left_out):
+                return [*base, *choosing(self._database, share, left_out)]
+            path = within(self._work_dir, f"left-out-{secrets.token_hex(4)}.cnf")
+            write_left_out(path, self._defaults(), names)
+            return [base[0], f"--defaults-file={path}", *base[2:], "--", self._database]
 
-        return arguments
+        return command
 
     def _dump_one(
         self,
@@ -502,14 +519,12 @@ class MySQL(Database):
             table: f"{_ROWS}{number:05d}-{re.sub('[^A-Za-z0-9_-]', '_', table)[:80]}.sql"
             for number, table in enumerate(sorted(tables), 1)
         }
-        others = self._other_than(tables, doing)
         rows = [*base, "--skip-triggers"]
         if not mistakes_charset(program, self._server.mariadb, self._server.version_number):
             # Otherwise it is only after a table's structure that it says in which character set it wants the rows.
             rows.append("--no-create-info")
-        dump = RowsDump(
-            group, sink, lambda share: [*rows, *others(share)], names, tables, self._dump_environment(), doing
-        )
+        command = self._other_than(rows, tables, doing)
+        dump = RowsDump(group, sink, command, names, tables, self._dump_environment(), doing)
         workers = min(self._jobs, len(tables))
         snapshot = "one connection"
         if workers > 1:
@@ -942,10 +957,14 @@ def choosing(database: str, wanted: Sequence[str], left_out: Sequence[str]) -> l
     or is too much for one command line; then the wanted ones are.
     """
     ignoring = [f"--ignore-table={database}.{table}" for table in left_out]
-    same = {name.lower() for name in wanted} & {name.lower() for name in left_out}
-    if same or _room(ignoring) > max(_MOST_ARGUMENTS, _room(wanted)):
+    if _alike(wanted, left_out) or _room(ignoring) > max(_MOST_ARGUMENTS, _room(wanted)):
         return ["--", database, *wanted]
     return [*ignoring, "--", database]
+
+
+def _alike(wanted: Sequence[str], left_out: Sequence[str]) -> bool:
+    """Say whether names of both differ in case only."""
+    return not {name.lower() for name in wanted}.isdisjoint(name.lower() for name in left_out)
 
 
 def _room(arguments: Sequence[str]) -> int:
