@@ -16,7 +16,8 @@ description:
 options:
   _terms:
     description:
-      - The hieradata files, with C(*) and C(?) as wildcards, or folders, of which all files are meant.
+      - The hieradata files, with C(*) and C(?) as wildcards, or folders, of which all files are meant. One text may
+        have several, with commas between them.
       - A relative path begins in the directory that the caller is in. Files that have nothing to do with the original
         are passed over.
     type: list
@@ -48,6 +49,9 @@ _raw:
   contains:
     source:
       description: The hieradata file.
+      type: str
+    origin:
+      description: The hieradata file's name and that of its folder.
       type: str
     dest:
       description:
@@ -84,7 +88,9 @@ _raw:
           description: What to do about it.
           type: str
     faults:
-      description: What is wrong with its tasks, in one line; empty where nothing is.
+      description:
+        - What is wrong with it or with its tasks, in one line; empty where nothing is.
+        - A file that is not there, or can't be read, has such a line too, and no C(dest).
       type: str
     obstacle:
       description: Why the inventory can't have the file; empty where it can.

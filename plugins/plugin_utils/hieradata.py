@@ -49,11 +49,11 @@ def _load(path):
         with open(path, encoding="utf-8") as stream:
             return yaml.load(stream, Loader=Loader)
     except (OSError, UnicodeDecodeError) as error:
-        raise AnsibleLookupError(f"{doing}: {error}") from error
+        raise AnsibleLookupError(f"{doing}: {error}") from None  # Ansible would say it again as the cause
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
-        raise AnsibleLookupError(f"{doing}{where}: {getattr(error, 'problem', error)}") from error
+        raise AnsibleLookupError(f"{doing}{where}: {getattr(error, 'problem', error)}") from None
 
 
 def _tasks(path, data):
@@ -79,19 +79,28 @@ class Anything:
 def variables(patterns, inventory_dir, kind):
     """Return what becomes of the hieradata files that concern the original, one mapping for each.
 
-    :param patterns: files, with ``*`` and ``?`` as wildcards, or folders, of which all files are meant. A relative one
-        begins in the directory that the caller is in.
+    :param patterns: files, with ``*`` and ``?`` as wildcards, or folders, of which all files are meant; one text may
+        have several, with commas between them. A relative one begins in the directory that the caller is in.
 
-    ``source`` and ``dest`` are absolute paths; ``dest`` is empty where the file declares no tasks. ``content`` is that
-    of the new file, ``counts`` is how many tasks have which ``ensure``, ``scripts`` names the transformation files,
-    ``examples`` the shipped scripts to adapt, ``findings`` says what is not brought along (:mod:`.migration`);
-    ``faults`` and ``obstacle`` say why it can't be, or are empty; ``differs`` is whether ``dest`` is there and has
-    other content.
+    ``source`` and ``dest`` are absolute paths; ``origin`` is the source's name and folder, wherever these are; ``dest``
+    is empty where the file declares no tasks. ``content`` is that of the new file, ``counts`` is how many tasks have
+    which ``ensure``, ``scripts`` names the transformation files, ``examples`` the shipped scripts to adapt,
+    ``findings`` says what is not brought along (:mod:`.migration`); ``faults`` and ``obstacle`` say why it can't be, or
+    are empty: a file that is not there or can't be read has faults too. ``differs`` is whether ``dest`` is there and
+    has other content.
     """
     inventory_dir = os.path.abspath(os.path.expanduser(inventory_dir))
-    datas = {path: _load(path) for path in _paths(patterns) if migration.mentions(_read(path))}
-    datas = {path: data for path, data in datas.items() if isinstance(data, dict)}
-    found = [_variables(path, data, inventory_dir, kind) for path, data in datas.items()]
+    paths, missing = _paths(patterns)
+    found = [_faulty(given, f"there is no such file or folder (from {os.getcwd()})") for given in missing]
+    datas = {}
+    for path in paths:
+        try:
+            data = _load(path) if migration.mentions(_read(path)) else None
+            if isinstance(data, dict):
+                found.append(_variables(path, data, inventory_dir, kind))
+                datas[path] = data
+        except AnsibleLookupError as error:
+            found.append(_faulty(path, str(error)))
     sources = {}
     for item in found:
         other = sources.setdefault(item["dest"], item["source"]) if item["dest"] else item["source"]
@@ -102,20 +111,39 @@ def variables(patterns, inventory_dir, kind):
             )
     if any(item["counts"]["present"] or item["counts"]["disabled"] for item in found):
         findings = migration.merged(migration.of_every_task(datas.values()))
-        found.append({**_variables("every file", {}, inventory_dir, kind), "findings": findings})
+        found.append({**_faulty("every file", ""), "findings": findings})
     return found
 
 
+def _faulty(source, faults):
+    """Return what becomes of a source that nothing can be imported from, with why."""
+    return {
+        **_variables(source, {}, "", ""),
+        "faults": faults.removeprefix(f"reading the hieradata {source}").strip(":, "),
+    }
+
+
 def _paths(patterns):
-    """Return the files that are meant, each once."""
+    """Return the files that are meant, each once, and the patterns that mean none."""
     found = set()
-    for pattern in (os.path.abspath(os.path.expanduser(str(given))) for given in patterns):
+    missing = []
+    for given in _named(patterns):
+        pattern = os.path.abspath(os.path.expanduser(given))
         if os.path.isdir(pattern):
             for folder, _folders, names in os.walk(pattern):
                 found.update(os.path.join(folder, name) for name in names if name.endswith(EXTENSIONS))
-        else:
-            found.update(path for path in glob.glob(pattern) if not os.path.isdir(path))
-    return sorted(found)
+            continue
+        files = {path for path in (pattern, *glob.glob(pattern)) if os.path.isfile(path)}
+        found |= files
+        missing += [] if files else [given]
+    return sorted(found), missing
+
+
+def _named(patterns):
+    """Yield each pattern: several in one text are taken apart, unless a file is called so."""
+    for given in map(str, patterns):
+        whole = not given or os.path.exists(os.path.expanduser(given))
+        yield from [given] if whole else filter(None, (part.strip() for part in given.split(",")))
 
 
 def _read(path):
@@ -123,7 +151,7 @@ def _read(path):
         with open(path, encoding="utf-8", errors="replace") as stream:
             return stream.read()
     except OSError as error:
-        raise AnsibleLookupError(f"reading {path}: {error.strerror}") from error
+        raise AnsibleLookupError(f"reading {path}: {error.strerror}") from None
 
 
 def _variables(path, data, inventory_dir, kind):
@@ -136,6 +164,7 @@ def _variables(path, data, inventory_dir, kind):
     dest, content = os.path.join(folder, "env_sync.yml"), _content(path, found)
     return {
         "source": path,
+        "origin": _origin(path),
         "dest": dest if declares else "",
         "content": content,
         "counts": {ensure: ensures.count(ensure) for ensure in ("present", "disabled", "absent")},
@@ -150,9 +179,13 @@ def _variables(path, data, inventory_dir, kind):
 
 def _content(path, found):
     values = {f"env_sync_{name}": tasks for name, tasks in found.items() if tasks}
-    origin = "/".join(os.path.abspath(path).split("/")[-2:])
     text = yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
-    return f"---\n# Imported from the hieradata {origin}, and yours from now on.\n{text}"
+    return f"---\n# Imported from the hieradata {_origin(path)}, and yours from now on.\n{text}"
+
+
+def _origin(path):
+    """Return a file's name and its folder's: where the caller has these is nobody else's business."""
+    return "/".join(path.split("/")[-2:])
 
 
 class _Dumper(yaml.SafeDumper):

@@ -108,6 +108,23 @@ def test_hieradata_becomes_variables_that_say_the_same(file: Path, tmp_path: Pat
     )
 
 
+def test_what_is_not_there_and_what_cannot_be_read_is_told_of_with_the_rest(file: Path, tmp_path: Path) -> None:
+    wrong = file.with_name("wrong.yaml")
+    wrong.write_text("govuk_env_sync::tasks: [a]", encoding="ascii")
+    given = f"{file}, {wrong},{tmp_path}/typo*.yaml"
+    items = hieradata.variables([given], str(tmp_path), "group_vars")
+    assert {item["origin"]: item["faults"] for item in items} == {
+        f"{tmp_path.name}/typo*.yaml": f"there is no such file or folder (from {Path.cwd()})",
+        "production/shop.yaml": "",
+        "production/wrong.yaml": "govuk_env_sync::tasks is no mapping from titles to keys",
+        "every file": "",
+    }
+    assert [bool(item["dest"]) for item in items] == [False, True, False, False]
+    comma = file.with_name("a,b.yaml")
+    comma.write_text(HIERADATA, encoding="utf-8")
+    assert hieradata.variables([str(comma)], str(tmp_path), "group_vars")[0]["source"] == str(comma)
+
+
 def test_what_would_be_lost_is_seen(file: Path, tmp_path: Path) -> None:
     group = tmp_path / "group_vars"
     group.mkdir()
