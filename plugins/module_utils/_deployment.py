@@ -182,7 +182,7 @@ class Deployment:
             if item.task.temppath:
                 users.setdefault(os.path.normpath(item.task.temppath), set()).add(self._other_user(item))
         for path, others in sorted(users.items()):
-            owner = self._given["user"] if len(others) > 1 or "" in others else next(iter(others))
+            owner = self._given["user"] if len(others) > 1 or "" in others else min(others)
             # Sticky where another user is in it: nobody but its owner can then replace what a run makes there.
             mode = 0o775 if others == {""} else 0o1775
             yield Entry(path, mode, owner=owner, group=self._given["group"], if_missing=True)

@@ -431,8 +431,6 @@ def test_the_module_syncs_and_in_check_mode_says_what_it_would_do(
     declared = {
         "name": "sync_assets_daily",
         "action": "s3_sync",
-        "hour": "4",
-        "minute": "0",
         "source_bucket": source.bucket,
         "destination_bucket": destination.bucket,
         "delete": "true",

@@ -69,7 +69,8 @@ def test_rows_are_counted_whatever_is_in_them_and_wherever_blocks_end(lines: boo
     random = Random(piece)
     for _unused in range(40):
         rows = [
-            b"(" + b",".join(random.choices(VALUES, k=random.randint(1, 3))) + b")" for _ in range(random.randint(1, 9))
+            b"(" + b",".join(random.choices(VALUES, k=random.randint(1, 3))) + b")"
+            for _row in range(random.randint(1, 9))
         ]
         more = [b"(" + value + b")" for value in random.sample(VALUES, 4)]
         data = HEAD + insert(b"`a`", rows, lines) + insert(b"`a`", more, lines)

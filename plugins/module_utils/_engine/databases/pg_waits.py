@@ -142,7 +142,7 @@ class LockWatch:
                 self.expired = self.expired or self._error(str(what), waited, blocking)
                 self._ask(_CANCEL, pid, self._application)
         # The seconds in it grow: who holds it is what it is about.
-        names = told.split(" for ")[0]
+        names = told.partition(" for ")[0]
         if names != self._told:
             self._told = names
             self._tell(told)
