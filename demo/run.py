@@ -157,14 +157,15 @@ def report(
     rows += [(name, production[name], before[name], after[name]) for name in production]
     print(table(rows))
     print()
-    for done in (pushed, pulled):
-        print(f"  {done['msg']}")
-    print()
+    members = pushed["manifest"]["members"]
     print(
         table(
             [
                 ("point", pushed["point"]),
-                ("in the store", f"{size(pushed['stored_bytes'])} of {size(pushed['raw_bytes'])}"),
+                (
+                    "in the store",
+                    f"{size(pushed['stored_bytes'])} of {size(pushed['raw_bytes'])}, {len(members)} members",
+                ),
                 ("push", f"{pushed['durations']['total']:.1f} s"),
                 (
                     "pull",
