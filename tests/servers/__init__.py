@@ -25,7 +25,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Protocol
 
 #: how long one program may take to fetch or build a component, in seconds
 FETCH_TIMEOUT = 1200
@@ -65,6 +65,36 @@ def fast_dir(room: int) -> str:
     """
     memory = os.environ.get("ENV_SYNC_TEST_MEMORY") or "/dev/shm"
     return memory if os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > room else tempfile.gettempdir()
+
+
+class Server(Protocol):
+    """A server with a port and a folder of its own, which it may be given anew while it does not run."""
+
+    def settle(self, where: str) -> None:
+        """Choose a port, and make the server's folder in this one."""
+
+    def try_to_start(self) -> None:
+        """Start the server where it is settled; raises :class:`Unavailable`."""
+
+    def stop(self) -> None:
+        """Stop the server and remove its files."""
+
+
+def start_or_retry(server: Server) -> None:
+    """Start a server, at the second try with another port and a folder on the disk.
+
+    Others may have taken the port, or filled the memory, since it was settled. Raises :class:`Unavailable`.
+    """
+    try:
+        server.try_to_start()
+    except Unavailable:
+        server.stop()
+        server.settle(tempfile.gettempdir())
+        try:
+            server.try_to_start()
+        except Unavailable:
+            server.stop()
+            raise
 
 
 def made(name: str, make: Callable[[Path], None]) -> Path:

@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.servers import Unavailable, fast_dir
+from tests.servers import Unavailable, fast_dir, start_or_retry
 from tests.servers.postgresql import free_port
 
 #: what a server has by itself
@@ -56,10 +56,10 @@ class MariaServer:
         self._path = os.environ.get("PATH")
         self._server: subprocess.Popen[bytes] | None = None
         # In memory where there is room: half of the time of small databases goes to the disk otherwise.
-        self._settle(fast_dir(1 << 30))
+        self.settle(fast_dir(1 << 30))
         atexit.register(self.stop)
 
-    def _settle(self, where: str) -> None:
+    def settle(self, where: str) -> None:
         """Choose a port, and make the server's folder in this one."""
         self.port = free_port()
         self.folder = tempfile.mkdtemp(prefix=f"maria-{self.name}-", dir=where)
@@ -72,19 +72,12 @@ class MariaServer:
         self.stop()
 
     def start(self) -> MariaServer:
-        """Start the server and wait until it answers (about two seconds).
+        """Start the server and wait until it answers (about two seconds)."""
+        start_or_retry(self)
+        return self
 
-        Where it does not start, it gets a second try with another port and a folder on the disk: others may have taken
-        the port, or filled the memory, meanwhile.
-        """
-        try:
-            return self._start()
-        except Unavailable:
-            self.stop()
-            self._settle(tempfile.gettempdir())
-            return self._start()
-
-    def _start(self) -> MariaServer:
+    def try_to_start(self) -> None:
+        """Start the server where it is settled; raises :class:`Unavailable`."""
         server, *install = self._programs()
         os.chmod(self.folder, 0o755)
         # A server that starts removes what looks like another's temporary tables.
@@ -117,14 +110,12 @@ class MariaServer:
         while not self._answers():
             if self._server.poll() is not None or time.monotonic() > deadline:
                 said = Path(self.folder, "log").read_text(errors="replace")[-3000:]
-                self.stop()
                 raise Unavailable(f"{server} did not start: {said}")
             time.sleep(0.05)
         self.sql(
             f"CREATE USER {self.user}@'%' IDENTIFIED BY {literal(self.password)};"
             f"GRANT ALL ON *.* TO {self.user}@'%' WITH GRANT OPTION"
         )
-        return self
 
     def _programs(self) -> list[str]:
         """Return the server's program, the one that makes its data directory, and options of the latter's own."""

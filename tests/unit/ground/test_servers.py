@@ -1,0 +1,42 @@
+# Copyright (c) 2026, the govuk.env_sync contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import tempfile
+
+import pytest
+
+from tests.servers import Unavailable, start_or_retry
+
+
+class Server:
+    """One that starts at the try of this number."""
+
+    def __init__(self, starts_at: int) -> None:
+        self.starts_at = starts_at
+        self.did: list[str] = []
+
+    def settle(self, where: str) -> None:
+        self.did.append(f"settle {where}")
+
+    def try_to_start(self) -> None:
+        self.did.append("start")
+        if self.did.count("start") < self.starts_at:
+            raise Unavailable("no room")
+
+    def stop(self) -> None:
+        self.did.append("stop")
+
+
+def test_a_server_that_does_not_start_gets_a_second_try_elsewhere() -> None:
+    again = ["start", "stop", f"settle {tempfile.gettempdir()}", "start"]
+    for starts_at, did in ((1, ["start"]), (2, again)):
+        server = Server(starts_at)
+        start_or_retry(server)
+        assert server.did == did
+    server = Server(3)
+    with pytest.raises(Unavailable):
+        start_or_retry(server)
+    assert server.did == [*again, "stop"], "nothing of it is left"
