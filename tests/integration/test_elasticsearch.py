@@ -757,8 +757,9 @@ def test_who_has_lost_the_lock_leaves_the_work_of_who_has_it(
 
     with pytest.raises(EnvSyncError, match="the lock was lost: elsewhere has taken it"):
         pull.pull(tasks("pull"), Host(progress=progress))
-    # Its own scratch indices too are left to who has the lock: it can't prove any more what is whose.
+    # Its own scratch indices are gone, as their names are its own; nothing else is.
     assert {theirs, LOCK} <= set(staging.indices())
+    assert [index for index in staging.indices() if index.startswith("env_sync-") and index != LOCK] == [theirs]
     with pytest.raises(EnvSyncError, match="elsewhere is pulling into it"):
         pull.pull(tasks("pull"), Host())
     staging.call("DELETE", f"/{LOCK}")
