@@ -4,13 +4,15 @@
 
 """Push and pull of a MariaDB (or MySQL) database beside mysqldump and the client program.
 
-``python -m benchmarks.mysql --megabytes 400``; with ``--mysql`` on MySQL 8.0 instead of MariaDB. No figure is judged.
+``python -m benchmarks.mysql --megabytes 400``; with ``--mysql`` on MySQL 8.0 instead of MariaDB. ``--tables 1500``
+measures what each table costs: so many, of two rows each. No figure is judged.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
 import shutil
 import subprocess
@@ -23,7 +25,7 @@ from typing import Any
 import pymysql
 
 from benchmarks._sample import TABLES, Documents
-from benchmarks._table import aim, measure, run_task, show
+from benchmarks._table import aim, measure, run_task, show, show_counting
 from tests.servers.mariadb import MariaServer
 from tests.servers.mysql import MySQLServer
 
@@ -33,6 +35,10 @@ TABLE = """
 CREATE TABLE {0} (id bigint PRIMARY KEY, content_id char(36) NOT NULL UNIQUE, organisation_id int NOT NULL,
                   title varchar(60), body text, data longtext, updated_at datetime,
                   KEY (organisation_id, updated_at), KEY (updated_at), KEY (title));
+"""
+
+SMALL = """
+CREATE TABLE t{0} (id int PRIMARY KEY, title varchar(60), KEY (title)); INSERT INTO t{0} VALUES (1, 'a'), (2, 'b');
 """
 
 SETTINGS = {
@@ -46,6 +52,7 @@ SETTINGS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--megabytes", type=int, default=400, help="size of the dump")
+    parser.add_argument("--tables", type=int, default=0, help="so many small tables instead")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--mysql", action="store_true", help="MySQL 8.0 instead of MariaDB")
     options = parser.parse_args()
@@ -55,12 +62,18 @@ def main() -> None:
         production, staging = (stack.enter_context(_server(options.mysql, name)) for name in ("production", "staging"))
         if production.base is not None:
             os.environ["PATH"] = f"{production.base}/bin:{os.environ['PATH']}"
-        print(f"filling a database of about {options.megabytes} MB ...", flush=True)
-        _fill(production, options.megabytes, folder)
+        if options.tables:
+            print(f"making {options.tables} tables ...", flush=True)
+            production.create_database(DATABASE, "".join(SMALL.format(number) for number in range(options.tables)))
+        else:
+            print(f"filling a database of about {options.megabytes} MB ...", flush=True)
+            _fill(production, options.megabytes, folder)
         bench = Bench(folder, production, staging, options.rounds)
         bench.push()
         bench.pull()
-        bench.sanitise()
+        if not options.tables:
+            bench.count()
+            bench.sanitise()
 
 
 def _server(mysql: bool, name: str) -> MariaServer:
@@ -133,6 +146,10 @@ class Bench:
         aim("pull / mysql < dump", pull / took["mysql < dump"].clock, "at most 1.1")
         aim("pull / zstd -d | mysql", pull / took["zstd -d | mysql"].clock, "at most 1.1")
         print(f"  phases of the last pull, seconds: {said[-1]['seconds']}")
+
+    def count(self) -> None:
+        """What it costs to count all that was restored."""
+        show_counting(functools.partial(self.run, "pull", analyze="false"), self.folder / "store", self.rounds)
 
     def sanitise(self) -> None:
         """What a script costs that changes every row of one table, which has about a seventh of the bytes."""

@@ -29,7 +29,7 @@ from typing import Any, Callable
 import psycopg2
 
 from benchmarks._sample import TABLES, Documents, Ledger, Rows
-from benchmarks._table import aim, measure, run_task, show
+from benchmarks._table import aim, measure, run_task, show, show_counting
 from tests.servers.postgresql import PostgresServer
 
 DATABASE = "bench"
@@ -73,6 +73,7 @@ def main() -> None:
         bench = Bench(folder, production, staging, options.rounds)
         bench.push()
         bench.pull()
+        bench.count()
         bench.sanitise()
 
 
@@ -160,6 +161,10 @@ class Bench:
         aim("temporary disk, MiB", watch.disk / 2**20, "under 64")
         aim("our own process, MiB", max(item["own_bytes"] for item in said) / 2**20, "under 200")
         aim("name away in the swap, seconds", watch.away, "under 1")
+
+    def count(self) -> None:
+        """What it costs to count all that was restored."""
+        show_counting(functools.partial(self.run, "pull", analyze="false"), self.folder / "store", self.rounds)
 
     def sanitise(self) -> None:
         """What it takes to prove what a script did and to remove what it replaced, beside the script itself."""

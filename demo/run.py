@@ -157,15 +157,14 @@ def report(
     rows += [(name, production[name], before[name], after[name]) for name in production]
     print(table(rows))
     print()
-    members = pushed["manifest"]["members"]
+    for done in (pushed, pulled):
+        print(f"  {done['msg']}")
+    print()
     print(
         table(
             [
                 ("point", pushed["point"]),
-                (
-                    "in the store",
-                    f"{size(pushed['stored_bytes'])} of {size(pushed['raw_bytes'])}, {len(members)} members",
-                ),
+                ("in the store", f"{size(pushed['stored_bytes'])} of {size(pushed['raw_bytes'])}"),
                 ("push", f"{pushed['durations']['total']:.1f} s"),
                 (
                     "pull",

@@ -10,35 +10,22 @@ from __future__ import annotations
 class ModuleDocFragment:
     """The options that modules share; their specifications are in ``module_utils/_args.py``, under the same names."""
 
-    DECLARED = r"""
+    NAME = r"""
 options:
   name:
     description:
       - What status files and messages call the task, usually its title in the inventory.
       - The default is the action and the name of the database.
     type: str
-  ensure:
-    description:
-      - Whether the task runs by itself on the host. It has no effect here.
-      - A task that is declared as V(absent) is refused.
-    type: str
-    choices:
-      - present
-      - disabled
-  hour:
-    description: When the task runs by itself on the host. It has no effect here.
-    type: str
-  minute:
-    description: When the task runs by itself on the host. It has no effect here.
-    type: str
-  freshness:
-    description: How old the task's last result may be, in seconds, before its check is critical. It has no effect here.
-    type: int
-  become_user:
-    description: The user that the task runs as by itself on the host. It has no effect here; use Ansible's keyword.
-    type: str
-notes:
-  - A task that is declared in inventory for the nightly runs can be given to the module as it stands.
+"""
+
+    DETAILS = r"""
+options:
+  details:
+    description: Return the point's manifest too, as RV(manifest).
+    type: bool
+    default: false
+    version_added: 0.5.0
 """
 
     DATABASE = r"""
@@ -266,6 +253,18 @@ options:
     description: How many seconds to wait for another run on the same database on this host, before failing.
     type: int
     default: 0
+"""
+
+    LOCKS = r"""
+options:
+  lock_timeout:
+    description:
+      - How many seconds to wait for a lock that another session has in the live database, O(dbms=postgresql). After
+        that the run fails, and names the session. V(0) means that it waits for ever.
+      - It holds for a push, its pre-dump scripts included, and for the swap of a pull.
+    type: int
+    default: 60
+    version_added: 0.5.0
 """
 
     TIME = r"""

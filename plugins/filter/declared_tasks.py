@@ -12,7 +12,7 @@ author:
   - govuk.env_sync contributors (@alphagov)
 description:
   - Turns a mapping of declared tasks into a list of those that run by themselves, with how old their results may be.
-positional: s3_sync_tasks
+positional: s3_sync_tasks, pattern
 options:
   _input:
     description: The declared tasks, a mapping from title to keys.
@@ -22,6 +22,11 @@ options:
     description: The declared bucket syncs, a mapping from title to keys.
     type: dict
     default: {}
+  pattern:
+    description: Only tasks are returned whose titles match this, with C(*) and C(?) as wildcards.
+    type: str
+    default: "*"
+    version_added: 0.5.0
 """
 
 EXAMPLES = r"""
@@ -42,24 +47,32 @@ _value:
     freshness:
       description: How old its last result may be, in seconds.
       type: int
+    schedule:
+      description: When it runs, as the first five fields of a line of a crontab.
+      type: str
 """
+
+import fnmatch
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.inventory import Timing
 
 
-def declared_tasks(tasks, s3_sync_tasks=None):
-    """Return title and freshness of the tasks that are scheduled."""
+def declared_tasks(tasks, s3_sync_tasks=None, pattern="*"):
+    """Return title, freshness and schedule of the tasks that are scheduled."""
     found = []
     for title, values in {**(tasks or {}), **(s3_sync_tasks or {})}.items():
         if not isinstance(values, dict) or values.get("ensure") == "absent":
+            continue
+        if not fnmatch.fnmatchcase(str(title), pattern):
             continue
         try:
             timing = Timing.parse(values)
         except ValueError as error:
             raise AnsibleFilterError(f"the task {title}: {error}") from error
         if timing.scheduled:
-            found.append({"title": str(title), "freshness": timing.freshness})
+            schedule = timing.schedule.crontab()
+            found.append({"title": str(title), "freshness": timing.freshness, "schedule": schedule})
     return sorted(found, key=lambda item: item["title"])
 
 

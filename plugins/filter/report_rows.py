@@ -18,7 +18,9 @@ options:
   _input:
     description:
       - One mapping for each host, with C(host), C(tasks) (as P(govuk.env_sync.declared_tasks#filter) returns them),
-        C(statuses) (as the module returns them), and C(error) (why there are none; empty otherwise).
+        C(statuses) (as the module returns them), C(error) (why there are none; empty otherwise), C(clock) (the fact
+        C(date_time) of the host), and C(selected) (whether tasks were chosen by their titles; a host without any is no
+        row then).
     type: list
     elements: dict
     required: true
@@ -43,7 +45,7 @@ _value:
     state:
       description:
         - V(FAILED), the last run did. V(UNKNOWN), the host does not say. V(OVERDUE), the last success is too long ago.
-        - V(never ran), V(running), or V(ok).
+        - V(never ran), V(running), V(ok), or V(no task), the host has none.
       type: str
     host:
       description: The host.
@@ -53,6 +55,9 @@ _value:
       type: str
     last_success:
       description: When the last run ended that did its job, in UTC.
+      type: str
+    next_run:
+      description: When the task runs next, by the host's clock.
       type: str
     point:
       description: The point that it made or read.
@@ -70,17 +75,22 @@ _value:
 
 import datetime
 
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.schedule import Schedule
+from ansible_collections.govuk.env_sync.plugins.plugin_utils.next_run import next_run
+from ansible_collections.govuk.env_sync.plugins.plugin_utils.said import reason
+
 FAILED = "FAILED"
 UNKNOWN = "UNKNOWN"
 OVERDUE = "OVERDUE"
 NEVER = "never ran"
 RUNNING = "running"
 OK = "ok"
-ORDER = (FAILED, UNKNOWN, OVERDUE, NEVER, RUNNING, OK)
+NO_TASK = "no task"
+ORDER = (FAILED, UNKNOWN, OVERDUE, NEVER, RUNNING, OK, NO_TASK)
 
 
 def report_rows(hosts, now):
-    """Return one row for each scheduled task of each host."""
+    """Return one row for each scheduled task of each host, and one for a host that has none."""
     rows = []
     for host in hosts:
         statuses = {status["title"]: status for status in host["statuses"]}
@@ -88,18 +98,32 @@ def report_rows(hosts, now):
             status = statuses.get(task["title"], {})
             last = status.get("last_success") or {}
             rows.append(
-                {
-                    "state": UNKNOWN if host["error"] else _state(status, last, task["freshness"], now),
-                    "host": host["host"],
-                    "task": task["title"],
-                    "last_success": last.get("finished", ""),
-                    "point": last.get("point", ""),
-                    "took": f"{last['seconds']:.1f} s" if last else "",
-                    "stored_bytes": str(last.get("stored_bytes") or ""),
-                    "message": host["error"] or status.get("message") or status.get("phase", ""),
-                }
+                _row(
+                    UNKNOWN if host["error"] else _state(status, last, task["freshness"], now),
+                    host["host"],
+                    task["title"],
+                    last_success=last.get("finished", ""),
+                    next_run=next_run(_schedule(task), host.get("clock") or {})[1],
+                    point=last.get("point", ""),
+                    took=f"{last['seconds']:.1f} s" if last else "",
+                    stored_bytes=str(last.get("stored_bytes") or ""),
+                    message=reason(host["error"]) or status.get("message") or status.get("phase", ""),
+                )
             )
+        if not host["tasks"] and (host["error"] or not host.get("selected")):
+            message = reason(host["error"]) or "no task of this host is present (env_sync_tasks)"
+            rows.append(_row(UNKNOWN if host["error"] else NO_TASK, host["host"], "", message=message))
     return sorted(rows, key=lambda row: (ORDER.index(row["state"]), row["host"], row["task"]))
+
+
+def _row(state, host, task, **more):
+    columns = ("last_success", "next_run", "point", "took", "stored_bytes", "message")
+    return {"state": state, "host": host, "task": task, **{column: more.get(column, "") for column in columns}}
+
+
+def _schedule(task):
+    """Return the schedule that ``declared_tasks`` has as the fields of a crontab."""
+    return Schedule.of_crontab(task["schedule"]) if task.get("schedule") else None
 
 
 def _state(status, last, freshness, now):

@@ -15,7 +15,9 @@ description:
 positional: style
 options:
   _input:
-    description: The rows, mappings with the same keys in the same order, which are the table's head.
+    description:
+      - The rows, mappings with the same keys in the same order, which are the table's head.
+      - What has a key that ends with C(_bytes) is shown to people in units.
     type: list
     elements: dict
     required: true
@@ -42,6 +44,7 @@ import csv
 import io
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.cli_text import size
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import one_line, visible
 
 
@@ -55,9 +58,20 @@ def table(rows, style="text"):
     return STYLES[style](head, [["" if row[key] is None else str(row[key]) for key in head] for row in rows])
 
 
+def _for_people(head, rows):
+    """Return head and rows with bytes in units."""
+    sizes = [name.endswith("_bytes") for name in head]
+    names = [name[: -len("_bytes")] if is_size else name for name, is_size in zip(head, sizes)]
+    cells = [
+        [size(int(cell)) if is_size and cell.isdigit() else cell for cell, is_size in zip(row, sizes)] for row in rows
+    ]
+    return [name.replace("_", " ") for name in names], cells
+
+
 def _text(head, rows):
+    head, rows = _for_people(head, rows)
     lines = [
-        [name.replace("_", " ").upper() for name in head],
+        [name.upper() for name in head],
         *([one_line(cell) or "-" for cell in row] for row in rows),
     ]
     widths = [max(map(len, column)) for column in zip(*lines)]
@@ -65,7 +79,8 @@ def _text(head, rows):
 
 
 def _markdown(head, rows):
-    lines = [[name.replace("_", " ") for name in head], ["---"] * len(head)]
+    head, rows = _for_people(head, rows)
+    lines = [head, ["---"] * len(head)]
     lines += [[one_line(cell).replace("\\", "\\\\").replace("|", "\\|") for cell in row] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

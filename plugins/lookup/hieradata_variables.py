@@ -15,12 +15,16 @@ description:
     C(govuk.env_sync.import_hieradata) writes them.
 options:
   _terms:
-    description: The hieradata files. C(*) and C(?) are wildcards. Those that declare no tasks are passed over.
+    description:
+      - The hieradata files, with C(*) and C(?) as wildcards, or folders, of which all files are meant. One text may
+        have several, with commas between them.
+      - A relative path begins in the directory that the caller is in. Files that have nothing to do with the original
+        are passed over.
     type: list
     elements: str
     required: true
   inventory_dir:
-    description: Where C(group_vars) and C(host_vars) are.
+    description: Where C(group_vars) and C(host_vars) are. A relative path begins where the caller is.
     type: str
     required: true
   kind:
@@ -46,8 +50,13 @@ _raw:
     source:
       description: The hieradata file.
       type: str
+    origin:
+      description: The hieradata file's name and that of its folder.
+      type: str
     dest:
-      description: The inventory's file, C(INVENTORY_DIR/KIND/NAME/env_sync.yml).
+      description:
+        - The inventory's file, C(INVENTORY_DIR/KIND/NAME/env_sync.yml).
+        - It is empty where the file declares no tasks, and has something else to tell of.
       type: str
     content:
       description: What is to be in it.
@@ -59,8 +68,29 @@ _raw:
       description: The transformation files that its tasks name.
       type: list
       elements: str
+    examples:
+      description: The shipped example scripts that its tasks will want, adapted.
+      type: list
+      elements: str
+    findings:
+      description: What the original did for its tasks that is not brought along, and what to do about it.
+      type: list
+      elements: dict
+      contains:
+        about:
+          description: The titles of the tasks, or the keys of the hieradata, that it is about.
+          type: list
+          elements: str
+        what:
+          description: What the original did.
+          type: str
+        do:
+          description: What to do about it.
+          type: str
     faults:
-      description: What is wrong with its tasks, in one line; empty where nothing is.
+      description:
+        - What is wrong with it or with its tasks, in one line; empty where nothing is.
+        - A file that is not there, or can't be read, has such a line too, and no C(dest).
       type: str
     obstacle:
       description: Why the inventory can't have the file; empty where it can.

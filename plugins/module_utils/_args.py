@@ -19,7 +19,12 @@ from typing import Any, Callable, NoReturn
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import task as engine
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.config import default_conf_dir
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import Cancelled, EnvSyncError, one_line
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import (
+    Cancelled,
+    EnvSyncError,
+    NoPoint,
+    one_line,
+)
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.signals import Signals
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Task
@@ -29,15 +34,9 @@ CONF_DIR = default_conf_dir()
 
 Spec = dict[str, dict[str, Any]]
 
-#: what a task declared in inventory has beside its parameters: it can be given to a module as it stands
-DECLARED: Spec = {
-    "name": {"type": "str"},
-    "ensure": {"type": "str", "choices": ["present", "disabled"]},
-    "hour": {"type": "str"},
-    "minute": {"type": "str"},
-    "freshness": {"type": "int"},
-    "become_user": {"type": "str"},
-}
+NAME: Spec = {"name": {"type": "str"}}
+
+DETAILS: Spec = {"details": {"type": "bool", "default": False}}
 
 DATABASE: Spec = {
     "dbms": {"type": "str", "required": True, "choices": [*engine.DBMS, *engine.OLD_DBMS]},
@@ -99,9 +98,88 @@ RUN: Spec = {
     "lock_wait": {"type": "int", "default": 0},
 }
 
+LOCKS: Spec = {"lock_timeout": {"type": "int", "default": 60}}
+
 TIME: Spec = {"timezone": {"type": "str", "choices": list(engine.TIMEZONES), "default": "utc"}}
 
 STATE: Spec = {"state_dir": {"type": "path"}}
+
+#: the options of env_sync_dump
+PUSH: Spec = {
+    **NAME,
+    **DETAILS,
+    **DATABASE,
+    **CONNECTION,
+    **ELASTIC,
+    **STORE,
+    **RUN,
+    **LOCKS,
+    **TIME,
+    **STATE,
+    "action": {"type": "str", "choices": ["push"], "default": "push"},
+    "dest": {"type": "path"},
+    "pre_dump_transformation_sql_filename": {"type": "list", "elements": "str"},
+    "may_change_nothing": {"type": "bool", "default": False},
+    "excluded_tables": {"type": "list", "elements": "str"},
+    "excluded_table_data": {"type": "list", "elements": "str"},
+    "excluded_extensions": {"type": "list", "elements": "str"},
+    "format": {"type": "str", "choices": list(engine.FORMATS), "default": "directory"},
+    "compression": {"type": "str", "choices": list(engine.COMPRESSIONS), "default": "zstd"},
+    "compression_level": {"type": "int"},
+    "stall_timeout": {"type": "int", "default": 1800},
+    "environment": {"type": "str"},
+}
+
+#: the options of env_sync_restore
+PULL: Spec = {
+    **NAME,
+    **DETAILS,
+    **DATABASE,
+    **CONNECTION,
+    **ELASTIC,
+    **STORE,
+    **RUN,
+    **LOCKS,
+    **TIME,
+    **STATE,
+    "action": {"type": "str", "choices": ["pull"], "default": "pull"},
+    "src": {"type": "path"},
+    "transformation_sql_filename": {"type": "list", "elements": "str"},
+    "sources": {"type": "list", "elements": "str"},
+    "max_point_age": {"type": "str"},
+    "require_sanitised": {"type": "bool", "default": False},
+    "may_change_nothing": {"type": "bool", "default": False},
+    "keep_foreign_servers": {"type": "bool", "default": False},
+    "locale": {"type": "str"},
+    "template_database": {"type": "str"},
+    "excluded_extensions": {"type": "list", "elements": "str"},
+    "excluded_objects": {"type": "list", "elements": "str"},
+    "allow_restore_to_source": {"type": "bool", "default": False},
+    "old_database": {"type": "str", "choices": list(engine.OLD_DATABASE), "default": "drop"},
+    "restore_as": {"type": "str", "choices": list(engine.RESTORE_AS), "default": "alias"},
+    "analyze": {"type": "bool", "default": True},
+}
+
+#: the options of env_sync_store that are keys of a task; with them it syncs buckets
+UPKEEP: Spec = {
+    **NAME,
+    **DETAILS,
+    **CONNECTION,
+    **ELASTIC,
+    **STORE,
+    **RUN,
+    **TIME,
+    **STATE,
+    "action": {"type": "str", "choices": list(engine.ACTIONS)},
+    "database": {"type": "str"},
+    "dbms": {"type": "str", "choices": [*engine.DBMS, *engine.OLD_DBMS]},
+    "source_bucket": {"type": "str"},
+    "destination_bucket": {"type": "str"},
+    "delete": {"type": "bool", "default": False},
+}
+
+#: the options of the module that does an action
+OF_ACTIONS = {"push": PUSH, "pull": PULL, "s3_sync": UPKEEP}
 
 
 def read_task(values: Mapping[str, Any], **fixed: Any) -> Task:
@@ -115,8 +193,15 @@ def read_task(values: Mapping[str, Any], **fixed: Any) -> Task:
     return Task.from_mapping({**known, **fixed}, conf_dir=CONF_DIR)
 
 
-def run(module: AnsibleModule, work: Callable[[Host], Mapping[str, Any]]) -> None:
-    """Do ``work``, and end the module with what it returns or with why it failed."""
+def run(
+    module: AnsibleModule,
+    work: Callable[[Host], Mapping[str, Any]],
+    sentence: Callable[[Mapping[str, Any]], str],
+) -> None:
+    """Do ``work``, and end the module with what it returns or with why it failed.
+
+    :param sentence: says in one sentence what came of it, from what ``work`` returned.
+    """
     warned: set[str] = set()
 
     def warn(text: str) -> None:
@@ -148,16 +233,32 @@ def run(module: AnsibleModule, work: Callable[[Host], Mapping[str, Any]]) -> Non
             module.fail_json(msg=text, exception=traceback.format_exc())
     for text in result.pop("warnings", ()):
         warn(one_line(text))
+    result["msg"] = one_line(f"nothing to do: {result['skipped']}" if result.get("skipped") else sentence(result))
+    if "manifest" in result:
+        manifest = result["manifest"] if module.params.get("details") else result.pop("manifest")
+        result["timestamp"] = manifest["timestamp"]
     if "skipped" in result:
         # Ansible has a meaning of its own for that word: a task that was not run, whose result is not shown.
         result["reason"] = result.pop("skipped")
     if module._diff and "before" in result:
-        result["diff"] = {"before": result["before"], "after": result["after"]}
+        result["diff"] = _difference(result["before"], result["after"])
     module.exit_json(**result)
 
 
+def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what ``--diff`` shows: of a database that is replaced, only what is known of the new one too.
+
+    The rest is not lost: what its owner and its limits were, they are.
+    """
+    old, new = before.get("database"), after.get("database")
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        before = {**before, "database": {key: value for key, value in old.items() if key in new}}
+    return {"before": before, "after": after}
+
+
 def _fail(module: AnsibleModule, error: EnvSyncError) -> NoReturn:
-    module.fail_json(msg=str(error), doing=error.doing, why=error.why, hint=error.hint)
+    more = {"no_point": True} if isinstance(error, NoPoint) else {}
+    module.fail_json(msg=str(error), doing=error.doing, why=error.why, hint=error.hint, **more)
 
 
 def _say_failure(message: str, **values: str) -> None:

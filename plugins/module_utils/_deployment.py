@@ -26,6 +26,7 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine import (
     cli as engine_command,
 )
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import (
+    monitoring,
     policy,
 )
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import (
@@ -42,7 +43,6 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine.inventory i
     Faults,
     declared,
 )
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.monitoring import KEYS as MONITORING_KEYS
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.monitoring import prometheus
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.ownership import names_in
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.policy import Policy
@@ -152,7 +152,10 @@ class Deployment:
             if not self._may_use(item):
                 user = item.become_user or given["user"]
                 faults.append(f"{item.title}: temppath: {item.task.temppath} is there, and {user} can't write to it")
-        faults += [f"monitoring: unknown key {key}" for key in sorted(set(given["monitoring"]) - set(MONITORING_KEYS))]
+        faults += [f"monitoring: unknown key {key}" for key in sorted(set(given["monitoring"]) - set(monitoring.KEYS))]
+        faults += [f"env_sync_{fault}" for fault in monitoring.faults(given["monitoring"])]
+        if given["monitoring"].get("monitor") == "icinga2" and not self._has_variable("ICINGA2_PASSWORD"):
+            faults.append("env_sync_secret_environment: ICINGA2_PASSWORD is missing, and monitor icinga2 needs it")
         for role_variable, option in (
             ("env_sync_variables", "environment_variables"),
             ("env_sync_secret_environment", "secret_environment_variables"),
@@ -167,16 +170,27 @@ class Deployment:
         if faults:
             raise Faults("checking what is declared", faults, "Nothing was changed. Correct these.")
 
-    def _temppath(self, item: Declared) -> Entry:
-        owner = item.become_user or self._given["user"]
-        # Sticky where the group is another user's: nobody but its owner can then replace what a run makes there.
-        mode = 0o1775 if self._other_user(item) else 0o775
-        return Entry(item.task.temppath, mode, owner=owner, group=self._given["group"], if_missing=True)
+    def _has_variable(self, name: str) -> bool:
+        """Say whether the tasks' environment has a variable, declared or put there by somebody else."""
+        declared_ones = {**self._given["environment_variables"], **self._given["secret_environment_variables"]}
+        return name in declared_ones or os.path.exists(os.path.join(self.conf_dir, "env.d", name))
+
+    def _temppaths(self) -> Iterator[Entry]:
+        """The tasks' temporary folders, each once: tasks may share one, and it stays while one of them does."""
+        users: dict[str, set[str]] = {}
+        for item in self._declared:
+            if item.task.temppath:
+                users.setdefault(os.path.normpath(item.task.temppath), set()).add(self._other_user(item))
+        for path, others in sorted(users.items()):
+            owner = self._given["user"] if len(others) > 1 or "" in others else min(others)
+            # Sticky where another user is in it: nobody but its owner can then replace what a run makes there.
+            mode = 0o775 if others == {""} else 0o1775
+            yield Entry(path, mode, owner=owner, group=self._given["group"], if_missing=True)
 
     def _may_use(self, item: Declared) -> bool:
         """Say whether a task can use its temppath, where that is somebody else's; a missing one is made for it."""
-        path = item.task.temppath
-        if not path or not os.path.isdir(path) or path in recorded(self._record("configure")):
+        path = os.path.normpath(item.task.temppath)
+        if not item.task.temppath or not os.path.isdir(path) or path in recorded(self._record("configure")):
             return True
         try:
             user = pwd.getpwnam(item.become_user or self._given["user"])
@@ -187,6 +201,23 @@ class Deployment:
         if user.pw_uid in (0, found.st_uid):
             return user.pw_uid == 0 or bool(found.st_mode & stat.S_IWUSR)
         return bool(found.st_mode & (stat.S_IWGRP if found.st_gid in groups else stat.S_IWOTH))
+
+    def readable(self) -> None:
+        """Make sure that a user who is there is in the group that may read what is deployed.
+
+        :raises EnvSyncError: says in which groups the user is.
+        """
+        user, group = self._given["user"], self._given["group"]
+        try:
+            found = pwd.getpwnam(user)
+        except KeyError:
+            return  # the role makes it, with that group
+        names = {entry.gr_gid: entry.gr_name for entry in grp.getgrall()}
+        groups = [names.get(number, str(number)) for number in os.getgrouplist(user, found.pw_gid)]
+        if not self._absent and found.pw_uid != 0 and group not in groups:
+            why = f"the user {user} is there, and not in the group {group}, which alone may read the tasks"
+            hint = f"Set env_sync_group to a group of {user} ({', '.join(groups)}), or add {user} to {group} yourself."
+            raise EnvSyncError(f"deploying {self.name}", why, f"Nothing was changed. {hint}")
 
     def ready(self) -> None:
         """Make sure that there is what has to be there before.
@@ -335,8 +366,7 @@ class Deployment:
             values = {key: _as_text(value) for key, value in item.values.items()}
             text = MANAGED + format_config(values)
             yield Entry(os.path.join(self.conf_dir, f"{item.title}.cfg"), 0o644, text.encode())
-            if item.task.temppath:
-                yield self._temppath(item)
+        yield from self._temppaths()
         programs = self._programs()
         for name, text in sorted(self._scripts.items()):
             path = os.path.join(self.conf_dir, "transformation_sql", name)
@@ -446,8 +476,7 @@ class Deployment:
         lines = [MANAGED, "SHELL=/bin/sh\n", f"PATH={_PATH}\n"]
         for item in self._scheduled():
             command = shlex.join(self.command(item)).replace("%", "\\%")
-            when = f"{item.timing.schedule.minute} {item.timing.schedule.hour} * * *"
-            lines.append(f"# {item.title}\n{when} {self._given['user']} {command}\n")
+            lines.append(f"# {item.title}\n{item.timing.schedule.crontab()} {self._given['user']} {command}\n")
         return "".join(lines)
 
     def _unit(self, item: Declared) -> str:
@@ -471,9 +500,10 @@ class Deployment:
         )
 
     def _timer(self, item: Declared) -> str:
+        calendars = "".join(f"OnCalendar={calendar}\n" for calendar in item.timing.schedule.calendars())
         return (
             f"{MANAGED}[Unit]\nDescription=When environment sync {item.title} runs\n\n"
-            f"[Timer]\nOnCalendar={item.timing.schedule.calendar()}\nAccuracySec=1s\nPersistent=false\n\n"
+            f"[Timer]\n{calendars}AccuracySec=1s\nPersistent=false\n\n"
             "[Install]\nWantedBy=timers.target\n"
         )
 

@@ -18,7 +18,7 @@ import os
 import pwd
 import stat
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,7 @@ class Entry:
     ``secret`` keeps the content out of differences that are shown; ``bulk`` has it only counted there, as one of many
     that nobody reads. ``seed``: once the file is there, it is its owner's.
     ``stays``: it is not ours alone, and not removed with the rest; an empty ``owner`` is left as it is.
+    Folders above it that are not there are made, and are gone with it when nothing else is in them.
     ``if_missing``: a directory that somebody else made is left as it is, and stays. ``validate`` is an argument vector
     that gets the path of the new content, and exits with 0 if that may take the old one's place.
     """
@@ -72,7 +73,7 @@ class Change:
         self._wanted = [
             entry for entry in wanted if not (entry.if_missing and entry.path not in before and _is_folder(entry.path))
         ]
-        self._paths = [entry.path for entry in self._wanted if not entry.stays]
+        self._paths = [*_above(self._wanted, before), *(entry.path for entry in self._wanted if not entry.stays)]
         self.differing = [entry for entry in self._wanted if _differs(entry)]
         paths = set(self._paths)
         self.stale = [path for path in self._before if path not in paths and look(path) is not None]
@@ -112,6 +113,19 @@ class Change:
             remove(self._record)
             # The record's own directory could not go before it.
             remove(os.path.dirname(self._record))
+
+
+def _above(wanted: Sequence[Entry], before: Collection[str]) -> list[str]:
+    """Return the folders above the entries that are made for them, or were: they go again when nothing is in them."""
+    known = {entry.path for entry in wanted}
+    found: list[str] = []
+    for entry in wanted:
+        path = os.path.dirname(entry.path)
+        while not entry.stays and path not in known and (path in before or not _is_folder(path)):
+            known.add(path)
+            found.append(path)
+            path = os.path.dirname(path)
+    return sorted(found)
 
 
 def recorded(path: str) -> list[str]:

@@ -55,7 +55,7 @@ options:
     default: govuk-backup
   group:
     description:
-      - The user's group.
+      - The user's group. A user who is there has to be in it; only root needs no group.
     type: str
     default: govuk-backup
   tasks:
@@ -269,6 +269,7 @@ def main() -> None:
     )
     try:
         deployment = Deployment(module.params)
+        deployment.readable()
         changes = [Change(part.entries, part.record, part.others) for part in deployment.parts()]
         systemd = Systemd(module.run_command)
         result = {"changed": False, "deployed": [], "removed": [], "diff": [], **deployment.facts()}

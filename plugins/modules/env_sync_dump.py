@@ -20,12 +20,14 @@ author:
 extends_documentation_fragment:
   - govuk.env_sync._attributes
   - govuk.env_sync._attributes.action_group
-  - govuk.env_sync._options.declared
+  - govuk.env_sync._options.name
+  - govuk.env_sync._options.details
   - govuk.env_sync._options.database
   - govuk.env_sync._options.connection
   - govuk.env_sync._options.elastic
   - govuk.env_sync._options.store
   - govuk.env_sync._options.run
+  - govuk.env_sync._options.locks
   - govuk.env_sync._options.time
   - govuk.env_sync._options.state
 attributes:
@@ -73,6 +75,22 @@ options:
     description: Tables to leave out. A name may have a schema, and C(*) and C(?) as wildcards.
     type: list
     elements: str
+  excluded_table_data:
+    description:
+      - Tables whose rows are left out of a push, written as O(excluded_tables) are. The tables arrive, and are empty.
+      - For PostgreSQL and MySQL. With MySQL's own C(mysqldump), O(format=directory) is needed.
+    type: list
+    elements: str
+    version_added: 0.5.0
+  excluded_extensions:
+    description:
+      - PostgreSQL. Extensions that a pull leaves out, with what depends on them, with a warning that names each. C(*)
+        and C(?) are wildcards. A task that pushes notes them in the manifest, and every pull of the point leaves them
+        out. The rows of their own tables are not stored.
+      - A table that depends on one is not left out with it. That is an error, which names the table.
+    type: list
+    elements: str
+    version_added: 0.5.0
   format:
     description:
       - With V(directory), every table is a member of its own, dumped in parallel, and can be restored in parallel.
@@ -134,7 +152,7 @@ EXAMPLES = r"""
       - cache.*
 
 - name: Run a task that the inventory declares for every night
-  govuk.env_sync.env_sync_dump: "{{ env_sync_tasks['push_shop_daily'] | combine({'name': 'push_shop_daily'}) }}"
+  govuk.env_sync.env_sync_dump: "{{ env_sync_tasks | govuk.env_sync.task_options('push_shop_daily') }}"
 
 - name: Start a push that takes hours
   govuk.env_sync.env_sync_dump:
@@ -148,6 +166,18 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+msg:
+  description: What was done, or in check mode would be, in one sentence. In a failure, what went wrong and what to do.
+  returned: always
+  type: str
+  sample: >-
+    pushed 2026-01-02T03:04:05-shop to s3://example-database-backups/postgresql: 52.0 MiB (9.0 MiB stored) in 5.3s,
+    9.8 MiB/s
+timestamp:
+  description: The point's timestamp.
+  returned: success, outside check mode
+  type: str
+  sample: "2026-01-02T03:04:05"
 point:
   description: The name of the point.
   returned: success
@@ -161,11 +191,11 @@ store:
 manifest:
   description:
     - The point's manifest. C(docs/manifest.md) in the collection describes every key.
-  returned: success, outside check mode
+  returned: success, outside check mode, with O(details=true)
   type: dict
   sample:
     manifest_version: 1
-    tool_version: 0.4.0
+    tool_version: 0.5.0
     dbms: postgresql
     database: shop
     timestamp: "2026-01-02T03:04:05"
@@ -254,40 +284,29 @@ hint:
   sample: Give the role of login_user the right that is missing.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.govuk.env_sync.plugins.module_utils import _args
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine import push, task
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine import cli_text, push
 
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={
-            **_args.DECLARED,
-            **_args.DATABASE,
-            **_args.CONNECTION,
-            **_args.ELASTIC,
-            **_args.STORE,
-            **_args.RUN,
-            **_args.TIME,
-            **_args.STATE,
-            "action": {"type": "str", "choices": ["push"], "default": "push"},
-            "dest": {"type": "path"},
-            "pre_dump_transformation_sql_filename": {"type": "list", "elements": "str"},
-            "may_change_nothing": {"type": "bool", "default": False},
-            "excluded_tables": {"type": "list", "elements": "str"},
-            "format": {"type": "str", "choices": list(task.FORMATS), "default": "directory"},
-            "compression": {"type": "str", "choices": list(task.COMPRESSIONS), "default": "zstd"},
-            "compression_level": {"type": "int"},
-            "stall_timeout": {"type": "int", "default": 1800},
-            "environment": {"type": "str"},
-        },
+        argument_spec=_args.PUSH,
         required_one_of=[("url", "dest")],
         mutually_exclusive=[("url", "dest")],
         required_by={"url": ["storagebackend"]},
         supports_check_mode=True,
     )
-    verb = push.plan if module.check_mode else push.push
-    _args.run(module, lambda host: verb(_args.read_task(module.params), host))
+    verb, sentence = (push.plan, planned) if module.check_mode else (push.push, cli_text.pushed)
+    _args.run(module, lambda host: verb(_args.read_task(module.params), host), sentence)
+
+
+def planned(result: Mapping[str, Any]) -> str:
+    """Return the sentence that says what would be done."""
+    return f"would push {result['point']} to {result['store']}"
 
 
 if __name__ == "__main__":

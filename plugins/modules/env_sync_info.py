@@ -45,6 +45,19 @@ options:
   database:
     description: The database whose points are listed. Without it, those of all databases are.
     type: str
+  dbms:
+    description:
+      - With O(details=true), only points of this kind of database server are returned, and those that do not say.
+    type: str
+    choices:
+      - postgresql
+      - mysql
+      - files
+      - mongo
+      - documentdb
+      - elasticsearch
+      - elasticsearch5
+    version_added: 0.5.0
   details:
     description: Read the manifest of every point that is listed, for its size before compression and the like.
     type: bool
@@ -78,11 +91,16 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+msg:
+  description: What was found, in one sentence. In a failure, what went wrong and what to do.
+  returned: always
+  type: str
+  sample: 14 points in s3://example-database-backups/postgresql; the last runs of 2 tasks are known on this host
 version:
   description: The version of the collection.
   returned: success
   type: str
-  sample: 0.4.0
+  sample: 0.5.0
 store:
   description: The store, as a person would call it. Empty where none is given.
   returned: success
@@ -308,30 +326,38 @@ def main() -> None:
             **_args.TIME,
             **_args.STATE,
             "database": {"type": "str"},
+            "dbms": {"type": "str", "choices": [*task.DBMS, *task.OLD_DBMS]},
             "details": {"type": "bool", "default": False},
             "name": {"type": "str"},
         },
         required_by={"url": ["storagebackend"]},
         supports_check_mode=True,
     )
-    _args.run(module, lambda host: look(module.params))
+    _args.run(module, lambda host: look(module.params), tell)
 
 
 def look(params: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is asked for."""
     found: dict[str, Any] = {"changed": False, "version": VERSION, "store": "", "points": []}
     if params["url"]:
-        # A listing needs a store and nothing else; what else a task must have is stood in for.
-        stand_ins = {"action": "pull", "database": params["database"] or "*"}
-        stand_ins["dbms"] = task.any_dbms(params["storagebackend"])
-        store = open_store(_args.read_task(params, **stand_ins))
+        store = open_store(_args.read_task(task.of_store(params), action="pull"))
         store.preflight(write=False)
         points = catalogue.list_points(store, params["database"] or "", timezone=params["timezone"])
         found["store"] = store.url()
         found["points"] = [read_point(store, point) if params["details"] else point.to_dict() for point in points]
+        kinds = (None, "", task.OLD_DBMS.get(params["dbms"], params["dbms"]))
+        found["points"] = [point for point in found["points"] if not params["dbms"] or point["dbms"] in kinds]
     statuses = progress.read_statuses(params["state_dir"] or progress.default_state_dir())
     found["statuses"] = [describe(status) for status in statuses if params["name"] in (None, status.title)]
     return found
+
+
+def tell(found: Mapping[str, Any]) -> str:
+    """Return in one sentence what was found."""
+    points, statuses = len(found["points"]), len(found["statuses"])
+    runs = f"the last runs of {statuses} task{'' if statuses == 1 else 's'} are known on this host"
+    where = f"{points} point{'' if points == 1 else 's'} in {found['store']}; " if found["store"] else ""
+    return f"{where}{runs}"
 
 
 def read_point(store: Store, point: catalogue.Point) -> dict[str, Any]:

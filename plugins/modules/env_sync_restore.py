@@ -23,12 +23,14 @@ author:
 extends_documentation_fragment:
   - govuk.env_sync._attributes
   - govuk.env_sync._attributes.action_group
-  - govuk.env_sync._options.declared
+  - govuk.env_sync._options.name
+  - govuk.env_sync._options.details
   - govuk.env_sync._options.database
   - govuk.env_sync._options.connection
   - govuk.env_sync._options.elastic
   - govuk.env_sync._options.store
   - govuk.env_sync._options.run
+  - govuk.env_sync._options.locks
   - govuk.env_sync._options.time
   - govuk.env_sync._options.state
 attributes:
@@ -100,6 +102,39 @@ options:
     type: bool
     default: false
     version_added: 0.4.0
+  locale:
+    description:
+      - PostgreSQL. The locale that the restored database has, in place of the source's, as the server's system calls it
+        (V(C.UTF-8)). It is for a server whose system does not have that of the source.
+    type: str
+    version_added: 0.5.0
+  template_database:
+    description:
+      - PostgreSQL. The database that the new one begins as a copy of. A superuser can create extensions in it that the
+        role of O(login_user) may not create. It must be marked C(IS_TEMPLATE), or belong to a role whose member that
+        role is, and have the point's encoding and locale. All that is in it will be in the pulled database.
+      - Otherwise it is C(template0), which is empty.
+    type: str
+    version_added: 0.5.0
+  excluded_extensions:
+    description:
+      - PostgreSQL. Extensions that a pull leaves out, with what depends on them, with a warning that names each. C(*)
+        and C(?) are wildcards. A task that pushes notes them in the manifest, and every pull of the point leaves them
+        out. The rows of their own tables are not stored.
+      - A table that depends on one is not left out with it. That is an error, which names the table.
+    type: list
+    elements: str
+    version_added: 0.5.0
+  excluded_objects:
+    description:
+      - PostgreSQL. Objects that a pull does not restore, with what depends on them, with a warning that names each.
+        Each is an object's kind and name, as C(pg_restore --list) has them, for example V(VIEW public.broken),
+        V(INDEX public.by_name), V(FK CONSTRAINT public.child child_fk), V(TABLE DATA public.audit),
+        V(SECURITY LABEL *). C(*) and C(?) are wildcards.
+      - The error of a restore that fails at an object has the line that leaves it out.
+    type: list
+    elements: str
+    version_added: 0.5.0
   allow_restore_to_source:
     description: Allow a point to replace the very database, on the very server, that it was pushed from.
     type: bool
@@ -153,12 +188,23 @@ EXAMPLES = r"""
     old_database: keep
 
 - name: Say what a declared task would replace
-  govuk.env_sync.env_sync_restore: "{{ env_sync_tasks['pull_shop_daily'] | combine({'name': 'pull_shop_daily'}) }}"
+  govuk.env_sync.env_sync_restore: "{{ env_sync_tasks | govuk.env_sync.task_options('pull_shop_daily') }}"
   check_mode: true
   register: plan
 """
 
 RETURN = r"""
+msg:
+  description: What was done, or in check mode would be, in one sentence. In a failure, what went wrong and what to do.
+  returned: always
+  type: str
+  sample: >-
+    pulled 2026-01-02T03:04:05-shop into shop: 52.0 MiB (9.0 MiB stored) in 7.3s, 7.1 MiB/s; the point is 3h old
+timestamp:
+  description: The point's timestamp.
+  returned: success
+  type: str
+  sample: "2026-01-02T03:04:05"
 point:
   description: The name of the point.
   returned: success
@@ -173,11 +219,11 @@ manifest:
   description:
     - The point's manifest. C(docs/manifest.md) in the collection describes every key.
     - For a point of the original tool, which has none, what its name and size say.
-  returned: success
+  returned: success, with O(details=true)
   type: dict
   sample:
     manifest_version: 1
-    tool_version: 0.4.0
+    tool_version: 0.5.0
     dbms: postgresql
     database: shop
     timestamp: "2026-01-02T03:04:05"
@@ -294,6 +340,11 @@ warnings:
   elements: str
   sample:
     - what is left of /srv/backups/2026-01-02T03:04:05-shop could not be removed
+no_point:
+  description: V(true) where the store has no point of the database yet.
+  returned: failure, for that reason
+  type: bool
+  sample: true
 doing:
   description: What was being done, to what.
   returned: failure
@@ -311,42 +362,29 @@ hint:
   sample: Give the role of login_user the right that is missing.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.govuk.env_sync.plugins.module_utils import _args
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine import pull, task
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine import cli_text, pull
 
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={
-            **_args.DECLARED,
-            **_args.DATABASE,
-            **_args.CONNECTION,
-            **_args.ELASTIC,
-            **_args.STORE,
-            **_args.RUN,
-            **_args.TIME,
-            **_args.STATE,
-            "action": {"type": "str", "choices": ["pull"], "default": "pull"},
-            "src": {"type": "path"},
-            "transformation_sql_filename": {"type": "list", "elements": "str"},
-            "sources": {"type": "list", "elements": "str"},
-            "max_point_age": {"type": "str"},
-            "require_sanitised": {"type": "bool", "default": False},
-            "may_change_nothing": {"type": "bool", "default": False},
-            "keep_foreign_servers": {"type": "bool", "default": False},
-            "allow_restore_to_source": {"type": "bool", "default": False},
-            "old_database": {"type": "str", "choices": list(task.OLD_DATABASE), "default": "drop"},
-            "restore_as": {"type": "str", "choices": list(task.RESTORE_AS), "default": "alias"},
-            "analyze": {"type": "bool", "default": True},
-        },
+        argument_spec=_args.PULL,
         required_one_of=[("url", "src")],
         mutually_exclusive=[("url", "src")],
         required_by={"url": ["storagebackend"]},
         supports_check_mode=True,
     )
-    verb = pull.plan if module.check_mode else pull.pull
-    _args.run(module, lambda host: verb(_args.read_task(module.params), host))
+    verb, sentence = (pull.plan, planned) if module.check_mode else (pull.pull, cli_text.pulled)
+    _args.run(module, lambda host: verb(_args.read_task(module.params), host), sentence)
+
+
+def planned(result: Mapping[str, Any]) -> str:
+    """Return the sentence that says what would be done."""
+    return f"would pull {result['point']} into {result['database']}"
 
 
 if __name__ == "__main__":

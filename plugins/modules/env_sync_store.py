@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: env_sync_store
-short_description: Verify, prune and copy the points of a store, or sync a bucket with another
+short_description: Verify, prune and copy the points of a store, check a store, or sync a bucket with another
 version_added: 0.1.0
 description:
   - Works on I(points) that exist, or with O(operation=s3_sync) on whole buckets. No database server is needed.
@@ -17,7 +17,8 @@ author:
 extends_documentation_fragment:
   - govuk.env_sync._attributes
   - govuk.env_sync._attributes.action_group
-  - govuk.env_sync._options.declared
+  - govuk.env_sync._options.name
+  - govuk.env_sync._options.details
   - govuk.env_sync._options.connection
   - govuk.env_sync._options.elastic
   - govuk.env_sync._options.store
@@ -30,6 +31,7 @@ attributes:
     details:
       - O(operation=verify) changes nothing, and reads the point in check mode too.
       - For O(operation=s3_sync), both buckets are listed and compared.
+      - For O(operation=check), what takes no writing is looked at.
   diff_mode:
     support: partial
     details:
@@ -47,6 +49,10 @@ options:
       - V(copy) copies a point to another store, verified on the way, its manifest last.
       - V(sweep) removes pushes of the database that were interrupted more than two days ago, on whatever host. Younger
         ones may still be running. What was interrupted on a host is also removed by the next push from there.
+      - V(check) tries the store itself, once, before anything depends on it. It writes an object of its own, reads it
+        back, looks whether it is listed at once and removes it, compares the clocks, and looks for rights that are
+        missing or too many, for object locks, versions, encryption and lifecycle rules. It touches no point. It fails
+        when anything is wrong, and returns RV(checks) then too.
       - V(s3_sync) makes O(destination_bucket) have what O(source_bucket) has. The servers copy, no data comes to the
         host that the module runs on, and only what is new or changed is copied.
     type: str
@@ -55,17 +61,24 @@ options:
       - prune
       - copy
       - sweep
+      - check
       - s3_sync
     required: true
   action:
-    description: What a task that is declared in inventory does. It has no effect here.
+    description:
+      - What a task that is declared in inventory does.
+      - For O(operation=check), what the account of the store is for. What it may do beyond that is a warning or a note.
+        Without this, an account is expected to be able to do everything.
+      - It has no effect on other operations.
     type: str
     choices:
+      - push
+      - pull
       - s3_sync
   database:
     description:
       - The name of the database whose points are meant.
-      - Needed for all operations but O(operation=s3_sync).
+      - Needed for all operations but O(operation=check) and O(operation=s3_sync).
     type: str
   dbms:
     description: The kind of database server that the points are of. Needed for O(operation=verify).
@@ -255,6 +268,15 @@ EXAMPLES = r"""
       url: /srv/backups
       path: postgresql
 
+- name: Look whether the account that pulls has its rights, and no more
+  govuk.env_sync.env_sync_store:
+    operation: check
+    action: pull
+    storagebackend: s3
+    url: example-database-backups
+    path: postgresql
+  register: checked
+
 - name: Make a bucket have what another has
   govuk.env_sync.env_sync_store:
     operation: s3_sync
@@ -265,6 +287,17 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+msg:
+  description: What was done, or in check mode would be, in one sentence. In a failure, what went wrong and what to do.
+  returned: always
+  type: str
+  sample: >-
+    2026-01-02T03:04:05-shop in s3://example-database-backups/postgresql is good: 9.0 MiB in 13 members, read in 1.3s
+timestamp:
+  description: The point's timestamp.
+  returned: success, when O(operation) is V(verify) or V(copy)
+  type: str
+  sample: "2026-01-02T03:04:05"
 store:
   description: The store, as a person would call it.
   returned: success, unless O(operation) is V(s3_sync)
@@ -278,11 +311,11 @@ point:
 manifest:
   description:
     - The point's manifest. C(docs/manifest.md) in the collection describes every key.
-  returned: success, when O(operation) is V(verify) or V(copy)
+  returned: success, when O(operation) is V(verify) or V(copy), with O(details=true)
   type: dict
   sample:
     manifest_version: 1
-    tool_version: 0.4.0
+    tool_version: 0.5.0
     dbms: postgresql
     database: shop
     timestamp: "2026-01-02T03:04:05"
@@ -305,6 +338,44 @@ destination:
   returned: success, when O(operation) is V(copy) or V(s3_sync)
   type: str
   sample: /srv/backups/postgresql
+account:
+  description: What the account of the store is for, V(push) or V(pull). Empty where O(action) was not given.
+  returned: success, when O(operation=check)
+  type: str
+  sample: pull
+checks:
+  description: What was looked at, in the order in which it was tried.
+  returned: when O(operation=check) and the store could be named
+  type: list
+  elements: dict
+  contains:
+    check:
+      description: What was looked at.
+      type: str
+      sample: clock
+    severity:
+      description: V(ok), V(note), V(unknown) (it could not be seen), V(warning) or V(failed).
+      type: str
+      sample: warning
+    result:
+      description: What was found.
+      type: str
+      sample: 2 min 10 s behind this host's
+    advice:
+      description: What to do. Empty where nothing is to be done.
+      type: str
+      sample: Set both clocks by NTP.
+severity:
+  description: The gravest of RV(checks).
+  returned: when O(operation=check) and the store could be named
+  type: str
+  sample: warning
+left:
+  description: What the check has written and could not remove, such as versions under an object lock.
+  returned: when O(operation=check) and the store could be named
+  type: list
+  elements: str
+  sample: []
 source:
   description: The bucket that is copied from, as a person would call it.
   returned: success, when O(operation=s3_sync)
@@ -435,11 +506,18 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.govuk.env_sync.plugins.module_utils import _args
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine import bucket_sync, task, upkeep
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine import (
+    bucket_sync,
+    cli_text,
+    store_check,
+    task,
+    upkeep,
+)
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.inspector import FAILED, WARNING
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Task
 
-OPERATIONS = ("verify", "prune", "copy", "sweep", "s3_sync")
+OPERATIONS = ("verify", "prune", "copy", "sweep", "check", "s3_sync")
 
 POINTS = ("database", "storagebackend", "url")
 
@@ -451,33 +529,26 @@ def main() -> None:
     destination["storagebackend"]["choices"] = list(task.FILE_STORES)
     module = AnsibleModule(
         argument_spec={
-            **_args.DECLARED,
-            **_args.CONNECTION,
-            **_args.ELASTIC,
-            **_args.STORE,
-            **_args.RUN,
-            **_args.TIME,
-            **_args.STATE,
+            **_args.UPKEEP,
             "operation": {"type": "str", "required": True, "choices": list(OPERATIONS)},
-            "action": {"type": "str", "choices": ["s3_sync"]},
-            "database": {"type": "str"},
-            "dbms": {"type": "str", "choices": [*task.DBMS, *task.OLD_DBMS]},
             "keep": {"type": "int"},
             "destination": {"type": "dict", "options": destination},
-            "source_bucket": {"type": "str"},
-            "destination_bucket": {"type": "str"},
-            "delete": {"type": "bool", "default": False},
         },
         required_if=[
             ("operation", "verify", (*POINTS, "dbms")),
             ("operation", "prune", (*POINTS, "keep")),
             ("operation", "copy", (*POINTS, "destination")),
             ("operation", "sweep", POINTS),
+            ("operation", "check", ("storagebackend", "url")),
             ("operation", "s3_sync", ("source_bucket", "destination_bucket")),
         ],
         supports_check_mode=True,
     )
-    _args.run(module, lambda host: operate(module.params, module.check_mode, host))
+    _args.run(
+        module,
+        lambda host: operate(module.params, module.check_mode, host),
+        lambda result: tell(module.params, module.check_mode, result),
+    )
 
 
 def operate(params: Mapping[str, Any], dry_run: bool, host: Host) -> Mapping[str, Any]:
@@ -486,6 +557,8 @@ def operate(params: Mapping[str, Any], dry_run: bool, host: Host) -> Mapping[str
         sync = bucket_sync.plan if dry_run else bucket_sync.sync
         return sync(_args.read_task(params, action="s3_sync"), host)
     of_task = read_task(params, params)
+    if params["operation"] == "check":
+        return check(of_task, params["action"] or "", dry_run, host)
     if params["operation"] == "prune":
         return upkeep.prune(of_task, host, params["keep"], dry_run)
     if params["operation"] == "copy":
@@ -495,14 +568,45 @@ def operate(params: Mapping[str, Any], dry_run: bool, host: Host) -> Mapping[str
     return upkeep.verify(of_task, host)
 
 
+def check(of_task: Task, action: str, dry_run: bool, host: Host) -> Mapping[str, Any]:
+    """Check the store; what is wrong with it fails the module, which returns the table all the same."""
+    found = store_check.check(of_task, "" if action == "s3_sync" else action, host, dry_run)
+    texts = {FAILED: [], WARNING: list(found["warnings"])}
+    for line in found["checks"]:
+        said = f"{line['check']}: {line['result']}"
+        texts.setdefault(line["severity"], []).append(f"{said}. {line['advice']}" if line["advice"] else said)
+    found["warnings"] = [f"{found['store']}: {text}" for text in texts[WARNING]]
+    if texts[FAILED]:
+        return {**found, "failed": True, "msg": f"checking {found['store']}: {'; '.join(texts[FAILED])}"}
+    return found
+
+
+def tell(params: Mapping[str, Any], dry_run: bool, result: Mapping[str, Any]) -> str:
+    """Return in one sentence what the operation did, or with ``dry_run`` would do."""
+    operation, would = params["operation"], "would " if dry_run else ""
+    if operation == "s3_sync":
+        return f"would {'; '.join(result['steps'])}" if dry_run else cli_text.synced(result)
+    if operation == "verify":
+        return cli_text.verified(result)
+    if operation == "check":
+        return result.get("msg") or f"checked {result['store']}: nothing is wrong with it"
+    if operation == "prune":
+        return cli_text.pruned(params["database"], result, dry_run)
+    if operation == "copy":
+        what = f"{result['point']} from {result['store']} to {result['destination']}"
+        return f"{would}{'copy' if dry_run else 'copied'} {what}"
+    what = ", ".join(result["removed"]) or "nothing"
+    return f"{would}{'remove' if dry_run else 'removed'} from {result['store']} what interrupted pushes left: {what}"
+
+
 def read_task(params: Mapping[str, Any], values: Mapping[str, Any]) -> Task:
     """Return the task for the store in ``values``; what else a task must have is stood in for.
 
     It has no name, so that the status of a task that is declared under that name stays as it is.
     """
-    stand_ins = {"name": "", "action": "pull", "database": params["database"]}
-    stand_ins["dbms"] = params["dbms"] or task.any_dbms(values["storagebackend"])
-    return dataclasses.replace(_args.read_task(values, **stand_ins), action=params["operation"])
+    given = {**values, "database": params["database"], "dbms": params["dbms"]}
+    stand_ins = {**task.of_store(given), "name": "", "action": "pull"}
+    return dataclasses.replace(_args.read_task(stand_ins), action=params["operation"])
 
 
 if __name__ == "__main__":

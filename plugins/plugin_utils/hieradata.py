@@ -13,9 +13,13 @@ import yaml
 from ansible.errors import AnsibleLookupError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.inventory import declared
+from ansible_collections.govuk.env_sync.plugins.plugin_utils import migration
 
 #: what is read, and what it is called here
-KEYS = {"govuk_env_sync::tasks": "tasks", "govuk_env_sync::s3_sync_tasks": "s3_sync_tasks"}
+KEYS = migration.TASKS
+
+#: how the files of a folder of hieradata end
+EXTENSIONS = (".yaml", ".yml", ".eyaml")
 
 
 class Loader(yaml.SafeLoader):
@@ -35,16 +39,25 @@ class Loader(yaml.SafeLoader):
 
 def read(path):
     """Return what a file declares: ``tasks`` and ``s3_sync_tasks``, each a mapping from title to keys."""
+    return _tasks(path, _load(path))
+
+
+def _load(path):
+    """Return what a file of hieradata holds."""
     doing = f"reading the hieradata {path}"
     try:
         with open(path, encoding="utf-8") as stream:
-            data = yaml.load(stream, Loader=Loader)
+            return yaml.load(stream, Loader=Loader)
     except (OSError, UnicodeDecodeError) as error:
-        raise AnsibleLookupError(f"{doing}: {error}") from error
+        raise AnsibleLookupError(f"{doing}: {error}") from None  # Ansible would say it again as the cause
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
-        raise AnsibleLookupError(f"{doing}{where}: {getattr(error, 'problem', error)}") from error
+        raise AnsibleLookupError(f"{doing}{where}: {getattr(error, 'problem', error)}") from None
+
+
+def _tasks(path, data):
+    doing = f"reading the hieradata {path}"
     if not isinstance(data, dict) or not set(data) & set(KEYS):
         raise AnsibleLookupError(f"{doing}: there is neither {' nor '.join(KEYS)} in it")
     found = {}
@@ -64,19 +77,73 @@ class Anything:
 
 
 def variables(patterns, inventory_dir, kind):
-    """Return what becomes of the hieradata files that match and declare tasks, one mapping for each.
+    """Return what becomes of the hieradata files that concern the original, one mapping for each.
 
-    ``source`` and ``dest`` are paths, ``content`` is that of the new file, ``counts`` is how many tasks have which
-    ``ensure``, ``scripts`` names the transformation files, ``faults`` and ``obstacle`` say why it can't be, or are
-    empty; ``differs`` is whether ``dest`` is there and has other content.
+    :param patterns: files, with ``*`` and ``?`` as wildcards, or folders, of which all files are meant; one text may
+        have several, with commas between them. A relative one begins in the directory that the caller is in.
+
+    ``source`` and ``dest`` are absolute paths; ``origin`` is the source's name and folder, wherever these are; ``dest``
+    is empty where the file declares no tasks. ``content`` is that of the new file, ``counts`` is how many tasks have
+    which ``ensure``, ``scripts`` names the transformation files, ``examples`` the shipped scripts to adapt,
+    ``findings`` says what is not brought along (:mod:`.migration`); ``faults`` and ``obstacle`` say why it can't be, or
+    are empty: a file that is not there or can't be read has faults too. ``differs`` is whether ``dest`` is there and
+    has other content.
     """
-    paths = sorted({path for pattern in patterns for path in glob.glob(os.path.expanduser(pattern))})
-    return [_variables(path, inventory_dir, kind) for path in paths if _declares(path)]
+    inventory_dir = os.path.abspath(os.path.expanduser(inventory_dir))
+    paths, missing = _paths(patterns)
+    found = [_faulty(given, f"there is no such file or folder (from {os.getcwd()})") for given in missing]
+    datas = {}
+    for path in paths:
+        try:
+            data = _load(path) if migration.mentions(_read(path)) else None
+            if isinstance(data, dict):
+                found.append(_variables(path, data, inventory_dir, kind))
+                datas[path] = data
+        except AnsibleLookupError as error:
+            found.append(_faulty(path, str(error)))
+    sources = {}
+    for item in found:
+        other = sources.setdefault(item["dest"], item["source"]) if item["dest"] else item["source"]
+        if other != item["source"]:
+            item["obstacle"] = (
+                f"{item['dest']} would be of both {other} and {item['source']}: import one environment's folder at "
+                "a time."
+            )
+    if any(item["counts"]["present"] or item["counts"]["disabled"] for item in found):
+        findings = migration.merged(migration.of_every_task(datas.values()))
+        found.append({**_faulty("every file", ""), "findings": findings})
+    return found
 
 
-def _declares(path):
-    """Say whether it is worth reading: others in the same directory may be no concern of ours, or no YAML."""
-    return any(line.strip("\"' ").startswith(tuple(KEYS)) for line in _read(path).splitlines())
+def _faulty(source, faults):
+    """Return what becomes of a source that nothing can be imported from, with why."""
+    return {
+        **_variables(source, {}, "", ""),
+        "faults": faults.removeprefix(f"reading the hieradata {source}").strip(":, "),
+    }
+
+
+def _paths(patterns):
+    """Return the files that are meant, each once, and the patterns that mean none."""
+    found = set()
+    missing = []
+    for given in _named(patterns):
+        pattern = os.path.abspath(os.path.expanduser(given))
+        if os.path.isdir(pattern):
+            for folder, _folders, names in os.walk(pattern):
+                found.update(os.path.join(folder, name) for name in names if name.endswith(EXTENSIONS))
+            continue
+        files = {path for path in (pattern, *glob.glob(pattern)) if os.path.isfile(path)}
+        found |= files
+        missing += [] if files else [given]
+    return sorted(found), missing
+
+
+def _named(patterns):
+    """Yield each pattern: several in one text are taken apart, unless a file is called so."""
+    for given in map(str, patterns):
+        whole = not given or os.path.exists(os.path.expanduser(given))
+        yield from [given] if whole else filter(None, (part.strip() for part in given.split(",")))
 
 
 def _read(path):
@@ -84,32 +151,41 @@ def _read(path):
         with open(path, encoding="utf-8", errors="replace") as stream:
             return stream.read()
     except OSError as error:
-        raise AnsibleLookupError(f"reading {path}: {error.strerror}") from error
+        raise AnsibleLookupError(f"reading {path}: {error.strerror}") from None
 
 
-def _variables(path, inventory_dir, kind):
-    found = read(path)
+def _variables(path, data, inventory_dir, kind):
+    declares = bool(set(data) & set(KEYS))
+    found = _tasks(path, data) if declares else {name: {} for name in KEYS.values()}
     folder = os.path.join(inventory_dir, kind, os.path.splitext(os.path.basename(path))[0])
     tasks = [values for named in found.values() for values in named.values() if isinstance(values, dict)]
     ensures = [str(values.get("ensure") or "present") for values in tasks]
+    findings = [*migration.of_parameters(data), *migration.of_tasks(found["tasks"], found["s3_sync_tasks"])]
     dest, content = os.path.join(folder, "env_sync.yml"), _content(path, found)
     return {
         "source": path,
-        "dest": dest,
+        "origin": _origin(path),
+        "dest": dest if declares else "",
         "content": content,
         "counts": {ensure: ensures.count(ensure) for ensure in ("present", "disabled", "absent")},
         "scripts": sorted({name for values in tasks for name in _scripts(values)}),
+        "examples": migration.examples(found["tasks"]),
+        "findings": migration.merged(findings),
         "faults": _faults(found),
-        "obstacle": _obstacle(folder),
-        "differs": os.path.exists(dest) and _read(dest) != content,
+        "obstacle": _obstacle(folder) if declares else "",
+        "differs": declares and os.path.exists(dest) and _read(dest) != content,
     }
 
 
 def _content(path, found):
     values = {f"env_sync_{name}": tasks for name, tasks in found.items() if tasks}
-    origin = "/".join(os.path.abspath(path).split("/")[-2:])
     text = yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
-    return f"---\n# Imported from the hieradata {origin}, and yours from now on.\n{text}"
+    return f"---\n# Imported from the hieradata {_origin(path)}, and yours from now on.\n{text}"
+
+
+def _origin(path):
+    """Return a file's name and its folder's: where the caller has these is nobody else's business."""
+    return "/".join(path.split("/")[-2:])
 
 
 class _Dumper(yaml.SafeDumper):
@@ -121,9 +197,7 @@ class _Dumper(yaml.SafeDumper):
 
 def _scripts(values):
     for key in ("transformation_sql_filename", "pre_dump_transformation_sql_filename"):
-        names = values.get(key) or ""
-        names = names if isinstance(names, list) else str(names).split(",")
-        yield from filter(None, (str(name).strip() for name in names))
+        yield from migration.script_names(values.get(key))
 
 
 def _faults(found):

@@ -6,15 +6,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import select
+import socket
+import socketserver
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
+from urllib.parse import urlsplit
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
@@ -22,6 +28,7 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine import buck
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.bucket_sync import Limits
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import Cancelled, EnvSyncError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores import s3_client
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Task
 from ansible_collections.govuk.env_sync.plugins.modules import env_sync_store
 
@@ -110,6 +117,109 @@ def test_only_what_is_new_or_changed_is_copied(task: Make, source: Contents, des
     assert (second["copied"], second["unchanged"], second["extra"], second["deleted"]) == (3, 1, 1, 0)
     assert (third["copied"], third["changed"]) == (0, False)
     assert "has all 4 objects" in third["skipped"]
+
+
+def test_an_object_of_the_same_size_with_other_bytes_that_is_younger_is_copied(
+    task: Make, source: Contents, destination: Contents
+) -> None:
+    """The times say nothing, and the ETags all."""
+    source.put(same=b"same", other=b"from the source")
+    time.sleep(1.1)
+    destination.put(same=b"same", other=b"somebody else's")
+
+    planned = bucket_sync.plan(task(), Host())
+    done = bucket_sync.sync(task(), Host())
+
+    assert (planned["copied"], planned["copy"], planned["unchanged"]) == (1, ["other"], 1)
+    assert (done["copied"], done["unchanged"], done["warnings"]) == (1, 1, [])
+    assert destination.get() == source.get()
+    assert bucket_sync.sync(task(), Host())["changed"] is False
+
+
+def in_parts(contents: Contents, name: str, *parts: bytes) -> None:
+    where = {"Bucket": contents.bucket, "Key": name}
+    where["UploadId"] = contents.client.create_multipart_upload(**where)["UploadId"]
+    sent = []
+    for number, body in enumerate(parts, 1):
+        etag = contents.client.upload_part(**where, PartNumber=number, Body=body)["ETag"]
+        sent.append({"PartNumber": number, "ETag": etag})
+    contents.client.complete_multipart_upload(**where, MultipartUpload={"Parts": sent})
+
+
+def test_objects_in_parts_of_other_sizes_are_not_copied_again_and_again(
+    task: Make, source: Contents, destination: Contents
+) -> None:
+    """Their ETags differ though their bytes do not."""
+    data = os.urandom(12 * MIB)
+    in_parts(source, "large", data[: 5 * MIB], data[5 * MIB : 10 * MIB], data[10 * MIB :])
+    time.sleep(1.1)
+    in_parts(destination, "large", data[: 6 * MIB], data[6 * MIB : 11 * MIB], data[11 * MIB :])
+    assert bucket_sync.sync(task(), Host())["changed"] is False
+
+
+def test_the_names_of_what_is_removed_are_not_kept_in_memory(
+    task: Make, source: Contents, destination: Contents, tmp_path: Path
+) -> None:
+    source.put(a=b"")
+    names = [f"line\nbreak {number}" for number in range(5)] + ["naïve/日本"]
+    destination.put(**dict.fromkeys(names, b""))
+    done = bucket_sync.sync(task(delete=True, temppath=str(tmp_path / "temp")), Host())
+    assert (done["deleted"], sorted(destination.get())) == (len(names), ["a"])
+    assert list((tmp_path / "temp").iterdir()) == []
+
+
+class SlowToAnswer(socketserver.ThreadingTCPServer):
+    """Passes connections on to the S3 server, and keeps back the answers to copies for ``seconds``; counts these."""
+
+    daemon_threads = True
+
+    def __init__(self, target: str, seconds: float) -> None:
+        self.target = urlsplit(target)
+        self.seconds = seconds
+        self.copies = 0
+        super().__init__(("127.0.0.1", 0), _PassOn)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class _PassOn(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        server = self.server
+        assert isinstance(server, SlowToAnswer)
+        copying = False
+        far = socket.create_connection((str(server.target.hostname), int(server.target.port or 0)))
+        with contextlib.suppress(OSError), far:
+            while True:
+                for line in select.select([self.request, far], [], [])[0]:
+                    data = line.recv(65536)
+                    if not data:
+                        return
+                    if line is far:
+                        if copying:
+                            time.sleep(server.seconds)
+                        copying = False
+                        self.request.sendall(data)
+                    else:
+                        if b"x-amz-copy-source:" in data.lower():
+                            server.copies += 1
+                            copying = True
+                        far.sendall(data)
+
+
+def test_a_copy_may_take_longer_than_other_requests(
+    task: Make, source: Contents, destination: Contents, s3_server: SwiftS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that answers when it has copied up to 5 GiB is not asked again meanwhile."""
+    monkeypatch.setattr(s3_client, "_READ_TIMEOUT", 4)
+    source.put(a=b"data")
+    with SlowToAnswer(s3_server.endpoint, 6.0) as server:
+        done = bucket_sync.sync(task(endpoint_url=server.endpoint), Host())
+        assert (done["copied"], server.copies) == (1, 1)
+        server.shutdown()
+    assert destination.get() == {"a": b"data"}
 
 
 def test_names_of_any_characters(task: Make, source: Contents, destination: Contents) -> None:
@@ -321,8 +431,6 @@ def test_the_module_syncs_and_in_check_mode_says_what_it_would_do(
     declared = {
         "name": "sync_assets_daily",
         "action": "s3_sync",
-        "hour": "4",
-        "minute": "0",
         "source_bucket": source.bucket,
         "destination_bucket": destination.bucket,
         "delete": "true",

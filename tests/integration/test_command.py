@@ -358,6 +358,16 @@ def test_verbose_shows_the_log_on_standard_error(command: Command, database: str
     assert re.match(rf"pulled {pushed} into {database}: .*; there was no {database} before\n\Z", done.stdout)
 
 
+def test_verbose_says_nothing_twice(command: Command, database: str, flags: Flags, pushed: str) -> None:
+    done = command(*flags("pull", f"-{database}"), "--verbose")
+    assert done.returncode == 1
+    assert done.stderr.count("choosing a point of") == 1, done.stderr
+    assert "choosing a point of" in command.log.read_text(encoding="utf-8")
+    status, sent = command.on_a_terminal(*flags("pull", database), "--verbose")
+    assert status == 0
+    assert sent.count(f"pulled {pushed} into {database}") == 1, sent
+
+
 def test_a_reader_that_has_seen_enough_is_no_error(command: Command, database: str, flags: Flags, pushed: str) -> None:
     reader, writer = os.pipe()
     os.close(reader)

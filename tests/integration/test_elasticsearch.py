@@ -24,7 +24,13 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine import catalogue, pull, push, upkeep
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine import (
+    catalogue,
+    pull,
+    push,
+    store_check,
+    upkeep,
+)
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.elasticsearch import Elasticsearch
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.es_swap import (
     LOCK,
@@ -212,6 +218,55 @@ def test_everything_arrives(source: str, request: pytest.FixtureRequest, staging
         assert staging.call("GET", "/_snapshot/backups")["backups"]["settings"]["readonly"] == "true"
     finally:
         server.clear()
+
+
+def rolled_over(server: SearchServer) -> None:
+    """Make what an application has that writes through an alias: it leads to two indices, and one takes the writes."""
+    for number, writes in ((1, False), (2, True)):
+        rollover = {"is_write_index": writes, "index_routing": "a", "search_routing": "a,b", "is_hidden": True}
+        years = {"filter": {"range": {"year": {"gte": 2000}}}, "is_write_index": writes}
+        server.call("PUT", f"/logs-{number}", {"aliases": {"logs": rollover, "logs-by-year": years}})
+        server.fill(f"logs-{number}", {str(number): {"year": 2000 + number}})
+    # A single index, written to by an alias that says so.
+    server.call("PUT", "/audit-1", {"aliases": {"audit": {"is_write_index": True}}})
+
+
+@pytest.mark.parametrize("restore_as", ["alias", "index"])
+def test_an_alias_keeps_all_that_it_had(
+    production: SearchServer, staging: SearchServer, tasks: Tasks, restore_as: str
+) -> None:
+    rolled_over(production)
+    indices = "logs-1,logs-2,audit-1"
+    push.push(tasks("push", indices=indices), Host())
+    for _unused in range(2):  # the second pull replaces what the first has made
+        pull.pull(tasks("pull", indices=indices, restore_as=restore_as), Host())
+        for name in ("logs-1", "logs-2", "audit-1"):
+            there = aliases(staging, only_index(staging, name))
+            assert {alias: about for alias, about in there.items() if alias != name} == aliases(production, name)
+        for alias in ("logs", "logs-by-year", "audit"):
+            staging.call("POST", f"/{alias}/_doc?refresh=true", {"year": 2026})
+        assert len(staging.documents(only_index(staging, "logs-2"))) == 3
+        assert len(staging.documents(only_index(staging, "logs-1"))) == 1
+
+
+def test_a_check_of_a_repository(production: SearchServer, staging: SearchServer, tasks: Tasks) -> None:
+    def check(task: Task, account: str, dry_run: bool = False) -> dict[str, tuple[str, str]]:
+        found = store_check.check(task, account, Host(), dry_run)
+        return {line["check"]: (line["severity"], line["result"]) for line in found["checks"]}
+
+    assert check(tasks("push"), "push")["open"][0] == "failed"  # nothing is registered by a check
+    push.push(tasks("push"), Host())
+    pull.pull(tasks("pull"), Host())
+    before = live(production), production.call("GET", "/_snapshot/backups/_all")
+    found = check(tasks("push"), "push")
+    assert {name: severity for name, (severity, _result) in found.items()} == dict.fromkeys(
+        ("open", "repository", "verify", "clock"), "ok"
+    )
+    assert check(tasks("push"), "push", dry_run=True)["verify"][0] == "unknown"
+    assert check(tasks("push"), "pull")["repository"][0] == "warning"
+    assert check(tasks("pull"), "push")["repository"][0] == "failed"
+    assert check(tasks("pull"), "pull")["repository"] == ("ok", "type fs, registered as read-only")
+    assert (live(production), production.call("GET", "/_snapshot/backups/_all")) == before
 
 
 @pytest.mark.parametrize("version", VERSIONS, indirect=True)

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine import catalogue, pull, push, upkeep
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine import catalogue, cli_text, pull, push, upkeep
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases import tree_swap
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
@@ -257,6 +257,9 @@ def test_a_pull_replaces_the_tree_in_one_step_and_keeps_or_drops_the_old(
         watcher.join()
 
     assert (missing, kept["name_away_seconds"]) == ([], 0.0)
+    assert cli_text.pulled(kept).endswith("the name was never away")
+    assert f":{target}, and keep what is there now" in planned["steps"][-1]
+    assert f":{source} (files " in push.plan(task("push", timestamp="2026-01-01T00:00:00"), Host())["steps"][0]
     assert kept["replaced"] == planned["replaces"] == {"path": str(target), "size_bytes": 3, "files": 1}
     assert kept["kept"] == str(tmp_path / ".env_sync_old-target")
     assert os.listdir(kept["kept"]) == ["old"]
@@ -289,6 +292,17 @@ def test_excluded_names_and_paths_are_left_out(task: Make, tmp_path: Path) -> No
 
     found = [str(path.relative_to(tmp_path / "target")) for path in (tmp_path / "target").rglob("*") if path.is_file()]
     assert sorted(found) == ["keep/cache/d", "keep/g", "logs/f"]
+
+
+def test_options_that_the_environment_has_for_tar_change_nothing(
+    task: Make, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAR_OPTIONS", "--exclude=* --no-recursion --transform=s,^,elsewhere/,")
+    monkeypatch.setenv("POSIXLY_CORRECT", "1")
+    monkeypatch.setenv("GZIP", "--fast --to-stdout --list")
+    push.push(task("push", compression="gzip"), Host())
+    pull.pull(task("pull"), Host())
+    assert described(tmp_path / "target") == described(source)
 
 
 def test_transformations_are_programs_that_run_in_the_scratch_tree(task: Make, source: Path, tmp_path: Path) -> None:
@@ -364,7 +378,7 @@ def forge(tmp_path: Path, point: str, data: bytes) -> None:
     (tmp_path / "store" / point / "tree.tar").write_bytes(data)
     path = tmp_path / "store" / f"{point}.manifest.json"
     manifest = json.loads(path.read_text())
-    manifest.pop("checksum")
+    manifest.pop("checksum", None)
     manifest["members"][0].update(size=len(data), sha256=hashlib.sha256(data).hexdigest())
     path.write_text(json.dumps(manifest))
 
@@ -403,6 +417,29 @@ def test_members_that_would_leave_the_tree_are_refused(
     assert sorted(os.listdir(tmp_path)) == before
     assert os.listdir(tmp_path / "target") == []
     assert (tmp_path / "victim").read_text() == "as it was"
+
+
+def test_names_that_become_one_go_live_nowhere(task: Make, tmp_path: Path) -> None:
+    """Here a file that is in the archive twice: on a file system that takes no notice of case, two names."""
+    for name in ("source", "target", "source/folder"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "source" / "folder" / "a").touch()
+    (tmp_path / "source" / "b").symlink_to("a")
+    pushed = push.push(task("push", compression="none"), Host())
+    assert pushed["manifest"]["details"]["entries"] == 3
+    upkeep.verify(task("pull"), Host())
+    file = ("./A", tarfile.REGTYPE, "")
+
+    forge(tmp_path, pushed["point"], archive(TREE, file, file, ("./b", tarfile.REGTYPE, "")))
+    with pytest.raises(EnvSyncError, match="tree uploads has 2 files and folders, and the point's manifest says 3"):
+        pull.pull(task("pull"), Host())
+    forge(tmp_path, pushed["point"], archive(TREE, file))
+    for act in (pull.pull, upkeep.verify):
+        with pytest.raises(EnvSyncError, match="tree uploads has 1 files and folders, and"):
+            act(task("pull"), Host())
+
+    assert os.listdir(tmp_path / "target") == []
+    assert hidden(tmp_path) == []
 
 
 def cut(data: bytes) -> bytes:

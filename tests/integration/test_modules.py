@@ -127,7 +127,7 @@ def test_a_push_is_listed_planned_and_pulled(
 
     planned = ansible.module("env_sync_dump", task_values("push", database), "--check", "--diff")
     nothing = ansible.module("env_sync_info", of_store(pull))
-    pushed = ansible.module("env_sync_dump", task_values("push", database, environment="production"))
+    pushed = ansible.module("env_sync_dump", task_values("push", database, environment="production", details=True))
     listed = ansible.module("env_sync_info", {**of_store(pull), "details": True})
     checked = ansible.module("env_sync_restore", pull, "--check", "--diff")
     before = staging.psql(database, "SELECT count(*) FROM customers")
@@ -144,7 +144,12 @@ def test_a_push_is_listed_planned_and_pulled(
     assert shown["manifest"] == pushed.result["manifest"]
     assert checked.result["changed"] and checked.result["replaces"]["owner"] == "postgres"
     assert any("scratch" in step for step in checked.result["steps"])
-    assert f'+        "point": "{point}"' in checked.said
+    assert f'+        "point": "{point}"' in checked.said and '-        "owner"' not in checked.said
+    assert planned.result["msg"].startswith("would push 20") and "manifest" not in pulled.result
+    assert checked.result["msg"] == f"would pull {point} into {database}"
+    assert pushed.result["msg"].startswith(f"pushed {point} to ") and pushed.result["timestamp"] == point[:19]
+    assert pulled.result["msg"].startswith(f"pulled {point} into {database}: ")
+    assert listed.result["msg"].startswith(f"1 point in {pushed.result['store']}; the last runs of ")
     assert before == "0"
     assert pulled.result["replaced"]["owner"] == "postgres" and pulled.result["name_away_seconds"] < 1
     assert pulled.result["sanitised"][0]["script"] == "sanitise.sql"
@@ -159,7 +164,7 @@ def test_module_and_engine_store_the_same(
     values = task_values("push", database)
 
     by_engine = push.push(Task.from_mapping({**values, "timestamp": "2026-01-01T00:00:00"}), Host())
-    by_module = ansible.module("env_sync_dump", {**values, "timestamp": "2026-01-01T00:00:01"})
+    by_module = ansible.module("env_sync_dump", {**values, "timestamp": "2026-01-01T00:00:01", "details": True})
 
     def data(manifest: dict[str, Any]) -> dict[str, str]:
         # toc.dat holds the time of the dump
@@ -239,7 +244,7 @@ def test_a_detached_run_can_be_watched(
     assert [status["state"] for status in (seen[0], seen[-1])] == ["running", "done"]
     assert seen[0]["phase"] == "running the pre-dump SQL" and seen[0]["point"].endswith(database)
     assert seen[-1]["message"].startswith("stored ")
-    assert ended.result["finished"] and ended.result["manifest"]["database"] == database
+    assert ended.result["finished"] and ended.result["point"].endswith(f"-{database}")
 
 
 def test_points_are_verified_copied_and_pruned(
@@ -270,7 +275,10 @@ def test_points_are_verified_copied_and_pruned(
 
     assert good["point"] == f"2026-01-03T00:00:00-{database}" and not good["changed"]
     assert [done["changed"] for done in copies] == [True, True, False]
-    assert copies[1]["manifest"]["timestamp"] == "2026-01-01T00:00:00"
+    assert copies[1]["timestamp"] == "2026-01-01T00:00:00"
+    assert "is good: " in good["msg"]
+    assert copies[0]["msg"].startswith(f"would copy 2026-01-01T00:00:00-{database} from ")
+    assert prunes[1]["msg"].startswith("removed from ")
     assert [point["name"] for point in there["points"]] == [f"2026-01-01T00:00:00-{database}"]
     assert [done["changed"] for done in prunes] == [True, True, False]
     assert prunes[0]["removed"] == prunes[1]["removed"] == [f"2026-01-0{day}T00:00:00-{database}" for day in (1, 2)]
@@ -362,17 +370,19 @@ def test_declared_tasks_are_pushed_and_pulled_by_name(
     }
     hosts = {"production-1": host(production, pushes), "staging-1": host(staging, pulls)}
 
-    pushed = ansible.playbook("govuk.env_sync.push", hosts, "-vvv", "-e", "env_sync_serial=1")
+    pushed = ansible.playbook("govuk.env_sync.push", hosts, "-vvv", "-e", "env_sync_serial=1 env_sync_select=*")
     planned = ansible.playbook("govuk.env_sync.pull", hosts, "--check", "-e", "env_sync_select=pull_app_d*")
-    pulled = ansible.playbook("govuk.env_sync.pull", hosts, "-e", "env_sync_hosts=staging-1 env_sync_strategy=free")
+    which = "env_sync_hosts=staging-1 env_sync_strategy=free env_sync_select=*"
+    pulled = ansible.playbook("govuk.env_sync.pull", hosts, "-e", which)
     none = ansible.playbook("govuk.env_sync.pull", hosts, "-e", "env_sync_select=pull_app_dail")
 
     assert pushed.status == 0, pushed.said
-    assert "production-1 push_app_daily: 20" in pushed.said and "push_app_old" not in pushed.said.split("Sum up")[-1]
+    assert "production-1 push_app_daily: pushed 20" in pushed.said
+    assert "push_app_old" not in pushed.said.split("Sum up")[-1]
     assert production.password not in pushed.said
     assert planned.status == 0 and "staging-1 pull_app_daily: would pull 20" in planned.said
     assert pulled.status == 2
-    assert "stored), " in pulled.said and "name away 0." in pulled.said
+    assert "staging-1 pull_app_daily: pulled 20" in pulled.said and f"there was no {database} before" in pulled.said
     assert "staging-1 pull_app_gone: FAILED, choosing a point of gone" in pulled.said
     assert staging.psql(database, "SELECT min(email) FROM customers") == "user1000@staging.invalid"
     assert (
@@ -388,18 +398,18 @@ def test_quickstart(
     (tmp_path / "sanitise.sql").write_text(SANITISE, encoding="utf-8")
     names = {"database": database, "store": str(tmp_path / "store"), "sanitise": str(tmp_path / "sanitise.sql")}
     names.update({"from": production.host, "to": staging.host})
-    # Two servers on one machine have two ports; quickstart expects one port, so each socket gets the name of one.
-    for server in (production, staging):
-        (Path(server.host) / ".s.PGSQL.5432").symlink_to(f".s.PGSQL.{server.port}")
-    try:
-        done = ansible.playbook(
-            "govuk.env_sync.quickstart", {"localhost": {}}, "-e", json.dumps(names), PGPORT="5432", PGUSER="postgres"
+    ports = {"from_port": production.port, "to_port": staging.port}
+
+    def copy(**given: Any) -> Done:
+        return ansible.playbook(
+            "govuk.env_sync.quickstart", {"localhost": {}}, "-e", json.dumps({**names, **given}), PGUSER="postgres"
         )
-    finally:
-        for server in (production, staging):
-            (Path(server.host) / ".s.PGSQL.5432").unlink()
+
+    done = copy(**ports)
+    unsaid = names.pop("sanitise")
 
     assert done.status == 0, done.said
+    assert copy(**ports, sanitize=unsaid).status == 2, "a mistyped name is no leave to take the data as it is"
     assert staging.psql(database, "SELECT min(email) FROM customers") == "user1000@staging.invalid"
 
 
@@ -426,5 +436,5 @@ def test_the_built_collection_runs_with_nothing_but_its_plugins(
     assert build.status == 0 and install.status == 0, build.said + install.said
     assert {"LICENSE", "README.md", "plugins", "meta", "docs"} <= delivered
     assert not {"tests", "benchmarks", "demo", ".venv", ".git", ".ci"} & delivered
-    assert done.result["manifest"]["database"] == database, done.said
+    assert done.result["point"].endswith(f"-{database}"), done.said
     assert listed.status == 0, listed.said

@@ -538,6 +538,21 @@ def test_a_server_that_is_not_there_is_named(name: str, values: Values, monkeypa
         do_push(values("push", name, database_port=1))
 
 
+def test_the_environment_s_password_is_for_this_host_by_any_name(
+    source: MongoServer, name: str, values: Values, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FerretDB's package for embedding takes any password, and that by this mechanism only."""
+    fill(source, name)
+    monkeypatch.setenv(
+        "MONGODB_URI", f"mongodb://me:s3cret@localhost:{source.port}/?authMechanism=PLAIN&authSource=$external"
+    )
+    given = values("push", name, database_hostname=f"127.0.0.1:{source.port}")
+    del given["database_port"]
+    assert do_push(given)["changed"]
+    with pytest.raises(EnvSyncError, match=r"are for its own hosts \(localhost"):
+        do_push(values("push", name, database_hostname="127.example"))
+
+
 def test_a_point_is_restored_by_hand(
     source: MongoServer, target: MongoServer, name: str, values: Values, dump_tools: Tools, tmp_path: Path
 ) -> None:

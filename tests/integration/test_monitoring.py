@@ -206,9 +206,20 @@ def test_checks_that_icinga_refuses_leave_the_old_ones_and_a_check_goes_with_its
     assert "does not accept the new checks" in said
     assert icinga.checks.read_text() == before
 
-    play(tmp_path, tasks, **icinga_variables(icinga))
+    objects = icinga.checks.parent / "objects.conf"
+    objects.write_text('template Service "paging" { vars.paging = true }\nobject ServiceGroup "syncs" { }\n')
+    more = {
+        "env_sync_icinga_service_template": "paging",
+        "env_sync_icinga_service_groups": ["syncs"],
+        "env_sync_icinga_contacts": ["ann", "bob"],
+        "env_sync_icinga_contact_groups": ["operators"],
+    }
+    play(tmp_path, tasks, **icinga_variables(icinga), **more)
     until("the check is gone", lambda: icinga.service("db-1", f"{PREFIX} pull_shop") is None)
-    assert icinga.service("db-1", f"{PREFIX} push_shop") is not None
+    found = icinga.service("db-1", f"{PREFIX} push_shop")
+    assert found is not None and found["groups"] == ["syncs"]
+    assert found["vars"]["paging"] is True
+    assert found["vars"]["notification"] == {"mail": {"users": ["ann", "bob"], "groups": ["operators"]}}
 
 
 # -- Nagios ----------------------------------------------------------------------------------------------------------
@@ -222,8 +233,17 @@ def test_nagios_takes_the_checks_and_the_results_and_notices_those_that_stay_awa
             "env_sync_icinga_validate": ["nagios4", "-v", str(nagios.config)],
             "env_sync_icinga_reload": ["true"],
         }
-        play(tmp_path, TASKS, **variables)
+        more = {
+            "env_sync_icinga_service_template": "local-service",
+            "env_sync_icinga_contacts": ["nagiosadmin"],
+            "env_sync_icinga_contact_groups": ["admins"],
+            "env_sync_notes_url": "https://runbooks.example.org/{host}/{task}",
+        }
+        play(tmp_path, TASKS, **variables, **more)
         text = nagios.checks.read_text()
+        assert re.findall(r"use +(local-service)$", text, re.M) == ["local-service"] * 3
+        assert re.findall(r"contacts +(.*)|contact_groups +(.*)", text)[:2] == [("nagiosadmin", ""), ("", "admins")]
+        assert re.findall(r"notes_url +(.*pull_shop)", text) == ["https://runbooks.example.org/db-1/pull_shop"]
         assert re.findall(r"service_description +(.*)", text) == [
             f"{PREFIX} {title}" for title in ("pull_late", "pull_shop", "push_shop")
         ]

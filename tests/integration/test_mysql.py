@@ -24,7 +24,15 @@ from typing import Any, Callable
 import pymysql
 import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import pull, push, upkeep
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases import my_client, my_snapshot, my_swap
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases import (
+    my_client,
+    my_counts,
+    my_dump,
+    my_snapshot,
+    my_swap,
+    mysql,
+)
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.mysql import MySQL
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import Cancelled, EnvSyncError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Connection, Task
@@ -336,6 +344,78 @@ def test_excluded_tables(production: MariaServer, staging: MariaServer, database
         time.sleep(1)  # a point's name is to the second
     with pytest.raises(EnvSyncError, match="no such table"):
         do_push(task_values("push", database, excluded_tables="custmers"))
+
+
+def test_tables_are_named_where_those_left_out_are_too_many(
+    production: MariaServer, staging: MariaServer, database: str, task_values: Values, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One command line has room for a megabyte of them; here for nothing.
+
+    What dumps rows looks up each table that is named to it, while nobody may write: an option file has the others.
+    """
+    monkeypatch.setattr(mysql, "_MOST_ARGUMENTS", 0)
+    commands: list[list[str]] = []
+    command = my_snapshot.RowsDump.__init__
+
+    def noted(self: Any, group: Any, sink: Any, give: Any, *others: Any) -> None:
+        def told(share: Any) -> list[str]:
+            commands.append(give(share))
+            return commands[-1]
+
+        command(self, group, sink, told, *others)
+
+    monkeypatch.setattr(my_snapshot.RowsDump, "__init__", noted)
+    odd = "CREATE TABLE `log_\\\\ \"#'.ü\nx` (i int);"
+    production.create_database(database, SAMPLE + odd + "".join(f"CREATE TABLE log_{n} (i int);" for n in range(9)))
+    for form in ("directory", "custom"):
+        do_push(task_values("push", database, excluded_tables="log_*", format=form))
+        do_pull(task_values("pull", database))
+        for name in ("customers", "orders", "addresses"):
+            assert staging.sql(f"SELECT * FROM {name}", database) == production.sql(f"SELECT * FROM {name}", database)
+        assert staging.sql("SHOW TABLES", database).split() == ["addresses", "customers", "orders"]
+        time.sleep(1)  # a point's name is to the second
+    assert [found[-2:] for found in commands] == [["--", database]] * 2
+    assert not [argument for found in commands for argument in found if "ignore-table" in argument]
+
+
+def test_tables_arrive_without_their_rows(
+    production: MariaServer, staging: MariaServer, database: str, task_values: Values
+) -> None:
+    production.create_database(
+        database, SAMPLE + "CREATE TABLE log_1 (i int KEY); INSERT INTO log_1 VALUES (1); CREATE TABLE log_2 (i int)"
+    )
+    orders = production.sql("SELECT COUNT(*) FROM orders", database)
+    for form in ("directory", "custom"):
+        asked = {"excluded_table_data": "customers,log_*", "format": form}
+        planned = push.plan(Task.from_mapping(task_values("push", database, **asked)), Host())
+        assert "leave out the rows of customers, log_1, log_2 (excluded_table_data)" in planned["steps"]
+        pushed = do_push(task_values("push", database, **asked))
+        assert pushed["manifest"]["details"]["excluded_table_data"] == ["customers", "log_1", "log_2"]
+        pulled = do_pull(task_values("pull", database))
+        counts = "SELECT (SELECT COUNT(*) FROM customers), (SELECT COUNT(*) FROM log_1), (SELECT COUNT(*) FROM orders)"
+        assert staging.sql(counts, database).split() == ["0", "0", orders]
+        assert staging.sql("SHOW CREATE TABLE customers", database) == production.sql(
+            "SHOW CREATE TABLE customers", database
+        )
+        assert "FOREIGN" not in staging.sql("SHOW CREATE TABLE orders", database)
+        assert [text for text in pulled["warnings"] if "foreign keys to tables without their rows" in text]
+        time.sleep(1)  # a point's name is to the second
+    with pytest.raises(EnvSyncError, match="excluded_table_data names custmers, and there is no such table"):
+        do_push(task_values("push", database, excluded_table_data="custmers"))
+
+
+def test_what_has_no_rows_of_its_own_is_not_said_to_be_empty(
+    production: MariaServer, staging: MariaServer, database: str, task_values: Values
+) -> None:
+    production.create_database(
+        database,
+        "CREATE TABLE logged (i int) ENGINE=MyISAM; INSERT INTO logged VALUES (1), (2);"
+        "CREATE TABLE every_log (i int) ENGINE=MERGE UNION=(logged)",
+    )
+    pushed = do_push(task_values("push", database, excluded_table_data="every_log"))
+    assert pushed["manifest"]["tables"] == [{"name": "every_log"}, {"name": "logged", "rows": 2}]
+    do_pull(task_values("pull", database))
+    assert staging.sql("SELECT COUNT(*) FROM logged", database) == "2"
 
 
 def test_scripts_run_before_the_swap(
@@ -828,7 +908,7 @@ def test_a_dump_program_that_fails_or_stops_early(
             (f'{real} "$@"; echo "lost connection" >&2; exit 3', "lost connection"),
             (f'{real} "$@" | head -n -1', "without its last line"),
         ):
-            wrapper.write_text(f'#!/bin/sh\n[ "$1" = --version ] && exec {real} "$1"\n{body}\n')
+            wrapper.write_text(f'#!/bin/sh\ncase "$*" in *--version) exec {real} "$@" ;; esac\n{body}\n')
             wrapper.chmod(0o755)
             with pytest.raises(EnvSyncError, match=said):
                 do_push(task_values("push", database, format=form))
@@ -977,3 +1057,69 @@ def test_the_socket_and_the_user_s_own_option_file(
     for key in ("database_hostname", "database_port", "login_user", "login_password"):
         del values[key]
     assert do_push(values)["changed"]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["ALTER TABLE small ADD COLUMN more int", "TRUNCATE TABLE small", "DROP TABLE small", "CREATE TABLE made (id int)"],
+)
+def test_tables_that_others_change_during_a_dump_make_it_begin_anew(
+    production: MariaServer,
+    staging: MariaServer,
+    database: str,
+    task_values: Values,
+    monkeypatch: pytest.MonkeyPatch,
+    statement: str,
+) -> None:
+    """The dump program writes the large table, which nobody reads on, and has not come to the small one."""
+    sql = "CREATE TABLE large AS SELECT seq AS id, repeat('x', 1000) AS x FROM seq_1_to_20000"
+    production.create_database(database, f"{sql}; CREATE TABLE small AS SELECT seq AS id FROM seq_1_to_10")
+    begin = my_dump.Sections.begin
+    done: list[str] = []
+
+    def then_changed(self: my_dump.Sections) -> None:
+        begin(self)
+        if not done:
+            done.append(production.sql(statement, database))
+
+    monkeypatch.setattr(my_dump.Sections, "begin", then_changed)
+    result = do_push(task_values("push", database, jobs=1))
+    assert [warning for warning in result["warnings"] if warning.endswith("the dump begins anew")]
+    stored = {member["name"].partition("/")[2] for member in result["manifest"]["members"]}
+    assert len(stored) == len(result["manifest"]["members"])
+    do_pull(task_values("pull", database))
+    assert contents(staging, database) == contents(production, database)
+
+
+@pytest.mark.parametrize(("form", "stays"), [("directory", True), ("directory", False), ("custom", True)])
+def test_a_table_that_is_made_before_the_dump_program_looks_is_in_the_manifest(
+    production: MariaServer,
+    staging: MariaServer,
+    database: str,
+    task_values: Values,
+    monkeypatch: pytest.MonkeyPatch,
+    form: str,
+    stays: bool,
+) -> None:
+    """It would be dumped, and every pull would refuse what the manifest does not have; also where it is soon gone."""
+    production.create_database(database, SAMPLE)
+    facts, note = MySQL._dump_facts, my_counts.note
+    made: list[str] = []
+
+    def then_made(self: MySQL, *how: Any) -> Any:
+        found = facts(self, *how)
+        if not made:
+            made.append(production.sql("CREATE TABLE made (id int)", database))
+        return found
+
+    def then_gone(*how: Any) -> None:
+        note(*how)
+        if form == "directory" and not stays:
+            production.sql("DROP TABLE IF EXISTS made", database)
+
+    monkeypatch.setattr(MySQL, "_dump_facts", then_made)
+    monkeypatch.setattr(my_counts, "note", then_gone)
+    result = do_push(task_values("push", database, format=form))
+    assert [warning for warning in result["warnings"] if warning.endswith("the dump begins anew")]
+    do_pull(task_values("pull", database))
+    assert contents(staging, database) == contents(production, database)

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The playbooks and the role on a database host of its own, reached over SSH: whom tasks run as, plans, reports.
 
-One story, told in order; a second host of the inventory does not answer.
+One story, told in order. Beside the database's host, the inventory has one that does not answer (``gone``), one without
+sudo (``bare``), one without a task (``idle``), and one whose tasks can't be read (``lost``).
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import json
 import re
 import shlex
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -72,9 +74,20 @@ class Site:
         self.folder = folder
         self._hosts = network.inventory()
         self._hosts["gone"] = {**self._hosts["database"], "ansible_host": self.host.address.rsplit(".", 1)[0] + ".99"}
+        self._hosts["bare"] = {**self._hosts["database"], "ansible_become_exe": "/nowhere/sudo"}
+        self._hosts["idle"] = {**self._hosts["database"], "env_sync_tasks": {"push_shop": {"ensure": "absent"}}}
+        self._hosts["lost"] = {**self._hosts["database"], "env_sync_hieradata_files": ["/nowhere/hieradata.yaml"]}
         (folder / "tidy.sh").write_text("#!/bin/sh\ntouch tidied\n", encoding="ascii")
 
-    def play(self, playbook: str, *arguments: str, hosts: str = "database", ok: bool = True, **variables: Any) -> str:
+    def play(
+        self,
+        playbook: str,
+        *arguments: str,
+        hosts: str = "database",
+        ok: bool = True,
+        environment: Mapping[str, str] = MappingProxyType({}),
+        **variables: Any,
+    ) -> str:
         """Run one of the collection's playbooks; return what it said."""
         values = {
             "env_sync_tasks": TASKS,
@@ -84,7 +97,8 @@ class Site:
         }
         inventory = {"all": {"hosts": self._hosts, "vars": values}}
         arguments = ("-e", f"env_sync_hosts={hosts}", *arguments)
-        return play(self.folder, inventory, f"govuk.env_sync.{playbook}", *arguments, ok=ok)
+        named = f"govuk.env_sync.{playbook}"
+        return play(self.folder, inventory, named, *arguments, ok=ok, environment=environment)
 
     def as_backup_user(self, command: str) -> subprocess.CompletedProcess[str]:
         return self.host.ssh(f"cd / && su govuk-backup -c {shlex.quote(command)}", check=False)
@@ -152,20 +166,50 @@ def test_a_reboot_is_refused_while_a_task_runs(site: Site) -> None:
     site.host.ssh(f"rm {folder}/govuk_env_sync")
 
 
-def test_a_plan_says_what_the_night_brings_and_changes_nothing(site: Site) -> None:
+def test_a_mistyped_variable_does_nothing(site: Site) -> None:
+    for playbook in ("deploy", "plan", "push", "pull", "report", "monitoring"):
+        said = site.play(playbook, "-e", "env_sync_slect=push_shop", ok=False)
+        assert "there is no variable env_sync_slect (did you mean env_sync_select?)" in said, playbook
+        assert set(changed(said).values()) <= {0}
+    said = site.play("deploy", ok=False, env_sync_schedular="systemd")
+    assert "there is no variable env_sync_schedular (did you mean env_sync_scheduler?)" in " ".join(said.split())
+    said = site.play("deploy", "-e", "env_sync_select=push_shop", ok=False)
+    assert "env_sync_select chooses nothing in deploy" in said
+
+
+def test_what_moves_data_has_to_be_told_which(site: Site) -> None:
+    said = site.play("push", ok=False)
+    assert "Set env_sync_select to the title of what is to be pushed" in " ".join(said.split())
+    assert "There are: push_nothing, push_shop, push_uploads. Nothing was done." in " ".join(said.split())
+    for playbook, variable, hosts in (
+        ("push", "env_sync_hosts", "databses"),
+        ("monitoring", "env_sync_monitoring", ""),
+    ):
+        said = site.play(playbook, ok=False, hosts=hosts or "database")
+        assert "No host of the inventory is in " in said and variable in said
+
+
+def test_a_plan_says_what_the_night_brings_of_every_host_and_changes_nothing(site: Site) -> None:
     before = site.host.ssh("ls -lR /srv/backups /srv/uploads /var/lib/govuk_env_sync").stdout
     said = site.play("plan", ok=False, hosts="all")
     lines = table(said)
-    assert [line.split()[:4] for line in lines[1:]] == [
-        ["00:07", "database", "push_shop", "ok"],
+    # By the host's clock, with its zone, as far as the host answers.
+    rows = [re.sub(r"^\d{4}-\d\d-\d\d (\d\d:\d\d)( UTC)?", r"\1\2", line) for line in lines[1:]]
+    assert [re.split(r"  +", row)[:4] for row in rows] == [
+        ["00:07 UTC", "bare", "push_shop", "FAILS"],
+        ["00:07 UTC", "database", "push_shop", "ok"],
         ["00:07", "gone", "push_shop", "UNREACHABLE"],
-        ["01:05", "database", "push_uploads", "ok"],
+        ["01:05 UTC", "bare", "push_uploads", "ok"],
+        ["01:05 UTC", "database", "push_uploads", "ok"],
         ["01:05", "gone", "push_uploads", "UNREACHABLE"],
-        ["02:00", "database", "push_nothing", "FAILS"],
+        ["02:00 UTC", "bare", "push_nothing", "FAILS"],
+        ["02:00 UTC", "database", "push_nothing", "FAILS"],
         ["02:00", "gone", "push_nothing", "UNREACHABLE"],
+        ["-", "idle", "-", "no task"],
+        ["-", "lost", "-", "FAILS"],
     ]
-    assert "dump shop from" in lines[1] and "/srv/none" in lines[5]
-    assert "4 of 6 tasks would fail." in said
+    assert "/nowhere/sudo: not found" in lines[1] and "dump shop from" in lines[2] and "/srv/none" in lines[8]
+    assert "7 of 11 rows would fail" in said
     assert site.host.ssh("ls -lR /srv/backups /srv/uploads /var/lib/govuk_env_sync").stdout == before
 
     assert len(table(site.play("plan", "-e", "env_sync_select=push_shop"))) == 2
@@ -175,29 +219,73 @@ def test_a_plan_says_what_the_night_brings_and_changes_nothing(site: Site) -> No
     )
 
 
+def test_a_plan_where_a_whole_loop_fails_is_of_each_task_all_the_same(site: Site) -> None:
+    # An older Ansible says nothing of a loop one of whose users can't be had; this is what happens then.
+    unprivileged = {"ANSIBLE_PIPELINING": "0"}
+    nobody = {**TASKS, "push_nothing": {**TASKS["push_nothing"], "become_user": "nobody-of-that-name"}}
+    said = site.play("plan", ok=False, environment=unprivileged, env_sync_tasks=nobody)
+    assert [re.split(r"  +", line)[2:4] for line in table(said)[1:]] == [
+        ["push_shop", "ok"],
+        ["push_uploads", "ok"],
+        ["push_nothing", "FAILS"],
+    ]
+
+
+def test_tables_are_tables_in_yaml_too(site: Site) -> None:
+    yaml_format = {"ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml"}
+    said = site.play("plan", "-e", "env_sync_select=push_*s", environment=yaml_format)
+    head, row = re.findall(r"^ +(AT .*|\d{4}-.* push_uploads .*)$", said, re.M)
+    assert head.index("TASK") == row.index("push_uploads") and head.index("WHAT") == row.index("run /etc")
+
+
 def test_pushes_run_by_hand_become_each_tasks_user_and_are_reported(site: Site) -> None:
-    said = site.play("push", "-e", "env_sync_strategy=free", ok=False)
+    said = site.play("push", "-e", "env_sync_strategy=free", "-e", "env_sync_select=*", ok=False)
     assert "Using a template" not in said
-    for title, outcome in (("push_shop", "20"), ("push_uploads", "20"), ("push_nothing", "FAILED, ")):
-        assert f"database {title}: {outcome}" in said
+    pushed = r"pushed 20\S+ to /srv/backups/\w+: [\d.]+ [KM]?i?B \([\d.]+ [KM]?i?B stored\) in "
+    for title, outcome in (("push_shop", pushed), ("push_uploads", pushed), ("push_nothing", "FAILED, ")):
+        assert re.search(f"database {title}: {outcome}", said)
     failed = site.nightly("push_nothing")
     assert failed.returncode == 1
 
     report = site.folder / "report.csv"
-    lines = table(site.play("report", "-e", f"env_sync_report_file={report}", hosts="all"))
-    assert [line.split()[:3] for line in lines[1:]] == [
+    said = site.play("report", "-e", f"env_sync_report_file={report}", hosts="all", ok=False)
+    lines = table(said)
+    assert [re.split(r"  +", line)[:3] for line in lines[1:]] == [
         ["FAILED", "database", "push_nothing"],
-        ["UNKNOWN", "gone", "push_nothing"],
-        ["UNKNOWN", "gone", "push_shop"],
-        ["UNKNOWN", "gone", "push_uploads"],
+        *(
+            ["UNKNOWN", host, title]
+            for host in ("bare", "gone")
+            for title in ("push_nothing", "push_shop", "push_uploads")
+        ),
+        ["UNKNOWN", "lost", "-"],
         ["ok", "database", "push_shop"],
         ["ok", "database", "push_uploads"],
+        ["no task", "idle", "-"],
     ]
+    assert "8 of 11 rows need attention: FAILED, UNKNOWN" in " ".join(said.split())
     with open(report, encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert "/srv/none" in rows[0]["message"] and rows[0]["last_success"] == ""
-    assert rows[4]["point"].endswith("-shop") and int(rows[4]["stored_bytes"]) > 0
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", rows[4]["last_success"])
+    assert rows[8]["point"].endswith("-shop") and int(rows[8]["stored_bytes"]) > 0
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", rows[8]["last_success"])
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d 00:07 UTC", rows[8]["next_run"])
+
+    # What it fails on is chosen; a state that does not exist is refused.
+    site.play("report", "-e", "env_sync_select=push_[su]*")
+    site.play("report", "-e", "env_sync_report_fail_on=OVERDUE,running")
+    site.play("report", "-e", "env_sync_report_fail_on=none", hosts="database:gone")
+    said = site.play("report", "-e", "env_sync_report_fail_on=failed", ok=False)
+    assert "names failed, which is no state of a task" in " ".join(said.split())
+
+
+def test_a_deployed_task_has_its_environment_however_it_is_started(site: Site) -> None:
+    site.host.ssh(
+        "echo '/nowhere' > /etc/govuk_env_sync/env.d/PGHOST && chgrp govuk-backup /etc/govuk_env_sync/env.d/*"
+    )
+    for argument in ("push_shop", "/etc/govuk_env_sync/push_shop.cfg"):
+        done = site.host.ssh(f"cd /etc && govuk_env_sync -f {argument} --plan", check=False)
+        assert done.returncode == 1 and "/nowhere" in done.stderr, "root is no role there, but that is not reached"
+    site.host.ssh("rm /etc/govuk_env_sync/env.d/PGHOST")
 
 
 def test_what_is_not_wanted_any_more_goes(site: Site) -> None:
@@ -209,7 +297,8 @@ def test_what_is_not_wanted_any_more_goes(site: Site) -> None:
     assert {"govuk_env_sync-push_shop.service", "govuk_env_sync-push_shop.timer"} <= set(there.split())
     assert not {"govuk_env_sync-push_uploads.timer", "govuk_env_sync"} & set(there.split())
 
-    site.play("deploy", env_sync_state="absent")
+    said = site.play("deploy", env_sync_tasks={"push_shop": {"ensure": "absent"}})
+    assert "database has no task" in said
     left = site.host.ssh(
         "find /etc /usr /var /home -name '*env_sync*' -not -path '/var/log/*' -not -path '/var/lib/postgresql/*'"
     )

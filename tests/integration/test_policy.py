@@ -26,6 +26,9 @@ PULL = {**STORE, "hour": 2, "minute": 5, "action": "pull", "directory": "/srv/co
 COMMAND = "-a pull -D files -d uploads --directory /srv/copy -S directory -u /srv/backups -p files"
 PROTECTED = "no pull lands on this host"
 
+#: what a playbook that moves data has to be told
+ALL = ("-e", "env_sync_select=*")
+
 
 class Site:
     """The host, and what runs playbooks and modules over it."""
@@ -90,7 +93,7 @@ def test_nothing_pulls_into_a_protected_host(site: Site) -> None:
     # the playbook, with a pull that only its own inventory declares
     pulls = {"env_sync_tasks": {"pull_uploads": PULL}}
     for arguments in ((), ("--check",)):
-        assert PROTECTED in site.play("govuk.env_sync.pull", *arguments, ok=False, **pulls)
+        assert PROTECTED in site.play("govuk.env_sync.pull", *ALL, *arguments, ok=False, **pulls)
     assert "FAILS" in site.play("govuk.env_sync.plan", ok=False, **pulls)
     assert site.copies() == ["mine"]
 
@@ -98,7 +101,7 @@ def test_nothing_pulls_into_a_protected_host(site: Site) -> None:
 def test_the_inventory_is_heeded_before_it_is_deployed(site: Site) -> None:
     site.host.ssh("rm /etc/govuk_env_sync/policy.cfg")
     pulls = {"env_sync_tasks": {"pull_uploads": PULL}, "env_sync_protected": True}
-    assert "is protected (env_sync_protected)" in site.play("govuk.env_sync.pull", ok=False, **pulls)
+    assert "is protected (env_sync_protected)" in site.play("govuk.env_sync.pull", *ALL, ok=False, **pulls)
     assert "env_sync_protected" in site.play("govuk.env_sync.plan", ok=False, **pulls)
     assert site.copies() == ["mine"]
     status, said = site.command(COMMAND + " --plan")

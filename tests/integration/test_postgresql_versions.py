@@ -105,6 +105,23 @@ def test_from_an_older_server_into_a_newer_one(
     assert newer.contents(database) == production.contents(database)
 
 
+@pytest.mark.parametrize(("source", "target"), [(13, 14), (14, 16), (16, 18)])
+def test_each_version_from_the_oldest_to_the_newest(
+    database: str, run: Run, task_values: Values, monkeypatch: pytest.MonkeyPatch, source: int, target: int
+) -> None:
+    """Pushed, verified and pulled, with clients of the target's version, or this machine's where it has none."""
+    with PostgresServer(f"{source}", major=source) as older, PostgresServer(f"{target}", major=target) as newer:
+        for server in (older, newer):
+            install(server, monkeypatch)
+        older.create_database(database, SAMPLE + LARGE_OBJECTS)
+        pushed = run(older, "push", database)
+        assert pushed["manifest"]["server"]["version"].startswith(f"{source}.")
+        upkeep.verify(Task.from_mapping(task_values("pull", database)), Host())
+        assert run(newer, "pull", database)["warnings"] == []
+        assert newer.contents(database) == older.contents(database)
+        assert newer.psql("postgres", "SHOW server_version").startswith(f"{target}.")
+
+
 @pytest.mark.parametrize("user", ["postgres", "sanitiser"])
 def test_what_a_script_replaced_is_in_no_version_of_the_new_database(
     newer: PostgresServer, clients: None, database: str, run: Run, task_values: Values, tmp_path: Path, user: str

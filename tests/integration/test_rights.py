@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,8 +20,17 @@ from types import SimpleNamespace
 from typing import Any, Callable
 
 import pytest
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine import bucket_sync, catalogue, pull, push, upkeep
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine import (
+    bucket_sync,
+    catalogue,
+    pull,
+    push,
+    store_check,
+    upkeep,
+)
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.bucket_sync import Limits
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.base import DumpAgain
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.postgresql import PostgreSQL
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores import open_store, s3_client
@@ -40,7 +50,18 @@ SAMPLE = "CREATE TABLE noise AS SELECT g, sha512(g::text::bytea) FROM generate_s
 Need = tuple[str, str]
 
 #: what each operation takes, as AWS documents it ("Required permissions for Amazon S3 API operations")
-BUCKET_ACTIONS = {"ListObjectsV2": "s3:ListBucket", "ListMultipartUploads": "s3:ListBucketMultipartUploads"}
+BUCKET_ACTIONS = {
+    "ListObjectsV2": "s3:ListBucket",
+    "ListMultipartUploads": "s3:ListBucketMultipartUploads",
+    "ListObjectVersions": "s3:ListBucketVersions",
+    "GetBucketAcl": "s3:GetBucketAcl",
+    "GetBucketEncryption": "s3:GetEncryptionConfiguration",
+    "GetBucketLifecycleConfiguration": "s3:GetLifecycleConfiguration",
+    "GetBucketPolicyStatus": "s3:GetBucketPolicyStatus",
+    "GetBucketVersioning": "s3:GetBucketVersioning",
+    "GetObjectLockConfiguration": "s3:GetBucketObjectLockConfiguration",
+    "GetPublicAccessBlock": "s3:GetBucketPublicAccessBlock",
+}
 OBJECT_ACTIONS = {
     "GetObject": "s3:GetObject",
     "HeadObject": "s3:GetObject",
@@ -135,8 +156,8 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
     made = Gate()
     really = s3_client._connect
 
-    def connect(*args: Any) -> tuple[Any, bool]:
-        client, aws = really(*args)
+    def connect(*args: Any, **others: Any) -> tuple[Any, bool]:
+        client, aws = really(*args, **others)
         client.meta.events.register("provide-client-params.s3", made.note)
         client.meta.events.register("before-call.s3", made.decide)
         return client, aws
@@ -220,6 +241,63 @@ def test_a_push_after_one_that_failed_goes_on_without_the_right_to_remove(
     assert gate.unused == set()
 
 
+def test_a_dump_that_begins_anew_takes_no_right_to_remove(
+    task: Callable[..., Task],
+    gate: Gate,
+    bucket: str,
+    staging: PostgresServer,
+    production: PostgresServer,
+    database: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dump = PostgreSQL.dump
+    failures = [DumpAgain("dumping", "a lock was refused", "", "the dump begins anew")]
+
+    def fails_at_first(self: Any, *how: Any) -> Any:
+        facts = dump(self, *how)
+        if failures:
+            raise failures.pop()
+        return facts
+
+    monkeypatch.setattr(PostgreSQL, "dump", fails_at_first)
+    gate.allow("push", example_database_backups=bucket)
+    done = push.push(task("push"), Host())
+    assert ["begins anew" in done["warnings"][0], "Allow s3:DeleteObject" in done["warnings"][1]] == [True, True]
+
+    gate.sets.clear()
+    pull.pull(task("pull"), Host())
+    assert staging.contents(database) == production.contents(database)
+
+
+def test_what_no_right_removes_of_a_dump_that_failed_gets_into_no_point(
+    task: Callable[..., Task],
+    gate: Gate,
+    bucket: str,
+    production: PostgresServer,
+    database: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A restore by hand takes all that is there. Here the next dump has a table less, so overwrites not all."""
+    dump = PostgreSQL.dump
+    failures = [DumpAgain("dumping", "a table was dropped", "", "the dump begins anew")]
+
+    def fails_at_first(self: Any, *how: Any) -> Any:
+        facts = dump(self, *how)
+        if failures:
+            production.psql(database, "DROP TABLE noise")
+            raise failures.pop()
+        return facts
+
+    monkeypatch.setattr(PostgreSQL, "dump", fails_at_first)
+    gate.allow("push", example_database_backups=bucket)
+    with pytest.raises(EnvSyncError, match=r"1 objects of a dump that failed .* Allow s3:DeleteObject") as failed:
+        push.push(task("push", format="directory"), Host())
+    assert "/toc.dat" not in failed.value.why
+
+    gate.sets.clear()
+    assert [point.state for point in catalogue.list_points(open_store(task("pull")))] == [catalogue.INCOMPLETE]
+
+
 def test_a_bucket_of_another_account_takes_the_right_to_set_the_acl(
     task: Callable[..., Task], gate: Gate, bucket: str
 ) -> None:
@@ -258,6 +336,38 @@ def test_another_account_lists_and_reads_and_writes_nothing(
 
     assert gate.operations == {"ListObjectsV2", "GetObject"}
     assert (gate.unused, gate.denied) == (set(), set())
+
+
+def test_a_check_tells_missing_rights_and_rights_that_are_too_many(
+    task: Callable[..., Task], gate: Gate, s3_server: SwiftS3, bucket: str
+) -> None:
+    """With the very rights of the policies it finds nothing wrong; to see a bucket's settings takes check.json."""
+
+    def check(account: str) -> dict[str, str]:
+        found = store_check.check(task("pull"), account, Host())
+        # An account that removes and may not see versions can't know.
+        assert all("older versions" in text and "if any" in text for text in found["left"])
+        return {line["check"]: line["severity"] for line in found["checks"]}
+
+    gate.allow("push", "check", example_database_backups=bucket)
+    found = check("push")
+    assert not {"warning", "failed"} & set(found.values()), found
+    assert (found["write"], found["remove"], found["read"]) == ("ok", "ok", "ok")
+    # Everything that check.json allows is asked for.
+    assert gate.unused & {("SeeSettings", action) for action in BUCKET_ACTIONS.values()} == set()
+
+    gate.sets.clear()
+    gate.allow("push", "pull", "prune", example_database_backups=bucket)
+    found = check("pull")
+    assert (found["write"], found["remove"], found["versioning"]) == ("warning", "warning", "unknown")
+
+    gate.sets.clear()
+    gate.allow("pull", example_database_backups=bucket)
+    found = check("pull")
+    assert (found["write"], found["remove"], found["read"]) == ("ok", "ok", "ok")
+    assert not {"warning", "failed"} & set(found.values()), found
+    assert check("push")["write"] == "failed"
+    assert s3_server.client().list_objects_v2(Bucket=bucket).get("KeyCount", 0) == 0
 
 
 def test_a_prune_lists_and_removes(pushed: dict[str, Any], task: Callable[..., Task], gate: Gate, bucket: str) -> None:
@@ -318,7 +428,10 @@ def test_a_bucket_sync_reads_one_and_writes_the_other(
     client = s3_server.client()
     for name, data in (("small", b"1"), ("large", bytes(6 * MIB))):
         client.put_object(Bucket=bucket, Key=name, Body=data)
+    client.put_object(Bucket=bucket, Key="replaced", Body=b"one")
     client.put_object(Bucket=other_bucket, Key="old", Body=b"")
+    time.sleep(1.1)
+    client.put_object(Bucket=other_bucket, Key="replaced", Body=b"two")
     values = {
         "action": "s3_sync",
         "source_bucket": bucket,
@@ -341,3 +454,10 @@ def test_a_bucket_sync_reads_one_and_writes_the_other(
 
     assert (done["changed"], done["deleted"]) == (True, int(delete))
     assert (gate.unused, gate.denied) == (set(), set())
+
+    time.sleep(1.1)
+    client.put_object(Bucket=other_bucket, Key="replaced", Body=b"two")
+    gate.broken = ("HeadObject", "replaced")
+    blind = bucket_sync.sync(Task.from_mapping(values), Host(), Limits(threshold=5 * MIB, part=5 * MIB))
+    assert "replaced" not in blind.get("copy", [])
+    assert "1 objects of " in blind["warnings"][0] and "could not be looked at" in blind["warnings"][0]

@@ -132,7 +132,6 @@ def test_all_faults_are_told_at_once_and_nothing_is_changed(site: Site) -> None:
         "  odd: dbms must be one of postgresql, mysql, files, mongo, documentdb, elasticsearch, not 'oracle'",
         "  no/title: its title can't be the name of a file and a service (letters, digits, _ . + -; at most 100)",
         "  again: is the same push of shop as twice",
-        "  again: has the same temppath as twice (/tmp/shop/)",
         "  pull: transformation_sql_filename: "
         "there is no gone.sql on this host, nor in env_sync_transformation_sql_files",
         "  pull: action: no pull may be declared in this environment (env_sync_protected)",

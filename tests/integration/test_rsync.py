@@ -12,7 +12,9 @@ import hashlib
 import json
 import os
 import pwd
+import select
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -27,7 +29,7 @@ import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import pull, push, upkeep
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores import rsync
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores import rsync, rsync_client
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.rsync import RsyncStore
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import SshOptions, Task
 
@@ -104,6 +106,22 @@ def test_names_that_a_shell_or_a_pattern_would_read_otherwise(store: RsyncStore,
     assert [entry.name for entry in store.list()] == sorted(set(names) - {"*", "a[b]c?"})
     store.delete(names)
     assert below(tmp_path / "far") == []
+
+
+def test_options_that_a_user_has_for_rsync_change_nothing(
+    store: RsyncStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    aliases = ("-s --dry-run", "--perms --dry-run", "--list-only --remove-source-files", "--timeout --dry-run")
+    (home / ".popt").write_text("".join(f"rsync alias {alias}\n" for alias in aliases))
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("RSYNC_RSH", "false")
+    monkeypatch.setenv("RSYNC_PARTIAL_DIR", "/nowhere")
+    monkeypatch.setenv("POSIXLY_CORRECT", "1")
+    store.put_bytes("2021-01-01T00:00:00-app.sql", b"rows")
+    assert store.get_bytes("2021-01-01T00:00:00-app.sql", 100) == b"rows"
+    assert below(tmp_path / "far") == ["2021-01-01T00:00:00-app.sql"]
 
 
 @pytest.mark.parametrize("name", ["", "/etc/x", "../x", "a/../../x", "a//b", ".env_sync-partial/x", "a/.b.abcdef"])
@@ -196,6 +214,76 @@ def test_a_download_that_is_cut_is_taken_up_again(store: RsyncStore, ssh_server:
                 assert ssh_server.cut()
 
     assert (cuts, digest.hexdigest()) == (2, stored.sha256)
+
+
+class Cutting:
+    """Passes connections on to sshd, and cuts the first ones when so many bytes have come from there."""
+
+    def __init__(self, port: int, after: int, cuts: int) -> None:
+        self._target = port
+        self._after = after
+        self.cuts = cuts
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listening.getsockname()[1])
+        threading.Thread(target=self._take, daemon=True).start()
+
+    def _take(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _address = self._listening.accept()
+                threading.Thread(target=self._pass_on, args=(near,), daemon=True).start()
+
+    def _pass_on(self, near: socket.socket) -> None:
+        cut = self.cuts > 0
+        self.cuts -= cut
+        left = self._after
+        with (
+            contextlib.suppress(OSError, ValueError),
+            near,
+            socket.create_connection(("127.0.0.1", self._target)) as far,
+        ):
+            while True:
+                for line in select.select([near, far], [], [])[0]:
+                    data = line.recv(65536)
+                    left -= len(data) if line is far else 0
+                    if not data or (cut and left < 0):
+                        return
+                    (far if line is near else near).sendall(data)
+
+    def close(self) -> None:
+        self._listening.close()
+
+
+@pytest.mark.parametrize("after", [0, 500, 2000, 3800, 4400])
+def test_a_store_whose_connection_is_cut_while_it_is_opened_or_listed_is_opened(
+    make_store: Callable[..., RsyncStore], ssh_server: SshServer, tmp_path: Path, after: int, monkeypatch: Any
+) -> None:
+    """In the greeting, the exchange of keys, the login, and when the listing begins."""
+    monkeypatch.setattr(rsync_client, "pause", lambda *_unused: None)
+    make_store().put_bytes("member", b"data")
+    proxy = Cutting(ssh_server.port, after, 2)
+    known = tmp_path / "known_hosts"
+    known.write_text(ssh_server.known_hosts.read_text().replace(str(ssh_server.port), str(proxy.port)))
+    try:
+        store = make_store(ssh_port=proxy.port, ssh_known_hosts_file=str(known))
+        store.preflight(write=True)
+        assert [entry.name for entry in store.list()] == ["member"]
+        assert proxy.cuts == 0
+    finally:
+        proxy.close()
+
+
+def test_a_connection_that_is_always_cut_in_its_greeting_says_so(
+    make_store: Callable[..., RsyncStore], ssh_server: SshServer, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(rsync_client, "pause", lambda *_unused: None)
+    proxy = Cutting(ssh_server.port, 0, 1000)
+    try:
+        with pytest.raises(EnvSyncError, match=r"opening .*(closed|reset|broke).*Check url, ssh_port and the network"):
+            make_store(ssh_port=proxy.port).preflight(write=False)
+        assert proxy.cuts == 1000 - 4
+    finally:
+        proxy.close()
 
 
 def test_a_connection_that_always_breaks_is_an_error_and_nothing_is_left(

@@ -13,16 +13,17 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine import pull, push, upkeep
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine import catalogue, pull, push, upkeep
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores import Store, s3, s3_transfer
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores import Store, s3, s3_client, s3_transfer
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.directory import DirectoryStore
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.rsync import RsyncStore
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.s3 import S3Store
@@ -236,6 +237,102 @@ def test_parts_grow_when_the_hint_was_far_too_small(s3_server: SwiftS3, bucket: 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_wrong_region_is_put_right_by_what_the_server_says(s3_server: SwiftS3, bucket: str) -> None:
+    """It declines every request of another region, and says which one is its own."""
+    store = S3Store(bucket, "", s3_options(s3_server, region="eu-west-3"), attempts=2)
+    store.preflight(write=True)
+    stored = store.put("object", Stream(20_000_000))
+    assert sha256_of(store, "object") == stored.sha256
+
+
+def test_a_listing_in_pages(s3_store: S3Store) -> None:
+    names = [
+        f"2026-01-{day:02}T00:00:00-app{suffix}" for day in range(1, 13) for suffix in ("/1.dat", ".manifest.json")
+    ]
+    for name in names:
+        s3_store.put_bytes(name, b"")
+    asked: list[str] = []
+    events = s3_store._bucket.client._client.meta.events
+    events.register("provide-client-params.s3.ListObjectsV2", lambda params, **_more: {**params, "MaxKeys": 5})
+    events.register("before-call.s3", lambda model, **_more: asked.append(model.name))
+
+    assert sorted(item.name for item in s3_store.list()) == sorted(names)
+    assert catalogue.choose(s3_store, "app").timestamp == "2026-01-12T00:00:00"
+
+    assert set(asked) == {"ListObjectsV2"}, "no manifest is read"
+    assert len(asked) >= 2 * len(names) // 5
+
+
+class CuttingProxy:
+    """Passes connections on to a server, and cuts each of the first ``cuts`` that got ``after`` bytes from it."""
+
+    def __init__(self, target: str, after: int, cuts: int) -> None:
+        host, port = target.rpartition("/")[2].split(":")
+        self._target = (host, int(port))
+        self._after = after
+        self.cuts = cuts
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.endpoint = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _address = self._listener.accept()
+                server = socket.create_connection(self._target)
+                threading.Thread(target=self._pass_on, args=(client, server, False), daemon=True).start()
+                threading.Thread(target=self._pass_on, args=(server, client, True), daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket, counted: bool) -> None:
+        passed = 0
+        with contextlib.suppress(OSError):
+            for block in iter(lambda: source.recv(65536), b""):
+                if counted and self.cuts > 0 and passed + len(block) > self._after:
+                    self.cuts -= 1
+                    sink.sendall(block[: self._after - passed])
+                    break
+                passed += len(block)
+                sink.sendall(block)
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+
+class SlowProxy(CuttingProxy):
+    """Passes on so many bytes a second in each direction."""
+
+    rate = 400_000
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket, counted: bool) -> None:
+        with contextlib.suppress(OSError):
+            for block in iter(lambda: source.recv(self.rate // 10), b""):
+                sink.sendall(block)
+                time.sleep(len(block) / self.rate)
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_proxy_that_is_slow_to_hand_out_is_waited_for(
+    s3_server: SwiftS3, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes longer than an answer may: as long as something arrives, nothing is given up, or sent again."""
+    monkeypatch.setattr(s3_client, "_READ_TIMEOUT", 4)
+    proxy = SlowProxy(s3_server.endpoint, 0, 0)
+    try:
+        stored = S3Store(bucket, "", s3_options(s3_server)).put("object", Stream(2_500_000))
+        store = S3Store(bucket, "", s3_options(s3_server, endpoint_url=proxy.endpoint), attempts=1)
+        began = time.monotonic()
+        assert sha256_of(store, "object") == stored.sha256
+        assert time.monotonic() - began > 5
+    finally:
+        proxy.close()
+
+
 def test_a_bucket_may_be_given_as_a_url(s3_server: SwiftS3, bucket: str) -> None:
     store = S3Store(f"s3://{bucket}/deep/", "path", s3_options(s3_server))
     store.put_bytes("object", b"")
@@ -301,45 +398,6 @@ def test_what_is_set_up_wrongly_is_said_in_one_clear_line(
     assert hint in caught.value.hint
     for secret in (s3_server.secret_key, "a-wrong-secret", "p4ss"):
         assert secret not in str(caught.value)
-
-
-class CuttingProxy:
-    """Passes connections on to a server, and cuts each of the first ``cuts`` that got ``after`` bytes from it."""
-
-    def __init__(self, target: str, after: int, cuts: int) -> None:
-        host, port = target.rpartition("/")[2].split(":")
-        self._target = (host, int(port))
-        self._after = after
-        self.cuts = cuts
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.endpoint = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _address = self._listener.accept()
-                server = socket.create_connection(self._target)
-                threading.Thread(target=self._pass_on, args=(client, server, False), daemon=True).start()
-                threading.Thread(target=self._pass_on, args=(server, client, True), daemon=True).start()
-
-    def _pass_on(self, source: socket.socket, sink: socket.socket, counted: bool) -> None:
-        passed = 0
-        with contextlib.suppress(OSError):
-            for block in iter(lambda: source.recv(65536), b""):
-                if counted and self.cuts > 0 and passed + len(block) > self._after:
-                    self.cuts -= 1
-                    sink.sendall(block[: self._after - passed])
-                    break
-                passed += len(block)
-                sink.sendall(block)
-        for end in (source, sink):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
 
 
 @pytest.fixture

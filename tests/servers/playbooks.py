@@ -13,24 +13,35 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 #: a playbook has so many seconds: on a machine that does much else, each of its tasks may take long
 TIMEOUT = 600
 
+_SETTINGS = {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_PIPELINING": "1", "ANSIBLE_HOST_KEY_CHECKING": "0"}
 
-def play(folder: Path, inventory: Mapping[str, Any], playbook: str, *arguments: str, ok: bool = True) -> str:
+
+def play(
+    folder: Path,
+    inventory: Mapping[str, Any],
+    playbook: str,
+    *arguments: str,
+    ok: bool = True,
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> str:
     """Run a playbook; return what it said.
 
     :param folder: where the inventory is written to.
     :param inventory: as Ansible takes it in JSON.
     :param ok: whether it should succeed.
+    :param environment: settings of Ansible's.
     """
     path = folder / "inventory.json"
     path.write_text(json.dumps(inventory), encoding="utf-8")
     done = subprocess.run(
         [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(path), playbook, *arguments],
-        env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_PIPELINING": "1", "ANSIBLE_HOST_KEY_CHECKING": "0"},
+        env={**os.environ, **_SETTINGS, **environment},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -43,5 +54,6 @@ def play(folder: Path, inventory: Mapping[str, Any], playbook: str, *arguments: 
 
 
 def changed(said: str) -> dict[str, int]:
-    """Return how many tasks changed something, by host, from a playbook's recap."""
-    return {host: int(count) for host, count in re.findall(r"^(\S+) +: ok=\d+ +changed=(\d+)", said, re.M)}
+    """Return how many tasks changed something, by host, from a playbook's recap, but for where it was called."""
+    recap = re.findall(r"^(\S+) +: ok=\d+ +changed=(\d+)", said, re.M)
+    return {host: int(count) for host, count in recap if host != "localhost"}

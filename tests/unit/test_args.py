@@ -15,12 +15,13 @@ from ansible.module_utils.testing import patch_module_args
 from ansible_collections.govuk.env_sync.plugins.module_utils import _args
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import task as engine
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.inventory import DEPLOYMENT
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import ElasticOptions, S3Options, Task
 from ansible_collections.govuk.env_sync.plugins.modules import env_sync_dump, env_sync_restore
 
 GROUPS = {
-    **_args.DECLARED,
+    **_args.NAME,
     **_args.DATABASE,
     **_args.CONNECTION,
     **_args.ELASTIC,
@@ -56,10 +57,11 @@ def test_options_are_a_tasks_keys_with_the_engines_defaults(module: Any, monkeyp
         **ElasticOptions.__dataclass_fields__,
     }
 
-    assert set(GROUPS) <= set(spec) <= set(engine.KEYS)
+    assert set(GROUPS) <= set(spec) - {"details"} <= set(engine.KEYS)
+    assert not set(spec) & DEPLOYMENT, "these would do nothing"
     for key, option in spec.items():
         assert option.get("no_log", False) == (key in engine.SECRETS), key
-        if "default" in option and key != "action":
+        if "default" in option and key not in ("action", "details"):
             assert option["default"] == of_task[key].default, key
 
 
@@ -84,11 +86,12 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
     # Where the tests of a lookup were in this process before, warnings would go to the controller's display.
     monkeypatch.setattr("ansible.module_utils._internal.is_controller", False, raising=False)
 
-    def run(work: Work, **internal: Any) -> dict[str, Any]:
-        with patch_module_args({f"_ansible_{key}": value for key, value in internal.items()}):
-            module = AnsibleModule(argument_spec={})
+    def run(work: Work, details: bool = False, **internal: Any) -> dict[str, Any]:
+        arguments = {f"_ansible_{key}": value for key, value in internal.items()}
+        with patch_module_args({**arguments, "details": details}):
+            module = AnsibleModule(argument_spec={**_args.DETAILS})
             with pytest.raises(SystemExit):
-                _args.run(module, work)
+                _args.run(module, work, lambda result: "done")
         return dict(json.loads(capsys.readouterr().out))
 
     return run
@@ -140,3 +143,23 @@ def test_nothing_to_do_does_not_hide_the_result(run: Callable[..., dict[str, Any
     said = run(lambda host: {"changed": False, "skipped": "this is a secondary", "point": ""})
 
     assert "skipped" not in said and said["reason"] == "this is a secondary"
+    assert said["msg"] == "nothing to do: this is a secondary"
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_sentence_for_people_and_the_manifest_where_it_is_asked_for(
+    run: Callable[..., dict[str, Any]], wanted: bool
+) -> None:
+    manifest = {"timestamp": "2026-01-02T03:04:05", "members": []}
+    said = run(lambda host: {"changed": True, "manifest": manifest}, details=wanted)
+
+    assert (said["msg"], said["timestamp"]) == ("done", "2026-01-02T03:04:05")
+    assert said.get("manifest") == (manifest if wanted else None)
+
+
+def test_a_difference_does_not_look_as_if_owner_and_limit_were_lost(run: Callable[..., dict[str, Any]]) -> None:
+    old = {"owner": "shop", "connection_limit": 5, "size_bytes": 7}
+    new = {"point": "x", "size_bytes": 8}
+    said = run(lambda host: {"changed": True, "before": {"database": old}, "after": {"database": new}}, diff=True)
+
+    assert said["diff"] == {"before": {"database": {"size_bytes": 7}}, "after": {"database": new}}

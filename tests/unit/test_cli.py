@@ -139,6 +139,28 @@ def test_a_directory_sets_the_environment(
     assert "ENV_SYNC_TEST_GONE" not in os.environ
 
 
+def test_a_deployed_task_brings_its_environment_along(
+    given: Callable[..., task.Task], config: Path, roots: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGUSER", "caller")
+    given("-f", config.stem)
+    assert os.environ["PGUSER"] == "caller", "nothing is deployed"
+    for folder, user in ((roots / "etc" / "govuk_env_sync" / "env.d", "nightly"), (roots / "other", "other")):
+        folder.mkdir()
+        (folder / "PGUSER").write_text(f"{user}\n", encoding="ascii")
+    elsewhere = roots / "elsewhere.cfg"
+    elsewhere.write_text(CONFIG, encoding="utf-8")
+    for arguments, user in (
+        (("-f", elsewhere), "caller"),
+        (("-f", config.stem), "nightly"),
+        (("-f", config), "nightly"),
+        (("-f", config, "--env-dir", roots / "other"), "other"),
+    ):
+        monkeypatch.setenv("PGUSER", "caller")
+        given(*arguments)
+        assert os.environ["PGUSER"] == user, arguments
+
+
 @pytest.mark.parametrize("key", sorted(task.SECRETS))
 def test_a_secret_in_a_config_file_is_refused_and_not_repeated(config: Path, capsys: Capture, key: str) -> None:
     config.write_text(CONFIG + f'{key}="hunter2"\n', encoding="utf-8")
@@ -323,6 +345,23 @@ def test_a_list_of_all_databases_and_of_one(tmp_path: Path, capsys: Capture) -> 
     assert [point["name"] for point in json.loads(capsys.readouterr().out)] == ["2026-01-02T02:30:00-shop"]
     assert cli.main(["--list", *where, "-d", "sho"]) == 0
     assert capsys.readouterr().out == f"There are no points of sho in {tmp_path}/pg.\n"
+
+
+@pytest.mark.parametrize("verb", [["--list"], ["--verify"], ["--prune", "1"], ["--prune", "1", "--plan"]])
+def test_what_only_reads_the_store_asks_for_no_tree(tmp_path: Path, capsys: Capture, verb: list[str]) -> None:
+    where = store_with_points(tmp_path)
+    status = cli.main([*verb, *where, "-D", "files", "-d", "shop"])
+    said = capsys.readouterr()
+    assert "missing key" not in said.err
+    # To verify it is to read it: what the test has stored is no archive.
+    assert status == (1 if verb == ["--verify"] else 0), said.err
+
+
+def test_a_prune_asks_for_no_dbms_but_for_a_database(tmp_path: Path, capsys: Capture) -> None:
+    where = store_with_points(tmp_path)
+    assert cli.main(["--prune", "1", *where, "-d", "shop"]) == 0
+    assert cli.main(["--prune", "1", *where]) == 1
+    assert "missing key database" in capsys.readouterr().err
 
 
 def test_the_help_names_every_flag_and_no_secret(capsys: Capture) -> None:

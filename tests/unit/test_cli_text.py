@@ -41,3 +41,13 @@ def test_sizes(count: int, text: str) -> None:
 def test_progress(values: dict[str, Any], text: str) -> None:
     usual: dict[str, Any] = {"phase": "dumping", "phase_started": 1000.0, "updated": 1003.0}
     assert cli_text.progress(Snapshot("x", "push", "x", **{**usual, **values})) == text
+
+
+def test_a_verified_point_is_said_with_its_rows_where_they_are_counted() -> None:
+    manifest: dict[str, Any] = {"format": "directory", "members": [{}, {}], "tables": [{"name": "a"}]}
+    result = {
+        "manifest": manifest, "point": "p", "store": "/s", "stored_bytes": 2048, "durations": {"total": 3.0},
+    }  # fmt: skip
+    assert cli_text.verified(result).startswith("p in /s is good: 2.0 KiB in 2 members, read in")
+    manifest["tables"] += [{"name": "b", "rows": 40}, {"name": "c", "rows": 2}]
+    assert " in 2 members, 42 rows in 2 tables, read in" in cli_text.verified(result)

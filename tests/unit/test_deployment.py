@@ -150,6 +150,14 @@ def test_a_systemd_service_runs_what_cron_would() -> None:
     assert "Persistent=false" in text(deployed[f"{UNITS}/govuk_env_sync-push.timer"])
 
 
+def test_cron_and_systemd_run_a_task_on_the_same_days() -> None:
+    task = {**PUSH, "day": "01", "weekday": "sun"}
+    assert jobs(entries({"push": task}))[0].startswith("18 0 1 * 0 govuk-backup ")
+    timer = text(entries({"push": task}, scheduler="systemd")[f"{UNITS}/govuk_env_sync-push.timer"])
+    calendars = ["OnCalendar=*-*-01 00:18:00", "OnCalendar=Sun *-*-* 00:18:00"]
+    assert [line for line in timer.splitlines() if line.startswith("OnCalendar=")] == calendars
+
+
 @pytest.mark.parametrize("lock", ["with_reboot_lock", "setlock", "none"])
 def test_each_task_may_have_a_lock_of_its_own(lock: str) -> None:
     (line,) = jobs(entries({"push": PUSH}, lock=lock, lock_scope="task"))
@@ -193,6 +201,16 @@ def test_what_has_to_be_there_before_is_named(tmp_path: Path) -> None:
         deployment.ready()
 
 
+def test_a_user_who_could_not_read_the_tasks_is_refused() -> None:
+    with pytest.raises(
+        EnvSyncError, match=r"nobody is there, and not in the group govuk-backup.*of nobody \(nogroup\)"
+    ):
+        Deployment({**DEFAULTS, "user": "nobody"}).readable()
+    for user, group in (("nobody", "nogroup"), ("root", "govuk-backup"), ("no-such-user", "govuk-backup")):
+        Deployment({**DEFAULTS, "user": user, "group": group}).readable()
+    Deployment({**DEFAULTS, "user": "nobody", "state": "absent"}).readable()
+
+
 def test_all_that_is_wrong_is_told_at_once_and_no_secret_with_it(tmp_path: Path) -> None:
     python = tmp_path / "python3.8"
     python.write_text("#!/bin/sh\necho 3 8\n", encoding="ascii")
@@ -217,6 +235,37 @@ def test_all_that_is_wrong_is_told_at_once_and_no_secret_with_it(tmp_path: Path)
     ]
 
 
+def test_a_monitoring_that_no_result_could_reach_is_refused(tmp_path: Path) -> None:
+    authority = tmp_path / "ca.crt"
+    good = {
+        "monitor": "icinga2",
+        "icinga2_url": "https://icinga.example.org:5665",
+        "icinga2_user": "env-sync",
+        "icinga2_ca": str(authority),
+    }
+    secret = {"ICINGA2_PASSWORD": "hidden"}
+
+    def said(settings: dict[str, Any], secrets: dict[str, Any]) -> list[str]:
+        with pytest.raises(Faults) as raised:
+            entries({}, monitoring=settings, secret_environment_variables=secrets)
+        return raised.value.faults
+
+    assert said({"monitor": "icinga2"}, {}) == [
+        "env_sync_icinga2_url: missing, and monitor icinga2 needs it",
+        "env_sync_icinga2_user: missing, and monitor icinga2 needs it",
+        "env_sync_icinga2_ca: missing, and monitor icinga2 needs it",
+        "env_sync_secret_environment: ICINGA2_PASSWORD is missing, and monitor icinga2 needs it",
+    ]
+    assert said(good, secret) == [f"env_sync_icinga2_ca: there is no {authority} on this host"]
+    authority.touch()
+    assert said({**good, "icinga2_url": "http://icinga"}, secret) == [
+        "env_sync_icinga2_url: has the form https://HOST:5665, not http://icinga"
+    ]
+    assert "/etc/govuk_env_sync/monitoring.conf" in entries({}, monitoring=good, secret_environment_variables=secret)
+    for other, key in (("nsca", "nsca_host"), ("command_file", "command_file")):
+        assert said({"monitor": other, key: ""}, {}) == [f"env_sync_{key}: missing, and monitor {other} needs it"]
+
+
 def test_the_environment_is_as_envdir_reads_it(tmp_path: Path) -> None:
     deployed = entries({}, environment_variables={"CERTIFICATE": "one\ntwo", "AWS_EC2_METADATA_DISABLED": True})
     for name in ("CERTIFICATE", "AWS_EC2_METADATA_DISABLED"):
@@ -238,6 +287,18 @@ def test_a_temppath_that_is_there_has_to_be_one_that_the_task_can_write_to(tmp_p
     assert str(folder) in entries(task, user="no-such-user"), "one that is made later may be in any group"
     folder.chmod(0o1777)
     assert str(folder) in entries(task, user="nobody")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "owner", "mode"),
+    [("", "", "govuk-backup", 0o775), ("root", "root", "root", 0o1775), ("root", "", "govuk-backup", 0o1775)],
+)
+def test_a_shared_temppath_is_one_folder(first: str, second: str, owner: str, mode: int) -> None:
+    push = {**PUSH, "become_user": first, "temppath": "/tmp/one"}
+    pull = {**PUSH, "action": "pull", "become_user": second, "temppath": "/tmp/one/"}
+    parts = Deployment({**DEFAULTS, "tasks": {"push": push, "pull": pull}}).parts()
+    (entry,) = [entry for part in parts for entry in part.entries if entry.path.startswith("/tmp/one")]
+    assert (entry.owner, entry.mode, entry.if_missing) == (owner, mode, True)
 
 
 @pytest.mark.parametrize("name", ["", "two words", "../up"])

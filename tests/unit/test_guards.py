@@ -23,6 +23,11 @@ def test_a_point_does_not_go_back_where_it_came_from(make_manifest: Maker) -> No
         guards.not_the_source(make_manifest(), SOURCE, "app", allowed=False)
 
 
+def test_a_tree_is_called_one(make_manifest: Maker) -> None:
+    with pytest.raises(EnvSyncError, match=r"the tree it was pushed from.*Check directory"):
+        guards.not_the_source(make_manifest(), Identity("files", "7001", "Linux", "db-1"), "app", allowed=False)
+
+
 def test_unless_that_is_allowed_or_it_is_another_database_or_server(make_manifest: Maker) -> None:
     guards.not_the_source(make_manifest(), SOURCE, "app", allowed=True)
     guards.not_the_source(make_manifest(), SOURCE, "app_copy", allowed=False)

@@ -83,6 +83,20 @@ def test_a_directory_of_somebody_elses_is_left_as_it_is_and_stays(tmp_path: Path
     assert theirs.is_dir() and not ours.exists()
 
 
+def test_folders_that_were_made_above_something_go_with_it_when_nothing_else_is_in_them(tmp_path: Path) -> None:
+    file = tmp_path / "above" / "further" / "file"
+    for _time in range(2):
+        change(tmp_path, Entry(str(file), 0o644, b"")).apply()
+    assert not change(tmp_path, Entry(str(file), 0o644, b"")).changed
+    change(tmp_path).apply()
+    assert not (tmp_path / "above").exists()
+
+    (tmp_path / "above").mkdir()
+    change(tmp_path, Entry(str(file), 0o644, b"")).apply()
+    change(tmp_path).apply()
+    assert list((tmp_path / "above").iterdir()) == [], "it was there before"
+
+
 def test_files_that_others_left_go_where_that_is_asked_for(tmp_path: Path) -> None:
     kept, left, folder = tmp_path / "kept.cfg", tmp_path / "left.cfg", tmp_path / "folder.cfg"
     left.touch()

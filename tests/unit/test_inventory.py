@@ -86,10 +86,31 @@ def test_all_faults_are_told_with_task_and_key() -> None:
     assert "hidden" not in said
 
 
-def test_two_tasks_may_not_do_the_same_or_share_a_temporary_directory() -> None:
-    said = faults({"a": {**PULL, "temppath": "/tmp/x"}, "b": {**PULL, "temppath": "/tmp/x/"}})
-    assert "b: is the same pull of shop as a" in said
-    assert "b: has the same temppath as a" in said
+def test_days_are_a_matter_of_the_schedule_and_not_of_the_config_file() -> None:
+    weekly = {**PULL, "weekday": "mon", "month": "*", "day": "*"}
+    (item,) = declared({"weekly": weekly}, {}, "/etc/nowhere")
+    assert (item.timing.schedule.crontab(), item.timing.freshness) == ("7 0 * * 1", (7 * 24 + 4) * 3600)
+    assert not {"weekday", "month", "day"} & set(item.values)
+    said = faults({"odd": {**PULL, "weekday": "8", "day": 32, "monthday": 3, "excluded_table": "x"}})
+    for fault in (
+        "odd: weekday '8' is not within 0 to 7",
+        "odd: day '32' is not within 1 to 31",
+        "odd: unknown key monthday (did you mean day?)",
+        "odd: unknown key excluded_table (did you mean excluded_table",
+    ):
+        assert fault in said
+
+
+def test_two_tasks_may_not_do_the_same_but_may_share_a_temporary_directory() -> None:
+    pair = {"a": {**PULL, "temppath": "/tmp/x"}, "b": {**PULL, "temppath": "/tmp/x/"}}
+    assert faults(pair) == "b: is the same pull of shop as a"
+    pair["b"]["action"] = "push"
+    assert [item.title for item in declared(pair, {}, "/etc/nowhere")] == ["a", "b"]
+
+
+def test_a_disabled_task_is_not_the_twin_of_its_replacement() -> None:
+    both = {"old": {**PULL, "ensure": "disabled"}, "new": PULL, "older": {**PULL, "ensure": "disabled"}}
+    assert len(declared(both, {}, "/etc/nowhere")) == 3
 
 
 def test_a_protected_environment_has_no_pulls() -> None:

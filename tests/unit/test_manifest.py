@@ -102,6 +102,36 @@ def member(**changes: Any) -> dict[str, Any]:
     return {"name": f"{POINT}/1.dat", "size": 7, "sha256": "a" * 64, "raw_size": 70, **changes}
 
 
+def of_database(**changes: Any) -> dict[str, Any]:
+    return {"acl": None, "settings": [], "connection_limit": -1, "comment": "", **changes}
+
+
+def setting(**changes: Any) -> dict[str, Any]:
+    return {"role": "", "name": "work_mem", "value": "5MB", **changes}
+
+
+GRANT = {"grantee": "app", "privilege": "CONNECT", "grantable": False}
+DATABASES: list[tuple[dict[str, Any], str]] = [
+    ({"acl": "CONNECT"}, "acl"),
+    ({"acl": [["app", "CONNECT", False]]}, r"acl\[0\]"),
+    ({"acl": [{**GRANT, "privilege": "ALL ON DATABASE x TO PUBLIC; --"}]}, r"acl\[0\]\.privilege"),
+    ({"acl": [{**GRANT, "privilege": "SELECT"}]}, r"acl\[0\]\.privilege"),
+    ({"acl": [{**GRANT, "grantee": None}]}, r"acl\[0\]\.grantee"),
+    ({"acl": [{**GRANT, "grantable": "no"}]}, r"acl\[0\]\.grantable"),
+    ({"settings": {"work_mem": "5MB"}}, "settings"),
+    ({"settings": [setting(name="work_mem TO 1; DROP DATABASE live; --")]}, r"settings\[0\]\.name"),
+    ({"settings": [setting(name="")]}, r"settings\[0\]\.name"),
+    ({"settings": [setting(name="a..b")]}, r"settings\[0\]\.name"),
+    ({"settings": [setting(value=5)]}, r"settings\[0\]\.value"),
+    ({"settings": [setting(role=None)]}, r"settings\[0\]\.role"),
+    ({"settings": [{"name": "work_mem"}]}, r"settings\[0\]\.role"),
+    ({"connection_limit": -2}, "connection_limit"),
+    ({"connection_limit": 2**31}, "connection_limit"),
+    ({"connection_limit": "5 OWNER TO evil"}, "connection_limit"),
+    ({"connection_limit": True}, "connection_limit"),
+    ({"comment": None}, "comment"),
+]
+
 HOSTILE: list[tuple[dict[str, Any], str]] = [
     *(({"members": [member(name=name)]}, r"members\[0\]\.name") for name in NAMES),
     ({"members": None}, "members"),
@@ -155,6 +185,9 @@ HOSTILE: list[tuple[dict[str, Any], str]] = [
     ({"details": {"encoding": "UTF8"}}, r"details\.collate"),
     ({"details": {"encoding": "UTF8", "collate": 5, "ctype": "C"}}, r"details\.collate"),
     ({"details": {"locale_provider": "i", "locale": None}}, r"details\.locale"),
+    ({"details": {"database": []}}, r"details\.database"),
+    ({"details": {"database": {"acl": None, "settings": [], "connection_limit": -1}}}, r"details\.database\.comment"),
+    *(({"details": {"database": of_database(**wrong)}}, rf"details\.database\.{field}") for wrong, field in DATABASES),
     ({"details": {"character_set": "utf8 COLLATE x", "collation": "y"}}, r"details\.character_set"),
     ({"details": {"character_set": "utf8", "collation": "y; DROP DATABASE live"}}, r"details\.collation"),
     ({"details": {"character_set": "utf8"}}, r"details\.collation"),

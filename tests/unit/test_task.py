@@ -63,6 +63,20 @@ def test_lists_are_lists_or_strings_with_commas(value: Any) -> None:
     assert task(excluded_tables=value).excluded_tables == ("a", "b", "c")
 
 
+def test_commas_between_the_arguments_of_a_function_are_part_of_its_name() -> None:
+    objects = ("FUNCTION public.f(integer, text)", "VIEW public.v", 'TABLE public."a, b"')
+    assert task(excluded_objects=", ".join(objects)).excluded_objects == objects
+    assert task(excluded_objects=list(objects)).excluded_objects == objects
+
+
+@pytest.mark.parametrize(
+    ("key", "dbms"), [("excluded_table_data", "mongo"), ("excluded_extensions", "mysql"), ("excluded_objects", "files")]
+)
+def test_what_a_kind_of_database_cannot_leave_out_is_refused(key: str, dbms: str) -> None:
+    assert f"{key} is for dbms postgresql" in refusal(**{key: "a"}, dbms=dbms, directory="/srv")
+    assert getattr(task(**{key: "a"}), key) == ("a",)
+
+
 def test_none_and_empty_count_as_not_given() -> None:
     found = task(database_hostname=None, database_port="", temppath="", timestamp=None)
     assert (found.connection.host, found.connection.port, found.temppath, found.timestamp) == ("", 0, "", "")
@@ -205,3 +219,18 @@ def test_as_many_workers_as_cores_unless_it_is_said(monkeypatch: pytest.MonkeyPa
 def test_a_task_without_a_name_is_called_by_what_it_does() -> None:
     assert task().title == "push app"
     assert task(name="nightly").title == "nightly"
+
+
+@pytest.mark.parametrize(
+    ("when", "says"),
+    [
+        ({"hour": "25"}, "hour '25' is not within 0 to 23"),
+        ({"minute": "x"}, "minute 'x' is not a number"),
+        ({"day": "30", "month": "feb"}, "day '30' does not exist in month '2'"),
+        ({"weekday": "monday"}, "weekday 'monday' is not a number (sun, mon"),
+    ],
+)
+def test_when_it_runs_is_looked_at_wherever_it_is_given(when: dict[str, str], says: str) -> None:
+    with pytest.raises(EnvSyncError) as caught:
+        Task.from_mapping({**PUSH, **when})
+    assert caught.value.why.startswith(says)

@@ -170,7 +170,8 @@ def test_what_a_module_warns_of_and_fails_with(monkeypatch: pytest.MonkeyPatch) 
             said.extend([msg, *(more[part] for part in ("doing", "why", "hint") if part in more)])
             raise SystemExit
 
-        def exit_json(self, **result: Any) -> None: ...
+        def exit_json(self, **result: Any) -> None:
+            said.append(result["msg"])
 
     def work(host: Host) -> dict[str, Any]:
         host.log("warning", EVIL)
@@ -182,11 +183,11 @@ def test_what_a_module_warns_of_and_fails_with(monkeypatch: pytest.MonkeyPatch) 
     def fail(host: Host) -> dict[str, Any]:
         raise ValueError(EVIL)
 
-    _args.run(Module(), work)
+    _args.run(Module(), work, lambda result: EVIL)
     for broken in (refuse, fail):
         with pytest.raises(SystemExit):
-            _args.run(Module(), broken)
-    assert len(said) == 3 + 4 + 1
+            _args.run(Module(), broken, lambda result: EVIL)
+    assert len(said) == 3 + 1 + 4 + 1
     for text in said:
         assert_harmless(text)
 

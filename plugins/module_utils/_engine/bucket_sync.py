@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import itertools
 import queue
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from . import locks, policy
+from .bucket_compare import DIFFERENT, DOUBTFUL, Listed, by_listing, by_looking, is_gone, may_not_look
+from .bucket_tally import Tally, surplus_file
 from .errors import Cancelled, EnvSyncError
 from .pipeline import Group
 from .progress import Host
 from .run import Run, result, running
 from .stopping import Stop
 from .stores.s3 import split_url
-from .stores.s3_client import Bucket, error_code
+from .stores.s3_client import Bucket
 from .task import S3Options, Task
 
 MIB = 1024 * 1024
@@ -37,10 +40,13 @@ _DELETE_BATCH = 1000
 #: how many copies may fail before the rest is not tried
 _MOST_FAILURES = 20
 
-#: how many names a plan shows of each kind
-_SHOWN = 100
-
 _ATTEMPTS = 8
+
+#: how many objects a plan looks at in one go
+_LOOKED_AT = 512
+
+#: how long the answer to a copy may take, in seconds: a server of the compatible ones may answer when it is done
+_COPY_PATIENCE = 900
 
 #: classes whose objects cannot be read before they have been restored
 _ARCHIVED = frozenset(("GLACIER", "DEEP_ARCHIVE"))
@@ -53,42 +59,13 @@ _PROPERTIES = ("CacheControl", "ContentDisposition", "ContentEncoding", "Content
 class Limits:
     """From what size on an object is copied in parts, and how large the parts are at least, in bytes.
 
+    ``patience`` is how long the answer to a copy may take, in seconds.
     S3 copies 5 GiB in one request at most; a copy takes its time in proportion to the size, and parts go side by side.
     """
 
     threshold: int = 5 * 1024 * MIB
     part: int = 512 * MIB
-
-
-@dataclass(frozen=True)
-class _Object:
-    """An object as a listing shows it; ``name`` is relative to the prefix, ``modified`` is seconds since the epoch."""
-
-    name: str
-    size: int
-    etag: str
-    modified: float
-    archived: bool
-
-
-@dataclass
-class _Tally:
-    """What there is to do, or has been done: numbers of objects, and the first names of those that are changed."""
-
-    copied: int = 0
-    copied_bytes: int = 0
-    unchanged: int = 0
-    archived: int = 0
-    vanished: int = 0
-    seen: int = 0
-    extra: list[str] = field(default_factory=list)
-    names: list[str] = field(default_factory=list)
-
-    def copy(self, item: _Object) -> None:
-        self.copied += 1
-        self.copied_bytes += item.size
-        if len(self.names) < _SHOWN:
-            self.names.append(item.name)
+    patience: float = _COPY_PATIENCE
 
 
 class _Place:
@@ -105,7 +82,7 @@ class _Place:
         longer, shorter = sorted((self.prefix, other.prefix), key=len, reverse=True)
         return self.bucket.name == other.bucket.name and longer.startswith(shorter)
 
-    def objects(self) -> Iterator[_Object]:
+    def objects(self) -> Iterator[Listed]:
         """Yield all objects, in the order of their names' bytes, as S3 lists them; raises where a server does not."""
         doing = f"listing {self.url}"
         with self.bucket.during(doing):
@@ -121,7 +98,7 @@ class _Place:
                 if name.encode() < last:
                     raise EnvSyncError(doing, f"the listing is not in order at {name}", "Use a server that sorts it.")
                 last = name.encode()
-                yield _Object(
+                yield Listed(
                     name,
                     found["Size"],
                     found["ETag"],
@@ -135,16 +112,14 @@ def plan(task: Task, host: Host) -> dict[str, Any]:
     rules = policy.read_policy()
     task = rules.apply(task)
     source, destination = _places(task, host.stop)
-    tally = _Tally()
-    for _item in _to_copy(source, destination, tally):
-        if host.cancelled():
-            raise Cancelled(f"comparing {source.url} with {destination.url}", "it was told to stop")
+    tally = Tally()
+    _look_ahead(source, destination, tally, host)
     doomed = _doomed(source, destination, tally, task.delete)
     steps = []
     if tally.copied:
         steps.append(f"copy {tally.copied} objects ({tally.copied_bytes} bytes) from {source.url} to {destination.url}")
     if doomed:
-        steps.append(f"remove {len(doomed)} objects from {destination.url}, which {source.url} does not have")
+        steps.append(f"remove {doomed} objects from {destination.url}, which {source.url} does not have")
     return {
         "changed": bool(steps),
         "skipped": "" if steps else _nothing(source, destination, tally),
@@ -154,15 +129,16 @@ def plan(task: Task, host: Host) -> dict[str, Any]:
         "warnings": list(_warnings(source, destination, tally, task.delete)),
         "policy": rules.lines(),
         "copy": tally.names,
-        "delete": doomed[:_SHOWN],
-        **_numbers(tally, len(doomed)),
+        "delete": tally.extra_names if doomed else [],
+        **_numbers(tally, doomed),
     }
 
 
 def sync(task: Task, host: Host, limits: Limits | None = None) -> dict[str, Any]:
     """Copy what is new or changed; then, where the task says ``delete``, remove what the source does not have.
 
-    An object is unchanged where its size is the same, and its ETag too or the copy is younger. Nothing is removed
+    An object is unchanged where its size is the same, and its ETag too or the copy is younger; where both ETags are of
+    one kind and differ, both objects are looked at, whether these tell of other bytes. Nothing is removed
     where anything could not be read or copied, nor where the source is empty.
 
     :returns: ``changed``, ``skipped``, ``source``, ``destination``, ``copied``, ``copied_bytes``, ``unchanged``,
@@ -173,15 +149,18 @@ def sync(task: Task, host: Host, limits: Limits | None = None) -> dict[str, Any]
         task = policy.read_policy().apply(task)
         source, destination = _places(task, host.stop)
         key = f"s3_sync {destination.url}"
-        with locks.hold(key, f"the sync to {destination.url} on this host", task.lock_wait, host.cancelled):
-            tally = _Tally()
+        with (
+            locks.hold(key, f"the sync to {destination.url} on this host", task.lock_wait, host.cancelled),
+            surplus_file(task.temppath) if task.delete else contextlib.nullcontext() as surplus,
+        ):
+            tally = Tally(surplus)
             copier = _Copier(source, destination, task.s3, limits or Limits(), run, tally)
             with run.phase("copying"):
                 copier.copy_all(task.jobs or _AT_ONCE)
             doomed = _doomed(source, destination, tally, task.delete)
             if doomed:
-                with run.phase("removing", members_total=len(doomed)):
-                    _delete(destination, doomed, run)
+                with run.phase("removing", members_total=doomed):
+                    _delete(destination, tally.surplus(), run)
         for warning in _warnings(source, destination, tally, task.delete):
             run.warn(warning)
         changed = bool(tally.copied or doomed)
@@ -194,7 +173,7 @@ def sync(task: Task, host: Host, limits: Limits | None = None) -> dict[str, Any]
             source=source.url,
             destination=destination.url,
             rate=round(tally.copied_bytes / run.seconds),
-            **_numbers(tally, len(doomed)),
+            **_numbers(tally, doomed),
         )
 
 
@@ -209,80 +188,128 @@ def _places(task: Task, stop: Stop) -> tuple[_Place, _Place]:
     return source, destination
 
 
-def _to_copy(source: _Place, destination: _Place, tally: _Tally) -> Iterator[_Object]:
-    """Yield what is to be copied; the tally gets everything else. Both listings are read side by side, once."""
+def _to_copy(source: _Place, destination: _Place, tally: Tally) -> Iterator[tuple[Listed, bool]]:
+    """Yield what is to be copied, and what may have to be, with whether it is certain; the tally gets everything else.
+
+    Both listings are read side by side, once.
+    """
     there = destination.objects()
     other = next(there, None)
     for item in source.objects():
         tally.seen += 1
         while other is not None and other.name.encode() < item.name.encode():
-            tally.extra.append(other.name)
+            tally.only_there(other.name)
             other = next(there, None)
-        copy = None
+        found = DIFFERENT
         if other is not None and other.name == item.name:
-            copy, other = other, next(there, None)
-        if copy is not None and _same(item, copy):
-            tally.unchanged += 1
+            found, other = by_listing(item, other), next(there, None)
+        if found not in (DIFFERENT, DOUBTFUL):
+            tally.keep()
         elif item.archived:
             tally.archived += 1
+        elif found == DOUBTFUL:
+            yield item, False
         else:
             tally.copy(item)
-            yield item
+            yield item, True
     while other is not None:
-        tally.extra.append(other.name)
+        tally.only_there(other.name)
         other = next(there, None)
 
 
-def _same(item: _Object, copy: _Object) -> bool:
-    # The ETag of an object that came in parts, or has a key of KMS, says nothing of its bytes.
-    return item.size == copy.size and (item.etag == copy.etag or copy.modified > item.modified)
+def _differs(source: _Place, destination: _Place, item: Listed, tally: Tally) -> bool:
+    """Look at an object and at its copy; the tally gets what comes of it."""
+    keys = (source.bucket, source.prefix + item.name, destination.bucket, destination.prefix + item.name)
+    try:
+        differs = by_looking(*keys, item.etag)
+    except EnvSyncError as error:
+        if not may_not_look(error):
+            tally.copy(item)  # and not done
+            raise
+        tally.keep(unseen=True)
+        return False
+    if differs:
+        tally.copy(item)
+    else:
+        tally.keep()
+    return differs
 
 
-def _doomed(source: _Place, destination: _Place, tally: _Tally, delete: bool) -> list[str]:
-    """Return what is to be removed; refuse to empty the destination."""
+def _look_ahead(source: _Place, destination: _Place, tally: Tally, host: Host) -> None:
+    """Have the tally say what a sync would do."""
+
+    def look(item: Listed) -> None:
+        if host.cancelled():
+            raise Cancelled(f"comparing {source.url} with {destination.url}", "it was told to stop")
+        try:
+            _differs(source, destination, item, tally)
+        except EnvSyncError as error:
+            if not is_gone(error):
+                raise
+
+    doubtful = (item for item, certain in _to_copy(source, destination, tally) if not certain)
+    with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as threads:
+        while True:
+            some = list(itertools.islice(doubtful, _LOOKED_AT))
+            if host.cancelled():
+                raise Cancelled(f"comparing {source.url} with {destination.url}", "it was told to stop")
+            if not some:
+                return
+            list(threads.map(look, some))
+
+
+def _doomed(source: _Place, destination: _Place, tally: Tally, delete: bool) -> int:
+    """Return how many objects are to be removed; refuse to empty the destination."""
     if not delete:
-        return []
+        return 0
     if tally.extra and not tally.seen:
         raise EnvSyncError(
-            f"removing {len(tally.extra)} objects from {destination.url}",
+            f"removing {tally.extra} objects from {destination.url}",
             f"{source.url} is empty, and so would this be",
             "Check source_bucket; remove the objects yourself if you mean it.",
         )
     return tally.extra
 
 
-def _nothing(source: _Place, destination: _Place, tally: _Tally) -> str:
+def _nothing(source: _Place, destination: _Place, tally: Tally) -> str:
     if not tally.seen:
         return f"{source.url} is empty"
     return f"{destination.url} has all {tally.unchanged} objects of {source.url}"
 
 
-def _warnings(source: _Place, destination: _Place, tally: _Tally, delete: bool) -> Iterator[str]:
+def _warnings(source: _Place, destination: _Place, tally: Tally, delete: bool) -> Iterator[str]:
     if tally.archived:
         yield f"{tally.archived} objects of {source.url} are archived and were left out: restore them to copy them"
     if tally.vanished:
         yield f"{tally.vanished} objects of {source.url} were removed there before they were copied"
+    if tally.unseen:
+        yield (
+            f"{tally.unseen} objects of {destination.url} have the size of those of {source.url} and other ETags, are "
+            "younger, and could not be looked at: they are taken for the same. Allow s3:GetObject on both buckets"
+        )
     if tally.extra and not tally.seen and not delete:
         yield f"{source.url} is empty, and {destination.url} is not"
 
 
-def _numbers(tally: _Tally, deleted: int) -> dict[str, int]:
+def _numbers(tally: Tally, deleted: int) -> dict[str, int]:
     return {
         "copied": tally.copied,
         "copied_bytes": tally.copied_bytes,
         "unchanged": tally.unchanged,
         "deleted": deleted,
-        "extra": len(tally.extra) - deleted,
+        "extra": tally.extra - deleted,
         "archived": tally.archived,
         "vanished": tally.vanished,
     }
 
 
-def _delete(place: _Place, names: list[str], run: Run) -> None:
-    for start in range(0, len(names), _DELETE_BATCH):
+def _delete(place: _Place, names: Iterator[str], run: Run) -> None:
+    while True:
         if run.host.cancelled():
             raise Cancelled(f"removing objects from {place.url}", "it was told to stop")
-        batch = [{"Key": place.prefix + name} for name in names[start : start + _DELETE_BATCH]]
+        batch = [{"Key": place.prefix + name} for name in itertools.islice(names, _DELETE_BATCH)]
+        if not batch:
+            return
         doing = f"removing {len(batch)} objects from {place.url}"
         with place.bucket.during(doing):
             answer = place.bucket.client.delete_objects(
@@ -301,22 +328,22 @@ class _Copier:
     """Copies objects, several at once."""
 
     def __init__(
-        self, source: _Place, destination: _Place, options: S3Options, limits: Limits, run: Run, tally: _Tally
+        self, source: _Place, destination: _Place, options: S3Options, limits: Limits, run: Run, tally: Tally
     ) -> None:
         self._source = source
         self._destination = destination
-        self._client = destination.bucket
+        self._client = Bucket(destination.bucket.name, options, _ATTEMPTS, 1, run.stop, limits.patience)
         self._keeping = _keeping(options)
         self._most_parts = options.max_upload_parts
         self._limits = limits
         self._run = run
         self._tally = tally
-        self._not_copied: list[_Object] = []
+        self._not_copied: list[Listed] = []
         self._failures: list[EnvSyncError] = []
 
     def copy_all(self, at_once: int) -> None:
         """Copy all that there is to copy; raise the first failure when the others have been tried too."""
-        waiting: queue.Queue[_Object | None] = queue.Queue(2 * at_once)
+        waiting: queue.Queue[tuple[Listed, bool] | None] = queue.Queue(2 * at_once)
         with Group(self._run.host.cancelled) as group:
             workers = [group.start(self._work, group, waiting) for _number in range(at_once)]
             for item in _to_copy(self._source, self._destination, self._tally):
@@ -336,7 +363,7 @@ class _Copier:
             )
             raise EnvSyncError(first.doing, first.why + many, first.hint)
 
-    def _work(self, group: Group, waiting: queue.Queue[_Object | None]) -> None:
+    def _work(self, group: Group, waiting: queue.Queue[tuple[Listed, bool] | None]) -> None:
         while True:
             group.check()
             try:
@@ -345,10 +372,12 @@ class _Copier:
                 continue
             if item is None:
                 return
-            self._try(group, item)
+            self._try(group, *item)
 
-    def _try(self, group: Group, item: _Object) -> None:
+    def _try(self, group: Group, item: Listed, certain: bool) -> None:
         try:
+            if not certain and not _differs(self._source, self._destination, item, self._tally):
+                return
             if item.size < self._limits.threshold:
                 self._copy(item)
             else:
@@ -357,16 +386,16 @@ class _Copier:
             raise
         except EnvSyncError as error:
             self._not_copied.append(item)
-            if error_code(error) not in ("NoSuchKey", "404"):
+            if not is_gone(error):
                 self._failures.append(error)
         else:
             self._run.progress.add(item.size, 1)
 
-    def _copy(self, item: _Object) -> None:
+    def _copy(self, item: Listed) -> None:
         with self._client.during(self._doing(item)):
             self._client.client.copy_object(**self._target(item), CopySource=self._origin(item), **self._keeping)
 
-    def _copy_in_parts(self, group: Group, item: _Object) -> None:
+    def _copy_in_parts(self, group: Group, item: Listed) -> None:
         """Copy an object that is too large for one request; every part comes from the very object that was listed."""
         doing = self._doing(item)
         with self._client.during(doing):
@@ -385,7 +414,7 @@ class _Copier:
             raise
 
     def _copy_parts(
-        self, group: Group, item: _Object, target: dict[str, str], etag: str, size: int
+        self, group: Group, item: Listed, target: dict[str, str], etag: str, size: int
     ) -> list[dict[str, Any]]:
         step = max(self._limits.part, -(-size // self._most_parts))
         starts = range(0, size, step)
@@ -408,13 +437,13 @@ class _Copier:
         with concurrent.futures.ThreadPoolExecutor(_PARTS_AT_ONCE) as threads:
             return list(threads.map(copy, range(len(starts))))
 
-    def _doing(self, item: _Object) -> str:
+    def _doing(self, item: Listed) -> str:
         return f"copying s3://{self._source.bucket.name}/{self._source.prefix}{item.name} to {self._destination.url}"
 
-    def _origin(self, item: _Object) -> dict[str, str]:
+    def _origin(self, item: Listed) -> dict[str, str]:
         return {"Bucket": self._source.bucket.name, "Key": self._source.prefix + item.name}
 
-    def _target(self, item: _Object) -> dict[str, str]:
+    def _target(self, item: Listed) -> dict[str, str]:
         return {"Bucket": self._destination.bucket.name, "Key": self._destination.prefix + item.name}
 
 
@@ -430,7 +459,7 @@ def _keeping(options: S3Options) -> dict[str, str]:
     return {name: value for name, value in wanted.items() if value}
 
 
-def _put(group: Group, waiting: queue.Queue[_Object | None], item: _Object | None) -> None:
+def _put(group: Group, waiting: queue.Queue[tuple[Listed, bool] | None], item: tuple[Listed, bool] | None) -> None:
     while True:
         group.check()
         try:

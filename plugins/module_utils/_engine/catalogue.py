@@ -16,7 +16,7 @@ import time
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Callable
 
-from .errors import EnvSyncError
+from .errors import EnvSyncError, NoPoint
 from .manifest import Manifest
 from .point import TIMESTAMP_FORM, iso_utc, manifest_name, moment, parse, point_name
 from .stores.base import Store
@@ -206,7 +206,7 @@ def choose(
             why = f"there are only interrupted pushes ({', '.join(p.timestamp for p in points[-NEAREST_SHOWN:])})"
         else:
             why = "there is none"
-        raise EnvSyncError(doing, why, "Push the database first, or check url and path.")
+        raise NoPoint(doing, why, "Push the database first, or check url and path.")
     if not timestamp:
         return _newest(usable, doing, warn)
     matching = [point for point in usable if point.timestamp.startswith(timestamp)]

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Callable
 
-from . import catalogue, cli_options, cli_text, monitoring, pull, push, task, upkeep
+from . import catalogue, cli_options, cli_text, monitoring, pull, push, store_check, task, upkeep
 from .cli_log import Log
 from .cli_terminal import Terminal, print_answer
 from .config import read_config, read_envdir
@@ -28,6 +28,7 @@ from .errors import Cancelled, EnvSyncError, one_line, visible
 from .progress import Host, Snapshot, default_state_dir, read_statuses
 from .signals import Signals
 from .stores import open_store
+from .stores.inspector import FAILED, WARNING
 from .task import Task
 
 #: the command's name where the launcher gives none; the config and the log directory are called like the command
@@ -42,7 +43,8 @@ MONITORING = "monitoring.conf"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status.
 
-    0: done, or rightly nothing to do; 1: it failed; 2: wrong usage (as SystemExit); 128 and more: stopped by a signal.
+    0: done, or rightly nothing to do; 1: it failed; 2: wrong usage (as SystemExit); 3: a check of a store has warnings;
+    128 and more: stopped by a signal.
     """
     _open_standard_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -50,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     name = os.environ.get("ENV_SYNC_NAME") or DEFAULT_NAME
     log_path = os.path.join(LOG_ROOT, name, f"{name}.log")
     parser = cli_options.make_parser(name, os.path.join(CONF_ROOT, name), log_path)
-    asked = parser.parse_args(argv)
+    asked = cli_options.parse(parser, sys.argv[1:] if argv is None else argv)
     cli_options.check_usage(parser, asked)
     with Signals() as signals:
         with Terminal(sys.stderr, shown=sys.stderr.isatty() and not asked.quiet) as terminal:
@@ -59,7 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         on_exit(log, ending)
     if ending.status:
         with contextlib.suppress(OSError):
-            sys.stderr.write(f"{name}: error: {one_line(ending.message)}\n")
+            word = "warning" if ending.status == _STATUS[WARNING] else "error"
+            sys.stderr.write(f"{name}: {word}: {one_line(ending.message)}\n")
     return ending.status
 
 
@@ -79,10 +82,11 @@ def _open_standard_streams() -> None:
 class Ending:
     """How a call of the command ended.
 
-    ``verb`` is ``run``, ``plan``, ``list``, ``verify``, ``status`` or ``prune``; ``name`` is the task's name, from that
-    of its config file, and empty for a task that is given by flags alone; ``task`` is None where it could not even be
-    read; ``conf_dir`` is where its config file is; ``started`` is seconds since the epoch; ``status`` is the exit
-    status, ``message`` one line, ``result`` what the engine returned; ``left`` says how many seconds are left to tell.
+    ``verb`` is ``run``, ``plan``, ``list``, ``verify``, ``check_store``, ``status`` or ``prune``; ``name`` is the
+    task's name, from that of its config file, and empty for a task that is given by flags alone; ``task`` is None where
+    it could not even be read; ``conf_dir`` is where its config file is; ``started`` is seconds since the epoch;
+    ``status`` is the exit status, ``message`` one line, ``result`` what the engine returned; ``left`` says how many
+    seconds are left to tell; ``shown`` says that who reads the log's lines on standard error sees the message anyway.
     """
 
     verb: str
@@ -94,12 +98,14 @@ class Ending:
     message: str
     result: Any = None
     left: Callable[[], float] = lambda: float("inf")
+    shown: bool = True
 
 
 def on_exit(log: Log, ending: Ending) -> None:
     """Tell the world how it ended. Called on every end of the command but wrong usage."""
-    if ending.verb in ("run", "verify", "prune"):
-        log("error" if ending.status else "info", ending.message)
+    if ending.verb in ("run", *_ASKED):
+        tell = log.record if ending.shown else log
+        tell("error" if ending.status else "info", ending.message)
     if ending.verb == "run" and ending.name:
         _report(log, ending)
 
@@ -154,6 +160,13 @@ def _s3_sync() -> _Action:
 _ACTIONS: Mapping[str, Callable[[], _Action]] = {"push": _push, "pull": _pull, "s3_sync": _s3_sync}
 
 
+#: the exit status after a check of a store that found something
+_STATUS = {FAILED: 1, WARNING: 3}
+
+#: what is asked for also where only the store is meant: the rest is stood in for
+_ASKED: Mapping[str, Sequence[str]] = {"verify": ("dbms", "database"), "prune": ("database",), "check_store": ()}
+
+
 class _Command:
     """One call of the command."""
 
@@ -169,12 +182,13 @@ class _Command:
         self._name = ""
         self._task: Task | None = None
         self._started = time.time()
+        self._status_to_be = 0
 
     def run(self) -> Ending:
         """Do what is asked; whatever happens, return how it ended."""
         try:
             result, message = getattr(self, f"_{self._asked.verb}")()
-            return self._ending(0, message, result)
+            return self._ending(self._status_to_be, message, result)
         except Cancelled as error:
             if not self._signals.number:
                 return self._ending(1, str(error))
@@ -211,6 +225,7 @@ class _Command:
             message,
             result,
             self._signals.left,
+            bool(status) or (self._terminal.shown and not self._asked.json),
         )
 
     def _unexpected(self, error: Exception) -> str:
@@ -253,10 +268,7 @@ class _Command:
     def _list(self) -> tuple[Any, str]:
         values = self._read_values()
         database = values.get("database", "")
-        # A listing needs a store and nothing else; what else a task must have is stood in for.
-        dbms = task.any_dbms(str(values.get("storagebackend", "")))
-        whole = {"dbms": dbms, "database": "*", **values, "action": _reading(values)}
-        of_task = Task.from_mapping(whole, self._name, self._conf_dir)
+        of_task = Task.from_mapping({**task.of_store(values), "action": _reading(values)}, self._name, self._conf_dir)
         store = open_store(of_task, self._host.cancelled)
         store.preflight(write=False)
         points = catalogue.list_points(store, database, details=True, timezone=of_task.timezone)
@@ -267,6 +279,18 @@ class _Command:
     def _verify(self) -> tuple[Any, str]:
         result = upkeep.verify(self._read_task(), self._host)
         return self._show(result, [cli_text.verified(result)])
+
+    def _check_store(self) -> tuple[Any, str]:
+        of_task = self._read_task()
+        account = str(self._read_values().get("action", ""))
+        if account not in ("", "push", "pull"):
+            raise EnvSyncError("checking the store", f"the action is {account}", "Give push or pull, or none.")
+        result = store_check.check(of_task, account, self._host, self._asked.plan)
+        lines = cli_text.checked(result)
+        self._status_to_be = _STATUS.get(result["severity"], 0)
+        # What sums up is said on standard error then, as of every run that did not end well.
+        self._show(result, lines[:-1] if self._status_to_be else lines)
+        return result, lines[-1]
 
     def _prune(self) -> tuple[Any, str]:
         of_task = self._read_task()
@@ -295,23 +319,21 @@ class _Command:
     def _read_task(self) -> Task:
         if self._task is None:
             values = self._read_values()
-            if self._asked.verb in ("verify", "prune"):
-                values["action"] = _reading(values)
+            if self._asked.verb in _ASKED:
+                given = {key: values.get(key) for key in _ASKED[self._asked.verb]}
+                values = {**task.of_store(values), **given, "action": _reading(values)}
             self._task = Task.from_mapping(values, self._name, self._conf_dir)
             self._log.title = self._task.title
+            if self._asked.verb == "check_store":
+                self._log.title = f"check {self._name or self._task.url}"
         return self._task
 
     def _read_values(self) -> dict[str, Any]:
         """Return the task's keys from config file and flags; set the environment."""
-        if self._asked.env_dir:
-            for key, value in read_envdir(self._deployed(self._asked.env_dir)).items():
-                if value is None:
-                    os.environ.pop(key, None)
-                else:
-                    os.environ[key] = value
+        path = self._find_config(self._asked.config) if self._asked.config else ""
+        self._set_environment(path)
         values: dict[str, Any] = {}
-        if self._asked.config:
-            path = self._find_config(self._asked.config)
+        if path:
             self._name = self._log.title = re.sub(r"\.cfg\Z", "", os.path.basename(path))
             self._conf_dir = os.path.dirname(os.path.abspath(path))
             values.update(self._read_config(path))
@@ -328,13 +350,31 @@ class _Command:
                 values.pop(other, None)
         store = flags.get("storagebackend", values.get("storagebackend"))
         values.update(cli_options.from_here(flags, store == "directory"))
-        if values.get("action") == "s3_sync" and self._asked.verb in ("list", "verify", "prune"):
+        if values.get("action") == "s3_sync" and self._asked.verb in ("list", *_ASKED):
             raise EnvSyncError(
                 f"reading the task {self._name}".rstrip(),
-                f"--{self._asked.verb} is about points, and the action s3_sync makes none",
+                f"--{self._asked.verb.replace('_', '-')} is about points, and the action s3_sync makes none",
                 "Use --plan, which says what it would copy.",
             )
         return values
+
+    def _set_environment(self, config: str) -> None:
+        """Set the environment that is asked for; a deployed task has the one that was deployed with it.
+
+        :param config: the path of the config file, empty where there is none.
+        """
+        folder = self._deployed(self._asked.env_dir) if self._asked.env_dir else ""
+        deployed = os.path.join(CONF_ROOT, self._log.program)
+        if not folder and config and os.path.dirname(os.path.abspath(config)) == deployed:
+            folder = os.path.join(deployed, "env.d")
+            if not os.path.isdir(folder):
+                return
+        if folder:
+            for key, value in read_envdir(folder).items():
+                if value is None:
+                    os.environ.pop(key, None)
+                else:
+                    os.environ[key] = value
 
     def _find_config(self, given: str) -> str:
         """Return the path of the config file: as given, or that of the task of this name."""

@@ -43,6 +43,11 @@ class Log:
         self._terminal = terminal
         self._echo = echo
 
+    def record(self, level: str, text: str) -> None:
+        """Note a line in the log file and in syslog, and show it nowhere."""
+        self._to_file(self._lines(level, [one_line(text)]))
+        self._to_syslog(level, one_line(text))
+
     def __call__(self, level: str, text: str) -> None:
         self.write(level, [one_line(text)])
         self._to_syslog(level, one_line(text))
@@ -51,17 +56,23 @@ class Log:
 
     def write(self, level: str, texts: Sequence[str]) -> bool:
         """Write lines to the log file, and to standard error where lines go there; say whether the file took them."""
+        lines = self._lines(level, texts)
+        if self._echo:
+            for line in lines:
+                self._terminal.say(line)
+        return self._to_file(lines)
+
+    def _lines(self, level: str, texts: Sequence[str]) -> list[str]:
         mark = "" if level == "info" else f"{level}: "
         head = f"{iso_utc(time.time())} {self.title}[{os.getpid()}]: {mark}"
-        shown = [visible(f"{head}{text}") for text in texts]
-        lines = "".join(f"{line}\n" for line in shown)
-        if self._echo:
-            for line in shown:
-                self._terminal.say(line)
+        return [visible(f"{head}{text}") for text in texts]
+
+    def _to_file(self, lines: Sequence[str]) -> bool:
+        text = "".join(f"{line}\n" for line in lines)
         try:
             descriptor = self._open()
             try:
-                os.write(descriptor, lines.encode("utf-8", "backslashreplace"))
+                os.write(descriptor, text.encode("utf-8", "backslashreplace"))
             finally:
                 os.close(descriptor)
         except OSError:

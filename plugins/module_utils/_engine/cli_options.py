@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from . import task
+from . import inventory, task
 from .task import Task
 from .version import VERSION
 
@@ -41,6 +41,9 @@ OPTIONS: Mapping[str, Sequence[Option]] = {
         Option("directory", "DIR", "the directory tree, where dbms is files"),
         Option("timestamp", "TIME", "the point to take, YYYY-MM-DDTHH:MM[:SS] (default: the newest)", "-t"),
         Option("excluded_tables", "TABLES", "tables to leave out of a push, with commas; * and ? are wildcards", "-e"),
+        Option("excluded_table_data", "TABLES", "tables to push without their rows (PostgreSQL, MySQL), likewise"),
+        Option("excluded_extensions", "NAMES", "PostgreSQL: extensions to leave out, and what depends on them"),
+        Option("excluded_objects", "OBJECTS", "PostgreSQL: objects not to restore: 'VIEW public.broken', with commas"),
         Option("indices", "INDICES", "Elasticsearch: the indices, with commas; * and ? are wildcards (default: all)"),
         Option("environment", "NAME", "the environment, noted in the manifest of a push"),
     ),
@@ -102,6 +105,8 @@ OPTIONS: Mapping[str, Sequence[Option]] = {
         Option("require_sanitised", "", "refuse to pull what no script sanitised"),
         Option("may_change_nothing", "", "a transformation that changes no row is right for this database"),
         Option("keep_foreign_servers", "", "restore a database's ways to other servers, passwords and all"),
+        Option("locale", "NAME", "PostgreSQL: the locale of a pull's database (default: the source's)"),
+        Option("template_database", "NAME", "PostgreSQL: what a pull's database begins as (default: template0)"),
     ),
     "how": (
         Option("temppath", "DIR", "where to make temporary files", "-T"),
@@ -120,6 +125,11 @@ OPTIONS: Mapping[str, Sequence[Option]] = {
         Option("timezone", "ZONE", f"of points' timestamps: {_one_of(task.TIMEZONES)} (default: {Task.timezone})"),
         Option("lock_wait", "SECONDS", "how long to wait for another run on the same database (default: 0)"),
         Option(
+            "lock_timeout",
+            "SECONDS",
+            f"how long to wait for locks of other sessions, PostgreSQL; 0: for ever (default: {Task.lock_timeout})",
+        ),
+        Option(
             "stall_timeout",
             "SECONDS",
             f"how long a dump program may write nothing; 0: for ever (default: {Task.stall_timeout})",
@@ -135,9 +145,7 @@ OPTIONS: Mapping[str, Sequence[Option]] = {
 
 #: keys that no option sets: what schedules and watches a task is no matter of one run; secrets, and what is their other
 #: half, come from the environment
-KEYS_WITHOUT_OPTION = (
-    frozenset({"name", "ensure", "hour", "minute", "freshness", "become_user", "access_key"}) | task.SECRETS
-)
+KEYS_WITHOUT_OPTION = frozenset({"name", "access_key"}) | inventory.DEPLOYMENT | task.SECRETS
 
 #: keys of a config file that a flag for another key sets aside
 SET_ASIDE = {
@@ -155,6 +163,7 @@ def _epilog(conf_dir: str, log: str) -> str:
         "(PGPASSWORD, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN), which cron's jobs get from "
         f"{conf_dir}/env.d, from ~/.pgpass, or from the AWS configuration files.",
         "Exit status: 0 done, or rightly nothing to do; 1 failed, and the live database is as it was; 2 wrong usage; "
+        "3 --check-store has warnings; "
         f"129, 130, 143 stopped by SIGHUP, SIGINT, SIGTERM. The log is {log}.",
     )
     return "\n\n".join(textwrap.fill(text, shutil.get_terminal_size().columns - 2) for text in paragraphs)
@@ -186,7 +195,7 @@ def make_parser(name: str, conf_dir: str, log: str) -> argparse.ArgumentParser:
         prog=name,
         usage=f"{name} -f CONFIG [option ...]\n"
         f"       {name} -a ACTION -D DBMS -d NAME -S STORE -u URL [-p PATH] [option ...]\n"
-        f"       {name} --list | --verify | --prune KEEP | --status  [-f CONFIG] [option ...]",
+        f"       {name} --list | --verify | --prune KEEP | --check-store | --status  [-f CONFIG] [option ...]",
         description="Push a database into a store, or pull it from there into another environment.",
         epilog=_epilog(conf_dir, log),
         formatter_class=_Help,
@@ -202,15 +211,16 @@ def make_parser(name: str, conf_dir: str, log: str) -> argparse.ArgumentParser:
     parser.add_argument("-h", "--help", action="help", help="print this")
     instead = parser.add_argument_group("instead of running the task")
     instead.add_argument(
-        "--plan", action="store_true", help="say what would be done (also with --prune); change nothing"
+        "--plan", action="store_true", help="say what would be done (also with --prune, --check-store); change nothing"
     )
     verbs = instead.add_mutually_exclusive_group()
     for verb, text in (
         ("list", "list the store's points (those of one database with -d)"),
         ("verify", "read all of a point, and say whether it is good"),
+        ("check-store", "try the store: write, read, list, remove, clock, rights, locks"),
         ("status", "say how far the tasks on this host are, or how they ended"),
     ):
-        verbs.add_argument(f"--{verb}", dest="verb", action="store_const", const=verb, help=text)
+        verbs.add_argument(f"--{verb}", dest="verb", action="store_const", const=verb.replace("-", "_"), help=text)
     verbs.add_argument(
         "--prune", metavar="KEEP", type=int, help="remove all but the newest KEEP points of the database"
     )
@@ -219,6 +229,48 @@ def make_parser(name: str, conf_dir: str, log: str) -> argparse.ArgumentParser:
         for option in options:
             _add_option(group, option)
     return parser
+
+
+def parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
+    """Read the command's arguments; end the program where they are wrong.
+
+    What follows an option that there is not is in no message: it may be a secret.
+    """
+    asked, rest = parser.parse_known_args(joined(parser, argv))
+    unknown = [argument.partition("=")[0] for argument in rest if argument.startswith("-")]
+    if unknown:
+        parser.error("; ".join(f"there is no option {option}{_instead(parser, option)}" for option in unknown))
+    if rest:
+        parser.error("there is an argument that belongs to no option")
+    return asked
+
+
+def _instead(parser: argparse.ArgumentParser, option: str) -> str:
+    """Return what to do where an option does not exist: a hint in parentheses, or nothing."""
+    key = option.lstrip("-").replace("-", "_")
+    if key in task.SECRETS or key in ("access_key", "password"):
+        return " (secrets come from the environment, such as PGPASSWORD, or from ~/.pgpass and its like)"
+    if key in inventory.DEPLOYMENT:
+        return " (it is a key of a task that is deployed)"
+    return task.did_you_mean(option, [text for action in parser._actions for text in action.option_strings])
+
+
+def joined(parser: argparse.ArgumentParser, argv: Sequence[str]) -> list[str]:
+    """Return the arguments, with an option's value that begins with a dash joined to it, as argparse wants it.
+
+    ``getopts``, which the original has, takes whatever follows: a database may be called ``-dash``. What is an option
+    itself is none of these: there the value was forgotten.
+    """
+    known = {text: action for action in parser._actions for text in action.option_strings}
+    arguments: list[str] = []
+    for argument in argv:
+        option = arguments[-1] if arguments else ""
+        waits = option in known and known[option].nargs is None
+        if waits and argument.startswith("-") and argument.partition("=")[0] not in known:
+            arguments[-1] += f"={argument}" if option.startswith("--") else argument
+        else:
+            arguments.append(argument)
+    return arguments
 
 
 def _add_option(group: argparse._ArgumentGroup, option: Option) -> None:
@@ -236,7 +288,7 @@ def check_usage(parser: argparse.ArgumentParser, asked: argparse.Namespace) -> N
     """Set ``asked.verb``, what is to be done; end the program where the options do not go together."""
     if asked.prune is not None:
         asked.verb = "prune"
-    if asked.plan and asked.verb not in (None, "prune"):
+    if asked.plan and asked.verb not in (None, "prune", "check_store"):
         parser.error(f"argument --plan: not allowed with --{asked.verb}")
     if asked.verb is None:
         asked.verb = "plan" if asked.plan else "run"

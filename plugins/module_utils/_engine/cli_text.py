@@ -35,6 +35,8 @@ def progress(snapshot: Snapshot) -> str:
     elapsed = int(time.time() - snapshot.phase_started) if snapshot.phase_started else 0
     if elapsed and not parts:
         parts.append(how_long(elapsed))
+    if snapshot.waiting:
+        parts = [f"waiting for {snapshot.waiting}"]
     return ", ".join([snapshot.phase or "starting", *parts])
 
 
@@ -67,8 +69,9 @@ def pulled(result: Mapping[str, Any]) -> str:
     if replaced is None:
         return f"{text}; there was no {result['database']} before"
     fate = f"kept as {result['kept']}" if result["kept"] else "dropped"
-    away = how_long(result["name_away_seconds"] or 0.001)
-    return f"{text}; replaced {size(replaced['size_bytes'])}, {fate}; the name was away for {away}"
+    seconds = result["name_away_seconds"]
+    away = f"away for {how_long(seconds)}" if seconds else "never away"
+    return f"{text}; replaced {size(replaced['size_bytes'])}, {fate}; the name was {away}"
 
 
 def synced(result: Mapping[str, Any]) -> str:
@@ -94,8 +97,15 @@ def verified(result: Mapping[str, Any]) -> str:
         )
     return (
         f"{result['point']} in {result['store']} is good: {size(result['stored_bytes'])} in "
-        f"{len(result['manifest']['members'])} members, read in {how_long(result['durations']['total'])}"
+        f"{len(result['manifest']['members'])} members{_rows(result['manifest'])}, "
+        f"read in {how_long(result['durations']['total'])}"
     )
+
+
+def _rows(manifest: Mapping[str, Any]) -> str:
+    """Say what the manifest counts; nothing where it counts nothing."""
+    rows = [table["rows"] for table in manifest["tables"] if "rows" in table]
+    return f", {sum(rows)} rows in {len(rows)} tables" if rows else ""
 
 
 def pruned(database: str, result: Mapping[str, Any], dry_run: bool) -> str:
@@ -103,6 +113,19 @@ def pruned(database: str, result: Mapping[str, Any], dry_run: bool) -> str:
         return f"nothing to prune of {database} in {result['store']}: {result['skipped']}"
     done = "would remove" if dry_run else "removed"
     return f"{done} from {result['store']}: {', '.join(result['removed'])}"
+
+
+def checked(result: Mapping[str, Any]) -> list[str]:
+    """Return the table of a store's check, and a line that sums it up."""
+    rows = [
+        (found["check"], found["severity"], one_line(found["result"]), one_line(found["advice"]) or "-")
+        for found in result["checks"]
+    ]
+    words = (("failed", "failed"), ("warning", "look at"))
+    named = [(word, [row[0] for row in rows if row[1] == severity]) for severity, word in words]
+    parts = [f"{word}: {', '.join(names)}" for word, names in named if names]
+    summary = f"checked {result['store']}: {'; '.join(parts) or f'all of {len(rows)} checks are good'}"
+    return [*table(("CHECK", "STATE", "RESULT", "WHAT TO DO"), rows), summary]
 
 
 def plan(title: str, result: Mapping[str, Any]) -> list[str]:

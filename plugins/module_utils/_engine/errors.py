@@ -71,6 +71,10 @@ class NothingToDo(EnvSyncError):
     """It turned out, after a run had begun, that there is rightly nothing to do: no failure. Nothing of it is left."""
 
 
+class NoPoint(EnvSyncError):
+    """The store has no complete point of the database, of any time: nothing has been pushed yet."""
+
+
 class MissingLibrary(EnvSyncError):
     """A Python library that this task needs is not installed.
 

@@ -59,8 +59,8 @@ class Note:
 
     ``size`` is the size of the primary shards in bytes and ``rows`` the number of documents by index, when the snapshot
     began. ``run`` tells the push that made it from all others: two hosts may have one name. ``aliases`` says of each
-    alias which indices it has (``indices``), whether these are all that it has at the source (``whole``), and its
-    ``properties`` (filter, routing...).
+    alias which indices it has (``indices``), whether these are all that it has at the source (``whole``), its
+    ``properties`` (filter, routing...), and those of indices that have other ones (``others``).
     """
 
     tool: str
@@ -87,6 +87,11 @@ class Note:
             name: [[order[i] for i in about["indices"]], int(about["whole"]), about["properties"]]
             for name, about in self.aliases.items()
         }
+        others = {
+            name: {str(order[index]): found for index, found in about["others"].items()}
+            for name, about in self.aliases.items()
+            if about.get("others")
+        }
         rows = [self.rows.get(name, -1) for name in order]
         without: list[str] = []
         for left_out in ("", "numbers of documents", "aliases"):
@@ -97,6 +102,8 @@ class Note:
                 "excluded": list(self.excluded),
                 "rows": None if "numbers of documents" in without else rows,
                 "aliases": None if "aliases" in without else aliases,
+                # A key of its own: an older version reads the rest.
+                **({"others": others} if others and "aliases" not in without else {}),
             }
             packed = zlib.compress(json.dumps(more, separators=(",", ":")).encode(), 9)
             note = {
@@ -132,6 +139,8 @@ def read_note(snapshot: Mapping[str, Any]) -> Note | None:
             name: {"indices": [indices[place] for place in places], "whole": bool(whole), "properties": properties}
             for name, (places, whole, properties) in (more["aliases"] or {}).items()
         }
+        for name, found in more.get("others", {}).items():
+            aliases[name]["others"] = {indices[int(place)]: properties for place, properties in found.items()}
         rows = dict(zip(indices, more["rows"] or ()))
         return Note(
             tool=str(note["tool"]),

@@ -20,10 +20,11 @@ def not_the_source(manifest: Manifest, target: Identity, database: str, allowed:
     if allowed or database != manifest.database:
         return
     if manifest.server.get("system") == target.system:
+        what, key = ("tree", "directory") if target.dbms == "files" else ("server", "database_hostname")
         raise EnvSyncError(
             f"pulling {manifest.timestamp}-{manifest.database} into {target.host}",
-            f"that is the server it was pushed from (system identifier {target.system})",
-            "Check database_hostname; set allow_restore_to_source if you mean it.",
+            f"that is the {what} it was pushed from (system identifier {target.system})",
+            f"Check {key}; set allow_restore_to_source if you mean it.",
         )
 
 

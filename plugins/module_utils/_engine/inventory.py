@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import EnvSyncError, one_line
-from .schedule import Schedule
+from .schedule import FIELDS, Schedule
 from .task import FILES, KEYS, PATHS, SECRETS, Task, is_here
 
 #: keys of a task's timing
-TIMING = frozenset({"ensure", "hour", "minute", "freshness"})
+TIMING = frozenset({"ensure", "freshness", *FIELDS})
 
 #: keys that say whether, when and as whom a task runs; they are the inventory's, and not in a config file
 DEPLOYMENT = TIMING | {"become_user"}
@@ -73,9 +73,10 @@ class Timing:
             faults += [f"missing key {key}" for key in missing]
         else:
             try:
-                schedule = Schedule.parse(given.get("hour", 0), given.get("minute", 0))
+                when = {key: given[key] for key in FIELDS if key in given}
+                schedule = Schedule.parse(**{"hour": 0, "minute": 0, **when})
             except ValueError as error:
-                faults.append(str(error))
+                faults += str(error).split("; ")
         if faults:
             raise ValueError("; ".join(faults))
         return cls(ensure, schedule, converted["freshness"] or schedule.freshness())
@@ -107,12 +108,14 @@ def declared(
     conf_dir: str,
     scripts: Collection[str] = (),
     protected: bool = False,
+    here: bool = True,
 ) -> list[Declared]:
     """Return the declared tasks by title; those with ``ensure: absent`` are left out.
 
     :param conf_dir: where the host's config files will be.
     :param scripts: names of the transformation files that are deployed with them.
     :param protected: no pull may be declared here.
+    :param here: this is the host; elsewhere its users and files can't be looked for.
     :raises Faults: names every fault of every task at once.
     """
     found: list[Declared] = []
@@ -123,7 +126,7 @@ def declared(
     for title, values in s3_sync_tasks.items():
         everything.append((str(title), {**values, "action": "s3_sync"} if isinstance(values, Mapping) else values))
     for title, values in everything:
-        item, wrong = _declared(title, values, conf_dir, scripts, protected)
+        item, wrong = _declared(title, values, conf_dir, scripts if here else None, protected)
         faults += [f"{title}: {fault}" for fault in wrong]
         if item is not None and item.timing.ensure != "absent":
             found.append(item)
@@ -138,8 +141,9 @@ def _given(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _declared(
-    title: str, values: Any, conf_dir: str, scripts: Collection[str], protected: bool
+    title: str, values: Any, conf_dir: str, scripts: Collection[str] | None, protected: bool
 ) -> tuple[Declared | None, list[str]]:
+    """:param scripts: None where the host's users and files can't be looked for."""
     faults: list[str] = []
     if not TITLE.match(title):
         faults.append("its title can't be the name of a file and a service (letters, digits, _ . + -; at most 100)")
@@ -167,9 +171,9 @@ def _declared(
     except EnvSyncError as error:
         return None, [*faults, *error.why.split("; ")]
     become_user = str(given.get("become_user", ""))
-    if become_user and not _is_user(become_user):
+    if scripts is not None and become_user and not _is_user(become_user):
         faults.append(f"become_user: there is no user {become_user} on this host")
-    faults += _missing_scripts(task, conf_dir, scripts)
+    faults += [] if scripts is None else _missing_scripts(task, conf_dir, scripts)
     if protected and task.action == "pull":
         faults.append("action: no pull may be declared in this environment (env_sync_protected)")
     kept = {key: value for key, value in given.items() if key not in DEPLOYMENT and key != "name"}
@@ -225,26 +229,19 @@ def _missing_scripts(task: Task, conf_dir: str, scripts: Collection[str]) -> lis
 
 
 def _clashes(found: list[Declared]) -> list[str]:
-    """Two tasks that would work on the same thing."""
+    """Return what is said of two tasks that would do the same; one that is disabled may be what the other replaces.
+
+    Tasks may share a temppath, as in the original's inventory: a run works in a folder of its own there.
+    """
     faults = []
     places: dict[tuple[object, ...], str] = {}
-    temporary: dict[str, str] = {}
     for item in found:
         task = item.task
-        if task.action != "s3_sync":
-            place: tuple[object, ...] = (
-                task.action,
-                task.dbms,
-                task.connection.host,
-                task.connection.port,
-                task.database,
-            )
-            place += (task.storagebackend, task.url, task.path)
-            other = places.setdefault(place, item.title)
-            if other != item.title:
-                faults.append(f"{item.title}: is the same {task.action} of {task.database} as {other}")
-        if task.temppath:
-            other = temporary.setdefault(os.path.normpath(task.temppath), item.title)
-            if other != item.title:
-                faults.append(f"{item.title}: has the same temppath as {other} ({task.temppath})")
+        if task.action == "s3_sync" or not item.timing.scheduled:
+            continue
+        place: tuple[object, ...] = (task.action, task.dbms, task.connection.host, task.connection.port, task.database)
+        place += (task.storagebackend, task.url, task.path)
+        other = places.setdefault(place, item.title)
+        if other != item.title:
+            faults.append(f"{item.title}: is the same {task.action} of {task.database} as {other}")
     return faults

@@ -40,6 +40,13 @@ _SHA256 = re.compile(r"[0-9a-f]{64}\Z", re.ASCII)
 #: what a server calls an encoding, a character set, a collation: they go into SQL
 _WORD = re.compile(r"[A-Za-z0-9_]+\Z", re.ASCII)
 
+#: what may be granted on a database of PostgreSQL, and what its settings are called (``valid_custom_variable_name``)
+_PRIVILEGE = re.compile(r"(CREATE|CONNECT|TEMPORARY)\Z")
+_SETTING = re.compile(r"[^\W\d][\w$]*(\.[^\W\d][\w$]*)*\Z")
+
+#: PostgreSQL keeps a connection limit in 32 bits
+_MOST_CONNECTIONS = 2**31 - 1
+
 Rule = Callable[[str, Any], None]
 
 
@@ -158,6 +165,14 @@ def _count(field: str, value: Any) -> None:
         raise Fault(field, f"is {value}, and has to be from 0 to {LARGEST}")
 
 
+def _limit(field: str, value: Any) -> None:
+    """A number, or -1 for none."""
+    if value != -1 or isinstance(value, bool) or not isinstance(value, int):
+        _count(field, value)
+        if value > _MOST_CONNECTIONS:
+            raise Fault(field, f"is {value}, and has to be from -1 to {_MOST_CONNECTIONS}")
+
+
 def _yes_or_no(field: str, value: Any) -> None:
     if not isinstance(value, bool):
         raise Fault(field, f"is {_kind(value)}, and has to be true or false")
@@ -230,7 +245,40 @@ def _kind(value: Any) -> str:
 
 _word = _matching(_WORD, "a name of letters, digits and underscores", empty=True)
 _aliased = _mapping(
-    {"indices": _list_of(_text), "whole": _yes_or_no, "properties": _mapping({})}, ("indices", "whole", "properties")
+    {
+        "indices": _list_of(_text),
+        "whole": _yes_or_no,
+        "properties": _mapping({}),
+        "others": _mapping({}, others=_mapping({})),
+    },
+    ("indices", "whole", "properties"),
+)
+
+#: a PostgreSQL database apart from its contents, for a first pull: all of it goes into SQL, quoted
+_DATABASE = _mapping(
+    {
+        "acl": _nothing_or(
+            _list_of(
+                _mapping(
+                    {
+                        "grantee": _text,
+                        "privilege": _matching(_PRIVILEGE, "a privilege on a database"),
+                        "grantable": _yes_or_no,
+                    },
+                    ("grantee", "privilege", "grantable"),
+                )
+            )
+        ),
+        "settings": _list_of(
+            _mapping(
+                {"role": _text, "name": _matching(_SETTING, "the name of a setting"), "value": _nothing_or(_text)},
+                ("role", "name", "value"),
+            )
+        ),
+        "connection_limit": _limit,
+        "comment": _text,
+    },
+    ("acl", "settings", "connection_limit", "comment"),
 )
 
 #: what databases read of ``details``
@@ -238,20 +286,31 @@ _DETAILS: Mapping[str, Rule] = {
     "size_bytes": _count,
     "excluded_tables": _list_of(_text),
     "excluded_foreign_keys": _list_of(_list_of(_text)),
+    "excluded_table_data": _list_of(_text),
+    "rowless_foreign_keys": _list_of(_list_of(_text)),
+    "excluded_extensions": _list_of(_text),
     "special_files": _count,
+    "entries": _count,
     # PostgreSQL
     "large_objects": _count,
     "largest_table_bytes": _count,
     "owner": _text,
+    "database": _DATABASE,
     "encoding": _word,
     "collate": _text,
     "ctype": _text,
     "locale_provider": _nothing_or(_word),
     "locale": _nothing_or(_text),
+    "collations": _list_of(_text),
+    "tablespaces": _list_of(_text),
     # MySQL, MariaDB
     "character_set": _word,
     "collation": _word,
     "versioned_tables": _list_of(_text),
+    "views": _list_of(_text),
+    "longest_statement": _count,
+    "histograms": _list_of(_list_of(_text)),
+    "history": _yes_or_no,
     # Elasticsearch
     "aliases": _mapping({}, others=_aliased),
 }
@@ -343,6 +402,7 @@ def _check_details(dbms: str, details: Mapping[str, Any]) -> None:
     if details.get("locale_provider") in ("i", "b") and not details.get("locale"):
         raise Fault("details.locale", "is missing")
     length = 3 if dbms == "postgresql" else 2
-    for place, key in enumerate(details.get("excluded_foreign_keys", ())):
-        if len(key) != length:
-            raise Fault(f"details.excluded_foreign_keys[{place}]", f"has {len(key)} texts, and has to have {length}")
+    for field in ("excluded_foreign_keys", "rowless_foreign_keys"):
+        for place, key in enumerate(details.get(field, ())):
+            if len(key) != length:
+                raise Fault(f"details.{field}[{place}]", f"has {len(key)} texts, and has to have {length}")

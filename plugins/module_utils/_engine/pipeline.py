@@ -56,6 +56,7 @@ class Stage:
         self.doing = doing
         self.stopped = False
         self.repeatable: Callable[[str], str] = str
+        self.explain: Callable[[EnvSyncError], EnvSyncError] = lambda error: error
         self._stderr: list[bytes] = []
         self._ended = threading.Event()
         self._silence = 0.0
@@ -127,7 +128,7 @@ class Stage:
         tool = os.path.basename(self.argv[0])
         full = os.strerror(errno.ENOSPC) in said
         hint = "Make room in temppath, or where else the tool and the server write." if full else ""
-        return EnvSyncError(self.doing, f"{tool}: {how}" + (f": {said}" if said else ""), hint)
+        return self.explain(EnvSyncError(self.doing, f"{tool}: {how}" + (f": {said}" if said else ""), hint))
 
     def signal(self, number: int) -> None:
         """Send a signal to the process and all that it started; ended processes are left alone."""
@@ -240,6 +241,7 @@ class Group:
         dumps: bool = False,
         checked: bool = True,
         repeatable: Callable[[str], str] = str,
+        explain: Callable[[EnvSyncError], EnvSyncError] = lambda error: error,
     ) -> Stage:
         """Start a process. It, and all that it starts, ends with this process, whatever ends that, even SIGKILL.
 
@@ -248,6 +250,8 @@ class Group:
         :param env: added to this process's environment.
         :param dumps: its standard output may be silent for no longer than the group's ``stall_timeout``.
         :param repeatable: given what the tool says on its standard error, returns what of it an error may repeat.
+        :param explain: given the error that its end amounts to, returns what is raised: that error, or one that knows
+            more of why. It must not raise.
         :param checked: an exit status other than zero is a failure of the group; otherwise the caller looks at it.
         """
         self.check()
@@ -269,6 +273,7 @@ class Group:
         stage = Stage(self, argv, popen, doing)
         stage.stopped = not checked
         stage.repeatable = repeatable
+        stage.explain = explain
         stage._silence = self._stall_timeout if dumps else 0.0
         follower = threading.Thread(target=stage._follow, daemon=True, name=f"follow {stage.argv[0]}")
         with self._lock:

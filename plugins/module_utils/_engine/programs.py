@@ -20,6 +20,10 @@ START = "/"
 #: where programs are looked for when the environment names no place
 _USUAL = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+#: variables from which programs take options (GNU tar, gzip, zstd), or that keep them from taking all (getopt(3)).
+#: rsync's begin with ``RSYNC_``
+_OPTIONS = frozenset({"TAR_OPTIONS", "GZIP", "ZSTD_CLEVEL", "ZSTD_NBTHREADS", "POSIXLY_CORRECT"})
+
 
 def search_path(environ: Mapping[str, str] | None = None) -> list[str]:
     """Return the folders where programs are looked for: those of PATH that are absolute.
@@ -36,10 +40,14 @@ def find(name: str) -> str | None:
 
 
 def environment() -> dict[str, str]:
-    """Return this process's environment for a program; a file that it names by ``./`` or ``../`` is still that file."""
+    """Return this process's environment for a program; a file that it names by ``./`` or ``../`` is still that file.
+
+    What would add options to a program's command line, or change how that is read, is not in it.
+    """
     found = {
         key: os.path.abspath(value) if value.startswith(("./", "../")) and os.path.lexists(value) else value
         for key, value in os.environ.items()
+        if key not in _OPTIONS and not key.startswith("RSYNC_")
     }
     found["PATH"] = os.pathsep.join(search_path())
     return found

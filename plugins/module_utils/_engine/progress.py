@@ -31,10 +31,10 @@ class Snapshot:
 
     Sizes are bytes, before compression for a dump and as stored for anything that reads a point; times are seconds
     since the epoch (UTC). ``bytes_total`` and ``members_total`` are estimates while a dump runs, and 0 where nothing is
-    known. ``state`` is ``running``, ``done`` or ``failed``. ``process`` tells the process ``pid`` from others of that
-    number (:func:`~.linux.process_mark`). ``last_success`` is of the task's last run that did its job, this one or one
-    before: ``finished`` (seconds since the epoch), ``seconds``, ``point`` and ``stored_bytes``; empty where there was
-    none.
+    known. ``waiting`` is what others keep the run waiting for, empty where nothing does. ``state`` is ``running``,
+    ``done`` or ``failed``. ``process`` tells the process ``pid`` from others of that number
+    (:func:`~.linux.process_mark`). ``last_success`` is of the task's last run that did its job, this one or one before:
+    ``finished`` (seconds since the epoch), ``seconds``, ``point`` and ``stored_bytes``; empty where there was none.
     """
 
     title: str
@@ -42,6 +42,7 @@ class Snapshot:
     database: str
     state: str = "running"
     phase: str = ""
+    waiting: str = ""
     point: str = ""
     bytes_done: int = 0
     bytes_total: int = 0
@@ -121,6 +122,7 @@ class Progress:
         """Enter a phase; counters start again."""
         self._change(
             phase=name,
+            waiting="",
             phase_started=time.time(),
             bytes_done=0,
             bytes_total=bytes_total,
@@ -128,6 +130,10 @@ class Progress:
             members_total=members_total,
             at_once=True,
         )
+
+    def waiting(self, what: str) -> None:
+        """Others keep the run waiting for this; nothing: that is over."""
+        self._change(waiting=what, at_once=True)
 
     def point(self, name: str) -> None:
         self._change(point=name, at_once=True)

@@ -41,17 +41,17 @@ def plan(task: Task, host: Host) -> dict[str, Any]:
     with open_database(task, None, host.cancelled) as database:
         prepared = _preflight(task, manifest, database)
         database.check_scripts(scripts)
-        identity = database.identity()
+        place = database.place
     if prepared.skip:
         return {"changed": False, "skipped": prepared.skip, "point": point.name, "store": store.url(), "steps": []}
     steps = [f"read {store.url(point.name)}", *prepared.steps]
     steps += [f"run {script} on the scratch database" for script in task.transformation_sql]
     steps.append("check the scratch database")
     if prepared.replaces is None:
-        steps.append(f"create {task.database} on {identity.host} from it")
+        steps.append(f"create {task.database} on {place} from it")
     else:
         kept = "keep" if task.old_database == "keep" else "drop"
-        steps.append(f"swap it in as {task.database} on {identity.host}, and {kept} what is there now")
+        steps.append(f"swap it in as {task.database} on {place}, and {kept} what is there now")
     return {
         "changed": True,
         "skipped": "",
@@ -98,6 +98,7 @@ def pull(task: Task, host: Host) -> dict[str, Any]:
             database.alone(task.lock_wait),
             database.exclusive(),
         ):
+            database.observe(run.waiting)
             for left in database.sweep():
                 host.log("info", f"removed what an interrupted pull left: {left}")
             prepared = _preflight(task, manifest, database)
@@ -119,7 +120,8 @@ def pull(task: Task, host: Host) -> dict[str, Any]:
                 raise
         for warning in swapped.pop("warnings", ()):
             run.warn(warning)
-        message = f"{task.database} now serves {point.name}; its name was away for {swapped['name_away_seconds']} s"
+        away = f"was away for {swapped['name_away_seconds']} s" if swapped["name_away_seconds"] else "was never away"
+        message = f"{task.database} now serves {point.name}; its name {away}"
         run.progress.finish("done", message, {"stored_bytes": point.stored_bytes})
         return result(
             run,

@@ -16,7 +16,7 @@ from typing import Any
 from . import catalogue, claims, guards, locks, policy
 from .catalogue import COMPLETE, Point
 from .databases import Database, open_database, server_keys
-from .databases.base import DumpFacts, Identity
+from .databases.base import DumpAgain, DumpFacts, Identity
 from .errors import EnvSyncError, NothingToDo
 from .journal import Begun, Entry, Journal
 from .manifest import Manifest, totals
@@ -36,6 +36,9 @@ _LONG_TIMESTAMP = "YYYY-MM-DDTHH:MM:SS"
 #: how many seconds, one after another, are tried where other hosts' pushes have taken them
 _TRIES = 10
 
+#: how often a push dumps, all in all, where what others do at the database makes dumps fail
+_DUMPS = 3
+
 
 def plan(task: Task, host: Host) -> dict[str, Any]:
     """Say what a push would do; check what can be checked; change nothing."""
@@ -45,7 +48,7 @@ def plan(task: Task, host: Host) -> dict[str, Any]:
     store = open_store(task, host.cancelled)
     store.preflight(write=True)
     with open_database(task, None, host.cancelled) as database:
-        identity = database.identity()
+        identity, place = database.identity(), database.place
         facts = database.preflight_dump()
         database.check_scripts(scripts)
     if facts.get("skip"):
@@ -54,7 +57,8 @@ def plan(task: Task, host: Host) -> dict[str, Any]:
     points = catalogue.list_points(store, task.database, timezone=task.timezone)
     before = [found.name for found in points]
     steps = [f"run {script} on {task.database} itself" for script in task.pre_dump_transformation_sql]
-    steps.append(f"dump {task.database} from {identity.host} ({identity.dbms} {identity.version})")
+    steps.append(f"dump {task.database} from {place} ({identity.dbms} {identity.version})")
+    steps += facts.get("notes", ())
     steps.append(f"store it as {store.url(point)}")
     return {
         "changed": True,
@@ -94,6 +98,7 @@ def push(task: Task, host: Host) -> dict[str, Any]:
             open_database(task, directory, host.cancelled) as database,
             database.alone(task.lock_wait),
         ):
+            database.observe(run.waiting)
             identity = database.identity()
             sweep(store, task.database, journal, run)
             sweep(store, task.database, Journal(run.state_dir, store.url(), keys.former), run)
@@ -106,6 +111,8 @@ def push(task: Task, host: Host) -> dict[str, Any]:
             database.check_scripts(scripts)
             with _beginning(task, run, store, journal, before) as begun:
                 point = begun.entry.point
+                for note in facts.get("notes", ()):
+                    host.log("info", f"the push is to {note}")
                 for warning in (*facts.get("warnings", ()), *_warnings(task, store, points, point)):
                     run.warn(warning)
                 run.progress.point(point)
@@ -204,10 +211,7 @@ def _dump_and_store(
             effects = database.prepare(scripts, group)
         for warning in guards.changed_nothing(effects, task.may_change_nothing):
             run.warn(warning)
-    with run.phase("dumping", bytes_total=size), Group(run.host.cancelled, task.stall_timeout) as group:
-        compression, level = task.compression, task.compression_level
-        sink = StoreSink(group, store, point, compression, level, run.progress.add, begun.entry.run)
-        facts = database.dump(group, sink)
+    facts, sink = _dump(task, run, database, store, begun, size)
     facts.peak_temporary_bytes += store.peak_temporary_bytes
     for warning in facts.warnings:
         run.warn(warning)
@@ -215,6 +219,68 @@ def _dump_and_store(
         manifest = _manifest(task, run, identity, point, facts, sink, effects)
         store.put_bytes(manifest_name(point), manifest.to_json())
     return manifest
+
+
+def _dump(
+    task: Task, run: Run, database: Database, store: Store, begun: Begun, size: int
+) -> tuple[DumpFacts, StoreSink]:
+    """Dump into the store; all of it anew where what others do at the database made that fail."""
+    point = begun.entry.point
+    attempt = 0
+    cleared = True
+    while True:
+        attempt += 1
+        try:
+            with run.phase("dumping", bytes_total=size), Group(run.host.cancelled, task.stall_timeout) as group:
+                compression, level = task.compression, task.compression_level
+                sink = StoreSink(group, store, point, compression, level, run.progress.add, begun.entry.run)
+                facts = database.dump(group, sink)
+            if not cleared:
+                _require_only(store, point, sink)
+            return facts, sink
+        except DumpAgain as error:
+            if attempt == _DUMPS:
+                raise
+            run.stop.settle()
+            run.warn(f"{error.doing}: {error.why}: {error.how}")
+            cleared = _make_way(store, point, run) and cleared
+            if run.stop.stragglers or store.straggling(point):
+                raise  # something of it may still write, under the names that the next one would have
+
+
+def _make_way(store: Store, point: str, run: Run) -> bool:
+    """Take away what a failed dump has stored, before the next one stores under the same names.
+
+    In a bucket a push need not have the right to remove objects: the next dump may overwrite all that stays.
+
+    :returns: whether nothing stays.
+    """
+    try:
+        _remove_members(store, point)
+        return True
+    except EnvSyncError as error:
+        if store.kind != "s3":
+            raise
+        store.sweep(point)
+        run.warn(f"objects of the dump that failed stay in {store.url(point)}: {error}")
+        return False
+
+
+def _require_only(store: Store, point: str, sink: StoreSink) -> None:
+    """Raise where a point has objects that are not this dump's.
+
+    The manifest does not have them, but who restores the point by hand takes all that is there.
+    """
+    own = {member.name for member in sink.members}
+    names = {found.name for found in store.list(point) if belongs(found.name, point)}
+    left = sorted(name for name in names - own if not claims.is_claim(name, point))
+    if left:
+        raise EnvSyncError(
+            f"pushing {store.url(point)}",
+            f"{len(left)} objects of a dump that failed could not be removed, and the dump that followed has not "
+            f"overwritten them: {', '.join(left[:5])}",
+            "Allow s3:DeleteObject to this push, or push at a time when no tables are created, altered or dropped.",
+        )
 
 
 def _manifest(
@@ -292,15 +358,20 @@ def _remove(store: Store, entry: Entry) -> list[str]:
         return []
     if not store.made_by(point, entry.run):
         return []
+    removed = _remove_members(store, point)
+    if claim:
+        store.unclaim(claim)
+    return removed
+
+
+def _remove_members(store: Store, point: str) -> list[str]:
+    """Take away all of a point but the claims on it; return what there was."""
     names = [found.name for found in store.list(point) if belongs(found.name, point)]
     # The manifest goes first: from then on the point is no point, whatever happens next. The claim goes last.
     store.delete([name for name in names if name == manifest_name(point)])
     store.delete([name for name in names if not claims.is_claim(name, point)])
     # After these, as it takes a right (to list unfinished uploads) that nothing else here needs.
-    removed = store.sweep(point)
-    if claim:
-        store.unclaim(claim)
-    return removed + [store.url(name) for name in names]
+    return store.sweep(point) + [store.url(name) for name in names]
 
 
 def sweep(store: Store, database: str, journal: Journal, run: Run) -> None:

@@ -53,6 +53,11 @@ class Run:
         self.warnings.append(text)
         self.host.log("warning", text)
 
+    def waiting(self, what: str) -> None:
+        """Say what others keep the run waiting for; nothing: that is over."""
+        self.host.log("info", f"waiting for {what}" if what else "the wait is over")
+        self.progress.waiting(one_line(what))
+
     @property
     def seconds(self) -> float:
         """How long it has been running, whatever the host's clock was set to meanwhile; more than 0."""

@@ -72,13 +72,14 @@ def run_psql(
     :raises EnvSyncError: names file, line and SQLSTATE, and no value of any row.
     """
     settings = """-c statement_timeout=0 -c standard_conforming_strings=on -c search_path="$user",public"""
+    given = environment.get("PGOPTIONS") or os.environ.get("PGOPTIONS", "")
     argv = [psql, "-X", "-q", "--no-password", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose", "-d", conninfo]
     for file in files:
         argv += ["-f", file]
     stage = group.run(
         argv,
         doing,
-        env=dict(environment, PGOPTIONS=f"{os.environ.get('PGOPTIONS', '')} {settings}".strip()),
+        env=dict(environment, PGOPTIONS=f"{given} {settings}".strip()),
         cwd=folder,
         checked=False,
     )

@@ -11,20 +11,27 @@ Values arrive as strings (a config file, a command line) or as native types (a m
 from __future__ import annotations
 
 import datetime
+import difflib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, Callable
 
 from .config import default_conf_dir
 from .errors import EnvSyncError
+from .schedule import FIELDS, Schedule
 
 ACTIONS = ("push", "pull", "s3_sync")
 DBMS = ("postgresql", "mysql", "files", "mongo", "documentdb", "elasticsearch")
+#: which key names a local directory that stands in for a store
+LOCAL = MappingProxyType({"push": "dest", "pull": "src"})
 FILE_STORES = ("s3", "directory", "rsync")
 STORES = (*FILE_STORES, "es_snapshot")
+
+#: what others call some keys: Puppet's cron
+_OTHER_NAMES = MappingProxyType({"monthday": "day"})
 
 #: what the original calls some of them
 OLD_DBMS = {"elasticsearch5": "elasticsearch"}
@@ -113,6 +120,20 @@ def _names(value: Any) -> tuple[str, ...]:
     """A list of names: a YAML list, or one string with commas between them, as the original takes it."""
     items = value if isinstance(value, (list, tuple)) else str(value).split(",")
     return tuple(_text(item).strip() for item in items if str(item).strip())
+
+
+def _objects(value: Any) -> tuple[str, ...]:
+    """A list of objects: a YAML list, or one string with commas between them, but for those in parentheses or quotes.
+
+    The arguments of a function are part of its name: ``FUNCTION public.f(integer, text)``.
+    """
+    if isinstance(value, (list, tuple)):
+        return _names(value)
+    return _names([match[0] for match in _OBJECT.finditer(_text(value))])
+
+
+#: one object of such a string
+_OBJECT = re.compile(r'(?:"[^"]*"|\([^()]*\)|[^,])+')
 
 
 def _settings(value: Any) -> dict[str, str]:
@@ -258,6 +279,9 @@ class Task:
     transformation_sql: tuple[str, ...] = ()
     pre_dump_transformation_sql: tuple[str, ...] = ()
     excluded_tables: tuple[str, ...] = ()
+    excluded_table_data: tuple[str, ...] = ()
+    excluded_extensions: tuple[str, ...] = ()
+    excluded_objects: tuple[str, ...] = ()
     s3: S3Options = S3Options()
     ssh: SshOptions = SshOptions()
     elastic: ElasticOptions = ElasticOptions()
@@ -275,10 +299,13 @@ class Task:
     max_point_age: int = 0
     may_change_nothing: bool = False
     keep_foreign_servers: bool = False
+    template_database: str = ""
+    locale: str = ""
     old_database: str = "drop"
     restore_as: str = "alias"
     analyze: bool = True
     lock_wait: int = 0
+    lock_timeout: int = 60
     stall_timeout: int = 1800
     state_dir: str = ""
     source_bucket: str = ""
@@ -303,7 +330,7 @@ class Task:
                 continue
             convert = KEYS.get(key)
             if convert is None:
-                faults.append(f"unknown key {key}")
+                faults.append(f"unknown key {key}{did_you_mean(str(key), KEYS, _OTHER_NAMES)}")
                 continue
             try:
                 given[key] = convert(value)
@@ -320,7 +347,9 @@ class Task:
             given["compression"] = "none"  # the server stores its own files
             if given.get("dbms") not in (None, "elasticsearch"):
                 faults.append(f"storagebackend es_snapshot is for dbms elasticsearch, not for {given['dbms']}")
-        local = given.pop("dest", "") or given.pop("src", "")
+        faults += _timing_faults(given)
+        folders = {key: given.pop(key, "") for key in LOCAL.values()}
+        local = folders.get(LOCAL.get(given.get("action", ""), ""))
         if local:
             given.update(storagebackend="directory", url=local, path="")
         if given.get("storagebackend") == "directory" and "url" in given:
@@ -334,6 +363,11 @@ class Task:
                 scripts[stem] = _scripts(given, stem, conf_dir)
             except ValueError as error:
                 faults.append(f"{stem}_filename {error}")
+        faults += [
+            f"{key} is for dbms {', '.join(only)}, not for {given['dbms']}"
+            for key, only in ONLY_FOR.items()
+            if given.get(key) and given.get("dbms", only[0]) not in only
+        ]
         if faults:
             raise EnvSyncError(
                 f"reading the task {name}".rstrip(), "; ".join(faults), "Correct the parameters named here."
@@ -370,6 +404,27 @@ class Task:
         return self.jobs or os.cpu_count() or 1
 
 
+def of_store(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a task's keys for what concerns its store alone: what else a task must have is stood in for.
+
+    To list, check or prune points takes no database server, and no directory tree.
+    """
+    whole = {"dbms": any_dbms(str(values.get("storagebackend") or "")), "database": "*"}
+    whole.update({key: value for key, value in values.items() if value not in (None, "")})
+    if whole["dbms"] == "files":
+        whole.setdefault("directory", "/")
+    return whole
+
+
+def did_you_mean(word: str, known: Collection[str], other_names: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Return a question that names the known word nearest to one that is not known; empty where none is near.
+
+    :param other_names: what else some known words are called.
+    """
+    near = [other_names[word]] if word in other_names else difflib.get_close_matches(word, known, 1, 0.75)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
 def any_dbms(storagebackend: str) -> str:
     """Return a dbms whose points such a store may hold: a stand-in, where only the store matters."""
     return "elasticsearch" if OLD_STORES.get(storagebackend, storagebackend) == "es_snapshot" else DBMS[0]
@@ -391,6 +446,16 @@ def deployed(name: str, conf_dir: str, folder: str) -> str:
     return os.path.join(conf_dir, folder, name)
 
 
+def _timing_faults(given: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with when a task runs; one that runs when it is asked to need not say when."""
+    when = {key: given[key] for key in FIELDS if key in given}
+    try:
+        Schedule.parse(**{"hour": "0", "minute": "0", **when})
+    except ValueError as error:
+        return [str(error)]
+    return []
+
+
 def _missing(given: Mapping[str, Any]) -> dict[str, str]:
     """Return the keys that are missing, each with what else to say of it."""
     action = given.get("action", "")
@@ -400,8 +465,7 @@ def _missing(given: Mapping[str, Any]) -> dict[str, str]:
         needed = ["source_bucket", "destination_bucket"]
     else:
         needed = ["dbms", "database"]
-        local = given.get("dest") if action == "push" else given.get("src")
-        if not local:
+        if not given.get(LOCAL[action]):
             needed += ["storagebackend", "url"]
     if given.get("dbms") == "files" and "directory" not in given and not given.get("database", "/").startswith("/"):
         needed.append("directory")  # the original has the path in database
@@ -428,6 +492,9 @@ KEYS: dict[str, Callable[[Any], Any]] = {
     "ensure": _choice("present", "disabled", "absent"),
     "hour": _text,
     "minute": _text,
+    "day": _text,
+    "month": _text,
+    "weekday": _text,
     "freshness": _number(60, 366 * 24 * 3600),
     "become_user": _user,
     "action": _choice(*ACTIONS),
@@ -443,6 +510,9 @@ KEYS: dict[str, Callable[[Any], Any]] = {
     "pre_dump_transformation_sql_filename": _names,
     "pre_dump_transformation_sql_file": _names,
     "excluded_tables": _names,
+    "excluded_table_data": _names,
+    "excluded_extensions": _names,
+    "excluded_objects": _objects,
     "directory": _absolute,
     "source_bucket": _text,
     "destination_bucket": _text,
@@ -494,11 +564,23 @@ KEYS: dict[str, Callable[[Any], Any]] = {
     "max_point_age": _duration,
     "may_change_nothing": _boolean,
     "keep_foreign_servers": _boolean,
+    "template_database": _text,
+    "locale": _text,
     "old_database": _choice(*OLD_DATABASE),
     "analyze": _boolean,
     "lock_wait": _number(0, 7 * 24 * 3600),
+    "lock_timeout": _number(0, 7 * 24 * 3600),
     "stall_timeout": _number(0, 7 * 24 * 3600),
     "state_dir": _path,
+}
+
+#: keys that some kinds of database only can obey: elsewhere they would say that something is left out, and it is not
+ONLY_FOR: Mapping[str, tuple[str, ...]] = {
+    "excluded_table_data": ("postgresql", "mysql"),
+    "excluded_extensions": ("postgresql",),
+    "excluded_objects": ("postgresql",),
+    "template_database": ("postgresql",),
+    "locale": ("postgresql",),
 }
 
 #: keys whose values appear in no message

@@ -87,6 +87,18 @@ def test_indices_are_chosen_by_patterns_and_the_servers_own_only_when_asked_for(
     assert es_swap.chosen(names, ("*", ".kib*"), ()) == [".kibana", "a-1", "a-2", "b[1]"]
 
 
+def test_each_index_keeps_what_its_alias_had() -> None:
+    writes = {"is_write_index": True}
+    there = {"a": {"x": {"is_write_index": False}}, "b": {"x": writes}}
+    noted = es_swap.aliases_of_point({"a": "a", "b": "b"}, there)
+    found = es_swap.plan_swap({"a": f"{NEW}a", "b": f"{NEW}b"}, {}, noted, "db", False, lambda _name: False)
+    added = [action["add"] for action in found.actions if action.get("add", {}).get("alias") == "x"]
+    assert added == [
+        {"index": f"{NEW}a", "alias": "x", "is_write_index": False},
+        {"index": f"{NEW}b", "alias": "x", "is_write_index": True},
+    ]
+
+
 def test_aliases_are_noted_with_whether_all_of_their_indices_are_in_the_snapshot() -> None:
     there = {"a": {"x": {}, "y": {}}, "b": {"y": {}}, f"{OWN}c": {"c": {}}}
     found = es_swap.aliases_of_point({"a": "a", f"{OWN}c": "c"}, there)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 import bson
+import pymongo
 import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import pull, push
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases import mongo as mongo_module
@@ -149,13 +150,53 @@ def test_crc_of_any_length(size: int) -> None:
         (Connection("db-1", 27018, "me@x", "p:/"), "", "mongodb://me%40x:p%3A%2F@db-1:27018/?directConnection=true"),
         (Connection("::1"), "", "mongodb://[::1]:27017/?directConnection=true"),
         (Connection(), "mongodb://a:b@x,y:1/auth?replicaSet=r", "mongodb://a:b@x,y:1/?replicaSet=r&authSource=auth"),
-        (Connection("db-1"), "mongodb://a:b@x/?tls=true", "mongodb://a:b@db-1:27017/?tls=true&directConnection=true"),
+        (Connection("db-1"), "mongodb://x/?tls=true", "mongodb://db-1:27017/?tls=true&directConnection=true"),
+        (Connection("Y"), "mongodb://a:b@x:1,y/?tls=true", "mongodb://a:b@Y:27017/?tls=true&directConnection=true"),
+        (Connection("db-1"), "mongodb://a:b@/", "mongodb://a:b@db-1:27017/?directConnection=true"),
+        (
+            Connection(),
+            "mongodb://x,y/?readPreferenceTags=dc:ny,rack:1&readPreferenceTags=dc:ny&w=a%2Bb&readPreferenceTags=&tls=true",
+            "mongodb://x,y/?readPreferenceTags=dc:ny,rack:1&readPreferenceTags=dc:ny&w=a%2Bb&readPreferenceTags=&tls=true",
+        ),
         (Connection(user="me"), "mongodb+srv://a:b@x/", "mongodb+srv://me@x/?"),
+        (Connection("db-1:27018"), "mongodb://a:b@db-1:1/", "mongodb://a:b@db-1:27018/?directConnection=true"),
+        (Connection("db-1:1", 27018), "", "mongodb://db-1:27018/?directConnection=true"),
+        (Connection("[::1]:1"), "", "mongodb://[::1]:1/?directConnection=true"),
+        (Connection("x,y:1"), "mongodb://a:b@y,x,z/", "mongodb://a:b@x:27017,y:1/?"),
+        (Connection("/run/m.sock"), "", "mongodb://%2Frun%2Fm.sock/?directConnection=true"),
     ],
 )
 def test_an_address_is_of_the_task_and_of_the_environment(connection: Connection, base: str, uri: str) -> None:
     made = uri_of(connection, base, {}).replace("&serverSelectionTimeoutMS=10000", "")
     assert made.replace("serverSelectionTimeoutMS=10000&", "").replace("serverSelectionTimeoutMS=10000", "") == uri
+
+
+@pytest.mark.parametrize("base", ["mongodb://a:s3cret@x,y:1/?tls=true", "mongodb+srv://a:s3cret@x.example/"])
+def test_the_environment_s_password_goes_to_its_own_hosts_alone(base: str) -> None:
+    with pytest.raises(EnvSyncError, match=r"are for its own hosts \(x.*Set login_user and login_password") as failed:
+        uri_of(Connection("db-1"), base, {})
+    assert "s3cret" not in str(failed.value)
+    assert uri_of(Connection("db-1", user="me", password="p"), base, {}).startswith("mongodb://me:p@db-1:27017/?")
+
+
+@pytest.mark.parametrize(
+    "own", ["localhost", "localhost:27018", "127.0.0.1:1,x", "[::1]:27017", "%2Frun%2Fm.sock", "127.0.1.1"]
+)
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:27017", "127.0.0.1", "::1", "[::1]:1", "/run/other.sock"])
+def test_this_host_is_one_host_whatever_it_is_called(host: str, own: str) -> None:
+    assert uri_of(Connection(host), f"mongodb://a:b@{own}/", {}).startswith("mongodb://a:b@")
+    with pytest.raises(EnvSyncError, match="are for its own hosts"):
+        uri_of(Connection("10.0.0.1"), f"mongodb://a:b@{own}/", {})
+    with pytest.raises(EnvSyncError, match="are for its own hosts"):
+        uri_of(Connection(host), "mongodb://a:b@127.example/", {})
+
+
+def test_the_programs_get_every_option_that_the_driver_gets(tmp_path: Path) -> None:
+    base = "mongodb://x,y/?readPreference=secondary&readPreferenceTags=dc:ny&readPreferenceTags=&replicaSet=r"
+    uri = uri_of(Connection(), base, {})
+    client: Any = pymongo.MongoClient(uri, connect=False)
+    assert client.read_preference.tag_sets == [{"dc": "ny"}, {}]
+    assert Path(write_config(str(tmp_path), uri)).read_text() == f"uri: '{base}'\n"
 
 
 def documentdb(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
@@ -636,7 +677,7 @@ EXPIRING = {"name": "t_1", "key": {"t": 1.0}, "expireAfterSeconds": bson.Int64(6
     ("count", "there", "wanted", "says"),
     [
         (3, [ID], [ID], ""),
-        (2, [ID], [ID], "2 documents, the dump 3"),
+        (2, [ID], [ID], "collection a has 2 documents, and the point's manifest says 3"),
         (4, [ID], [ID], "4 documents"),
         (3, [ID], [ID, {"name": "n_1", "key": {"n": 1}}], "index n_1"),
         (3, [ID, {"name": "n", "key": {"n": 1}}], [ID, {"name": "n", "key": {"n": 1}, "unique": True}], "index n "),
@@ -650,7 +691,8 @@ def test_a_restore_is_proven(count: int, there: list[Any], wanted: list[Any], sa
     """Where documents expire, the server may have taken some since the dump; so may a capped collection."""
     database = mongo(SmallServer(count, there))
     capped = {"capped": True, "size": 4096}
-    database._prove({"a": Collection("a", "collection", capped, there, max(count, 3))}, "restoring")
+    said = database._prove({"a": Collection("a", "collection", capped, there, max(count, 3))}, "restoring")
+    assert len(said) == (count < 3)
     collections = {"a": Collection("a", "collection", {}, wanted, 3)}
     if says:
         with pytest.raises(EnvSyncError, match=says):

@@ -65,6 +65,22 @@ def test_the_programs_option_file_says_the_same(tmp_path: Path) -> None:
     assert my_client.read_options([str(tmp_path / "ours")])["password"] == SECRET
 
 
+def test_the_programs_get_of_a_user_s_files_what_a_connection_needs_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "my.cnf").write_text(
+        "[mysqldump]\nwhere=1=0\nignore_table=a.b\nno-create-info\nloose-ssl-mode = REQUIRED\nuser=other\nhost=other\n"
+        "[client]\nssl_ca = /ca.pem # ours\ndefault-character-set=latin1\nskip-ssl-verify-server-cert\ncompress\n"
+        "init-command=SET @a=1\n[mysqld]\nssl-key=/key.pem\n[mysql]\nssl=0\n[client-mariadb]\ndefault-auth='x'\n"
+    )
+    chosen = my_client.settings(Connection("db", 3307, "app", ""), [str(tmp_path / "my.cnf")])
+    my_client.write_defaults(str(tmp_path / "ours"), chosen, [str(tmp_path / "my.cnf")])
+    assert (tmp_path / "ours").read_text().split("\n") == [
+        *("[mysqldump]", 'loose-ssl-mode="REQUIRED"'),
+        *("[client]", 'ssl-ca="/ca.pem"', "[client]", "skip-ssl-verify-server-cert", "[client]", "compress"),
+        *("[client-mariadb]", 'default-auth="x"'),
+        *("[client]", 'user="app"', 'password=""', 'host="db"', 'port="3307"', 'protocol="tcp"', ""),
+    ]
+
+
 @pytest.mark.parametrize(
     ("code", "text", "repeated", "of_data"),
     [

@@ -75,7 +75,9 @@ def test_grants_are_those_that_were_there_and_no_others() -> None:
     ],
 )
 def test_a_setting_keeps_its_value_whatever_it_holds(assignment: str, said: str) -> None:
-    statements = pg_swap.settings_of(replace(PLAIN, settings=(("", (assignment,)), ("re ader", (assignment,)))), "app")
+    found = pg_swap.settings_of(replace(PLAIN, settings=(("", (assignment,)), ("re ader", (assignment,)))), "app")
+    assert all(attempt.statement.startswith(f"{attempt.shown} TO ") for attempt in found), "no value in a message"
+    statements = [attempt.statement for attempt in found]
     assert statements == [f'ALTER DATABASE "app" SET {said}', f'ALTER ROLE "re ader" IN DATABASE "app" SET {said}']
 
 

@@ -47,6 +47,20 @@ def test_details_are_what_the_manifests_say(
     assert bad["state"] == "unreadable" and "manifest" not in bad
 
 
+def test_a_kind_of_server_may_be_among_the_defaults_of_the_group(
+    run_module: Run, store: DirectoryStore, put_point: Callable[..., str], tmp_path: Path
+) -> None:
+    where = {"storagebackend": "directory", "url": str(tmp_path / "store"), "path": "pg", "state_dir": str(tmp_path)}
+    put_point(store, "2026-01-02T03:04:05")
+
+    for dbms, details, count in (("files", False, 1), ("postgresql", True, 1), ("files", True, 0)):
+        found = run_module(env_sync_info, dbms=dbms, details=details, **where)
+        assert len(found["points"]) == count
+        assert found["msg"].startswith(
+            f"{count} point{'' if count == 1 else 's'} in {store.url()}; the last runs of 0 "
+        )
+
+
 def test_a_status_is_for_a_person_to_read(run_module: Run, tmp_path: Path) -> None:
     first = progress.Snapshot(title="push_app", action="push", database="app")
     run = progress.Progress(progress.Host(), first, str(tmp_path))

@@ -53,6 +53,26 @@ def test_check_mode_removes_nothing(
     assert [point.name for point in catalogue.list_points(store)] == names[1:]
 
 
+def test_a_check_returns_its_table_also_where_it_fails(
+    run_module: Run, store: DirectoryStore, where: dict[str, str], tmp_path: Path
+) -> None:
+    place = {key: value for key, value in where.items() if key != "database"}
+    good = run_module(env_sync_store, operation="check", **place)
+    assert (good["changed"], good["left"], good["account"]) == (False, [], "")
+    assert {line["check"] for line in good["checks"]} >= {"open", "write", "list", "read back", "clock"}
+    assert not (tmp_path / "state").exists()  # it is no task, and has no status
+
+    planned = run_module(env_sync_store, operation="check", _ansible_check_mode=True, **place)
+    assert [line["severity"] for line in planned["checks"] if line["check"] == "write"] == ["unknown"]
+
+    pulling = run_module(env_sync_store, operation="check", action="pull", **place)
+    assert pulling["severity"] == "warning"
+
+    bad = run_module(env_sync_store, operation="check", **{**place, "url": str(tmp_path / "none")})
+    assert bad["failed"] and bad["severity"] == "failed"
+    assert "there is no such directory. Make it" in bad["msg"]
+
+
 def test_the_status_of_a_task_is_left_alone(
     run_module: Run, store: DirectoryStore, put_point: Callable[..., str], where: dict[str, str]
 ) -> None:
@@ -66,3 +86,10 @@ def test_the_status_of_a_task_is_left_alone(
 
 def test_keeping_nothing_is_refused(run_module: Run, store: DirectoryStore, where: dict[str, str]) -> None:
     assert "Keep at least one point" in run_module(env_sync_store, operation="prune", keep=0, **where)["hint"]
+
+
+def test_a_trees_points_are_verified_without_naming_the_tree(
+    run_module: Run, store: DirectoryStore, where: dict[str, str]
+) -> None:
+    answer = run_module(env_sync_store, operation="verify", dbms="files", **where)
+    assert "choosing a point of app" in answer["msg"], answer["msg"]

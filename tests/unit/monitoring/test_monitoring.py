@@ -174,4 +174,4 @@ def test_no_program_is_taken_from_the_current_directory(tmp_path: Path, monkeypa
     ],
 )
 def test_the_address_of_the_api_has_its_usual_port(url: str, address: tuple[str, int]) -> None:
-    assert icinga2._address(url) == address
+    assert icinga2.address(url) == address

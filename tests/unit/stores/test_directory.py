@@ -176,6 +176,14 @@ def test_a_sweep_takes_what_dead_writers_left_and_nothing_else(store: DirectoryS
     assert (dead.exists(), others.exists(), names(store)) == (False, True, ["p/1", "q/1"])
 
 
+def test_a_sweep_of_a_point_without_any_member_leaves_no_folder(store: DirectoryStore, tmp_path: Path) -> None:
+    with pytest.raises(KeyError):
+        store.put("point/member", Source(KeyError()))
+    store.put_bytes("other/member", b"x")
+    assert store.sweep("point") == [] and not Path(store.url("point")).exists()
+    assert store.sweep("other") == [] and names(store) == ["other/member"]
+
+
 def test_a_sweep_leaves_a_living_writers_file_and_takes_it_once_he_was_killed(
     store: DirectoryStore, tmp_path: Path
 ) -> None:

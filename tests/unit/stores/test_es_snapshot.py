@@ -72,7 +72,11 @@ def test_a_whole_snapshot_is_a_point_and_any_other_an_interrupted_push(store: Ca
 
 
 def test_the_manifest_says_what_the_server_and_the_note_say(store: Callable[..., SnapshotStore]) -> None:
-    aliases = {"x": {"indices": ["b"], "whole": True, "properties": {}}}
+    writes = {"is_write_index": True}
+    aliases = {
+        "x": {"indices": ["b"], "whole": True, "properties": {}},
+        "y": {"indices": ["a", "b"], "whole": True, "properties": {}, "others": {"b": writes}},
+    }
     note = dataclasses.replace(NOTE, rows={"a": 3, "b": 4}, aliases=aliases)
     metadata, without = note.encode(["b", "a"])
     found = store(snapshot("2026-01-01t03:04:05-search", metadata=metadata))

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine import catalogue
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError, MissingLibrary
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores import s3_client
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.s3 import S3Store, split_url
@@ -116,6 +117,8 @@ def test_an_endpoint_from_the_environment_counts_as_one_that_was_given(monkeypat
         ("403", "HeadObject", "Allow s3:GetObject on the bucket bucket"),
         ("AccessControlListNotSupported", "PutObject", "Leave out acl"),
         ("PermanentRedirect", "ListObjectsV2", "Set region to eu-central-1"),
+        ("AuthorizationHeaderMalformed", "ListObjectsV2", "Set region to eu-central-1"),
+        ("IllegalLocationConstraintException", "PutObject", "Set region to eu-central-1"),
         ("InvalidObjectState", "GetObject", "It is archived"),
         ("KMS.DisabledException", "PutObject", "Correct encryption_kms_key_id"),
     ],
@@ -286,6 +289,29 @@ def test_objects_that_could_not_be_removed_are_an_error(store: S3Store, aws: Stu
     aws.add_response("delete_objects", {"Errors": [{"Key": "path/a", "Code": "AccessDenied"}]})
     with pytest.raises(EnvSyncError, match=r"1 are still there; path/a: AccessDenied\. Allow s3:DeleteObject"):
         store.delete(["a", "b"])
+
+
+def test_objects_under_a_lock_say_so(store: S3Store, aws: Stubber) -> None:
+    why = "Access Denied because object protected by object lock."
+    aws.add_response("delete_objects", {"Errors": [{"Key": "path/a", "Code": "AccessDenied", "Message": why}]})
+    with pytest.raises(EnvSyncError, match="It is locked: run again when its retention has ended"):
+        store.delete(["a"])
+
+
+def test_the_newest_of_20000_objects_takes_20_pages_and_no_manifest(store: S3Store, aws: Stubber) -> None:
+    """Any other request than those for the pages would be refused by the stand-in."""
+    when = datetime.datetime(2026, 1, 2, tzinfo=datetime.timezone.utc)
+    day = datetime.datetime(2010, 1, 1)
+    keys = []
+    for number in range(5000):
+        point = f"path/{day + datetime.timedelta(hours=number):%Y-%m-%dT%H:%M:%S}-app"
+        keys += [f"{point}.manifest.json", f"{point}/1.dat", f"{point}/2.dat", f"{point}/toc.dat"]
+    for start in range(0, len(keys), 1000):
+        some = [{"Key": key, "Size": 1, "LastModified": when} for key in keys[start : start + 1000]]
+        more = {"NextContinuationToken": str(start)} if start + 1000 < len(keys) else {}
+        aws.add_response("list_objects_v2", {"IsTruncated": bool(more), "Contents": some, **more})
+    assert catalogue.choose(store, "app").timestamp == "2010-07-28T07:00:00"
+    aws.assert_no_pending_responses()
 
 
 def test_a_sweep_that_may_not_look_says_what_it_needs(store: S3Store, aws: Stubber) -> None:

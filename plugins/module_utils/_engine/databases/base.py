@@ -11,14 +11,26 @@ import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Callable
 
+from ..errors import EnvSyncError
 from ..manifest import Manifest
 from ..members import PointSource, StoreSink
 from ..pipeline import Group
 from ..scripts import Effect, Script
 from ..stopping import Stop
 from ..task import Task
+
+
+class DumpAgain(EnvSyncError):
+    """What others did at the database made the dump fail. The next one gets around it; nothing of this one is kept.
+
+    :param how: what the next one does, for the log: ``the dump begins anew, with one job``.
+    """
+
+    def __init__(self, doing: str, why: str, hint: str, how: str) -> None:
+        super().__init__(doing, why, hint)
+        self.how = how
 
 
 @dataclass(frozen=True)
@@ -89,6 +101,9 @@ class Database(abc.ABC):
     #: says whether the run is to stop: asked while the server keeps it waiting outside of a group
     cancelled: Stop = Stop()
 
+    #: told what others keep the run waiting for
+    waiting: Callable[[str], None] = staticmethod(lambda what: None)
+
     @classmethod
     @abc.abstractmethod
     def from_task(cls, task: Task, work_dir: str | None) -> Database:
@@ -108,6 +123,10 @@ class Database(abc.ABC):
     def obey(self, stop: Stop) -> None:
         """Have ``stop`` say whether the run is to stop, also while a server keeps it waiting."""
         self.cancelled = stop
+
+    def observe(self, waiting: Callable[[str], None]) -> None:
+        """Have ``waiting`` told what others keep the run waiting for, and nothing when that is over."""
+        self.waiting = waiting
 
     @abc.abstractmethod
     def identity(self) -> Identity:
@@ -131,7 +150,10 @@ class Database(abc.ABC):
 
     @abc.abstractmethod
     def dump(self, group: Group, sink: StoreSink) -> DumpFacts:
-        """Dump a consistent state of the whole database into ``sink``; return only when all of it is stored."""
+        """Dump a consistent state of the whole database into ``sink``; return only when all of it is stored.
+
+        :raises DumpAgain: it is worth calling again, with another group, when what was stored is removed.
+        """
 
     @abc.abstractmethod
     def preflight_restore(self, manifest: Manifest | None) -> Plan:
@@ -153,6 +175,11 @@ class Database(abc.ABC):
     @abc.abstractmethod
     def database_name(self) -> str:
         """The database's name, as the task has it."""
+
+    @property
+    def place(self) -> str:
+        """Where the database is, for a person: the server, and of a tree also its path."""
+        return self.identity().host
 
     def alone(self, wait: float) -> contextlib.AbstractContextManager[None]:
         """Hold the server's own lock on runs of this host, whoever runs them, where the server has locks of its own.

@@ -486,7 +486,11 @@ class Elasticsearch(Database):
         """Remember what the swap needs to know of the point."""
         aliases = manifest.details.get("aliases", {})
         self._of_point = {
-            alias: {**about, "indices": [es_swap.live_name(index) for index in about["indices"]]}
+            alias: {
+                **about,
+                "indices": [es_swap.live_name(index) for index in about["indices"]],
+                "others": {es_swap.live_name(index): found for index, found in about.get("others", {}).items()},
+            }
             for alias, about in aliases.items()
         }
         for about in self._of_point.values():

@@ -147,7 +147,8 @@ def plan_swap(
 
     :param restored: scratch names by live name.
     :param there: the aliases of every index of the server.
-    :param of_point: the aliases of the point: ``indices`` (live names), ``whole``, ``properties``.
+    :param of_point: the aliases of the point: ``indices`` (live names), ``whole``, ``properties``, and in ``others``
+        those of indices that have other ones.
     :param vanishes: says of a live name, which an earlier pull of this database made and the point does not have,
         whether it is to go.
     """
@@ -178,7 +179,6 @@ def plan_swap(
         if made_by_pull(old, database) and live in remaining[old] and live not in restored and vanishes(live):
             swap.replaces.append(old)
     for alias, about in of_point.items():
-        indices = [restored[live] for live in about["indices"] if live in restored]
         if alias in remaining or alias in restored:
             swap.clashing += [alias] if alias in remaining else []
             continue
@@ -187,8 +187,9 @@ def plan_swap(
                 take(alias, old)
                 if not remaining[old] and old not in swap.replaces:
                     (swap.drop if made_by_pull(old, database) else swap.left).append(old)
-        for index in indices:
-            final[index][alias] = about["properties"]
+        for live in about["indices"]:
+            if live in restored:
+                final[restored[live]][alias] = about.get("others", {}).get(live, about["properties"])
     for old in swap.replaces:
         if old in swap.concrete:
             continue
@@ -236,6 +237,9 @@ def aliases_of_point(names: Mapping[str, str], there: Aliases) -> dict[str, dict
             if alias != live:
                 about = found.setdefault(alias, {"indices": [], "properties": dict(properties)})
                 about["indices"].append(index)
+                if properties != about["properties"]:
+                    # Of an alias that is written to, one index has the writes.
+                    about.setdefault("others", {})[index] = dict(properties)
     for alias, about in found.items():
         about["whole"] = {index for index, aliases in there.items() if alias in aliases} <= set(names)
     return found

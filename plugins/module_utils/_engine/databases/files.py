@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .. import programs
+from .. import counts, programs
 from ..errors import EnvSyncError
 from ..linux import said
 from ..locks import FileLock
@@ -49,6 +49,9 @@ _VERSION_PATIENCE = 10.0
 
 #: how many names a warning shows
 _SHOWN = 3
+
+#: what is counted, and of what
+_ENTRIES = ("tree", "files and folders")
 
 
 class Files(Database):
@@ -120,6 +123,10 @@ class Files(Database):
     def database_name(self) -> str:
         return self._database
 
+    @property
+    def place(self) -> str:
+        return f"{self.identity().host}:{self._places.live}"
+
     def lock_key(self) -> str:
         """Return what is the same by whichever mount the tree is reached, and whatever takes its name in a swap."""
         parent, name = os.path.split(self._places.live)
@@ -133,7 +140,8 @@ class Files(Database):
         manifest = source.manifest
         doing = f"verifying {manifest.timestamp}-{manifest.database}"
         # Whether special files may be restored is a matter of the task that restores them.
-        _feed(group, source, [_tar(doing)[0], "--list", "--file=-"], doing, allow_special=True)
+        contents = _feed(group, source, [_tar(doing)[0], "--list", "--file=-"], doing, allow_special=True)[1]
+        _compare(manifest, contents.inner, doing)
 
     @contextlib.contextmanager
     def alone(self, wait: float) -> Iterator[None]:
@@ -208,6 +216,7 @@ class Files(Database):
                 "excluded": [shown(pattern) for pattern in self._excluded],
                 "changed_while_read": len(changed),
                 "special_files": special.special,
+                "entries": special.inner,
             },
         )
 
@@ -264,9 +273,14 @@ class Files(Database):
             root = [part for part in self._database.split("/") if part not in ("", ".")]
             argv += [f"--strip-components={len(root)}"]
         stage, contents = _feed(group, source, argv, doing, root, self._allow_special)
-        self._restored = contents.entries - contents.rooted
+        self._restored = contents.inner
         self._mode = stat.S_IMODE(os.stat(scratch).st_mode) if contents.rooted else self._usual_mode()
         os.chmod(scratch, 0o700)  # nobody's to look at before it has been sanitised
+        counting = f"counting what was restored of {self._tree}"
+        _compare(source.manifest, contents.inner, counting)
+        if "entries" in source.manifest.details:
+            made = measure(scratch, counting)
+            _compare(source.manifest, made.files + made.folders, counting)
         said = stage.stderr_text.splitlines()
         return {"warnings": [f"unpacking {self._tree}: {len(said)} remarks, the first is: {said[0]}"] if said else []}
 
@@ -316,6 +330,16 @@ class Files(Database):
         with contextlib.suppress(OSError, EnvSyncError):
             self._prove()
             self._places.recover(self._keep_old)
+
+
+def _compare(manifest: Manifest, entries: int, doing: str) -> None:
+    """Raise unless there are as many files and folders as the push counted; one of before has not."""
+    noted = int(manifest.details.get("entries", entries))
+    hint = (
+        "Two names may be one to this file system (case, Unicode), something may have removed or added files "
+        "meanwhile, or the point was changed: look there, or choose another one (--list shows them)."
+    )
+    counts.require_equal({manifest.database: noted}, {manifest.database: entries}, doing, hint, _ENTRIES)
 
 
 # -- what is in a tree -----------------------------------------------------------------------------------------------

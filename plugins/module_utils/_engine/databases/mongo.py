@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from .. import counts
 from ..errors import EnvSyncError
 from ..manifest import Manifest
 from ..members import PointSource, StoreSink
@@ -54,6 +55,11 @@ _NAMESPACE_NOT_FOUND = 26
 
 #: after so long without a scratch collection coming back, what a killed run began is over, in seconds
 _SETTLED = 1.0
+
+#: what is counted, and of what
+_COLLECTIONS = ("collection", "documents")
+
+_CAUSE = "Something on this server took documents away or added some while it restored: look into the server's log."
 
 #: more collections at once make mongorestore keep more of an archive in memory
 _MOST_AT_ONCE = 4
@@ -341,8 +347,10 @@ class Mongo(Database):
         self._views = {name: collection for name, collection in collections.items() if collection.kind == VIEW}
         self._spared = tuple(manifest.details.get("excluded_tables", ()))
         kept_out = [name for name in collections if is_system(name)]
-        self._prove({n: c for n, c in collections.items() if n not in self._views and n not in kept_out}, doing)
-        return {"warnings": [f"not restored: {name}, which is the server's own" for name in kept_out]}
+        shrunk = self._prove(
+            {n: c for n, c in collections.items() if n not in self._views and n not in kept_out}, doing
+        )
+        return {"warnings": [*(f"not restored: {name}, which is the server's own" for name in kept_out), *shrunk]}
 
     def _fitting(self, manifest: Manifest, collections: Mapping[str, Collection], doing: str) -> list[str]:
         """Return mongorestore's options that depend on what the dump holds.
@@ -359,11 +367,12 @@ class Mongo(Database):
             options.append("--bypassDocumentValidation")
         return options
 
-    def _prove(self, collections: Mapping[str, Collection], doing: str) -> None:
-        """Raise unless every collection is there with all its documents and indexes.
+    def _prove(self, collections: Mapping[str, Collection], doing: str) -> list[str]:
+        """Raise unless every collection is there with all its documents and indexes, and no other; return warnings.
 
         The exit status is not enough: without ``--stopOnError`` mongorestore exits 0 when documents failed.
         """
+        shrunk = []
         there = self._server.collections(self._database, doing)
         for name, collection in collections.items():
             scratch = self._scratch + name
@@ -375,13 +384,20 @@ class Mongo(Database):
             shrinks = bool(collection.options.get("capped"))
             shrinks = shrinks or any("expireAfterSeconds" in index for index in collection.indexes)
             if count > collection.documents or (count < collection.documents and not shrinks):
-                why = f"collection {name} has {count} documents, the dump {collection.documents}"
-                raise EnvSyncError(doing, why, "Look into the server's log.")
+                counts.require_equal({name: collection.documents}, {name: count}, doing, _CAUSE, _COLLECTIONS)
+            if count < collection.documents:
+                shrunk.append(
+                    f"collection {name} has {count} of the dump's {collection.documents} documents: it is capped, or "
+                    "has an index with expireAfterSeconds, by which the server removes what is too old"
+                )
             wanted = {str(index["name"]): _index(index) for index in collection.indexes}
             found = {str(i["name"]): _index(i) for i in self._server.indexes(self._database, scratch, doing)}
             for index, definition in wanted.items():
                 if found.get(index) != definition:
                     raise EnvSyncError(doing, f"index {index} of collection {name} is missing or another")
+        made = [name[len(self._scratch) :] for name in there if name.startswith(self._scratch)]
+        counts.require_no_more(collections, made, doing, _CAUSE, _COLLECTIONS[0])
+        return shrunk
 
     def sanitise(self, scripts: Sequence[Script], group: Group) -> Sequence[Effect]:
         """Run the scripts; one that fails half-way leaves scratch collections that the pull then throws away."""
@@ -479,10 +495,11 @@ def _check_database_name(name: str, doing: str) -> None:
 
 def _compare_counts(manifest: Manifest, collections: Mapping[str, Collection], doing: str) -> None:
     """Raise unless the archive holds what the manifest says."""
-    said = {str(table["name"]): table.get("rows") for table in manifest.tables}
+    said = {str(table["name"]): int(table.get("rows", 0)) for table in manifest.tables}
     held = {name: collection.documents for name, collection in collections.items()}
-    if said != held:
-        raise EnvSyncError(doing, "its collections or their counts are not those of its manifest", "Choose another.")
+    hint = "Choose another point (--list shows them)."
+    counts.require_no_more(said, held, doing, hint, _COLLECTIONS[0])
+    counts.require_equal(said, held, doing, hint, _COLLECTIONS)
 
 
 def _table(collection: Collection) -> dict[str, Any]:

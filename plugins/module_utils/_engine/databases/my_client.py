@@ -16,6 +16,7 @@ import glob
 import os
 import re
 import socket
+import ssl
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -43,6 +44,16 @@ OPTION_FILES = ("/etc/my.cnf", "/etc/mysql/my.cnf", "~/.my.cnf")
 #: the groups of option files that all clients of both flavours read
 _GROUPS = ("client", "client-server", "client-mariadb")
 
+#: and those that the dump programs read beside them
+_PROGRAM_GROUPS = (*_GROUPS, "mysqldump", "mariadb-dump")
+
+#: options that say how a program connects. Others say what it does, and are no matter of the user's files.
+_CONNECTS = re.compile(
+    r"(?:loose-)?(?:(?:skip-|disable-|enable-)?(?:ssl|tls)(?:-.+)?|(?:skip-)?(?:compress|secure-auth)|default-auth"
+    r"|compression-algorithms|zstd-compression-level|plugin-dir|plugin-authentication-.+|enable-cleartext-plugin"
+    r"|get-server-public-key|server-public-key-path|bind-address|password[123])"
+)
+
 #: where distributions put the server's socket
 _SOCKETS = ("/run/mysqld/mysqld.sock", "/var/run/mysqld/mysqld.sock", "/var/lib/mysql/mysql.sock", "/tmp/mysql.sock")
 
@@ -54,6 +65,9 @@ _ESCAPES = {"b": "\b", "t": "\t", "n": "\n", "r": "\r", "s": " ", '"': '"', "'":
 _LIMITS = ("max_statement_time", "max_execution_time")
 _OFF = (
     *_LIMITS,
+    "sql_safe_updates",
+    "transaction_read_only",
+    "tx_read_only",  # its name in older servers
     "information_schema_stats_expiry",
     "sql_require_primary_key",
     "restrict_fk_on_non_standard_key",
@@ -61,6 +75,12 @@ _OFF = (
 
 #: a control connection says nothing for as long as a restore takes, and the store may be slow, in seconds
 _PATIENCE = 31536000
+
+#: an SQL mode that takes all that any other one has let into a table, also days that a month has not
+PLAIN_MODE = "ALLOW_INVALID_DATES"
+
+#: the greatest value of ``sql_select_limit``: none
+_ALL_ROWS = 18446744073709551615
 
 #: the version of PyMySQL since which a connection has TLS where the server has it, without being told to
 _PREFERS_TLS = (1, 2)
@@ -73,6 +93,9 @@ _GONE = (2006, 2013)
 
 #: the connection broke, or the server ended it: by KILL, at its own end, after its patience
 _ENDED = (*_GONE, 1053, 1927, 3169, 4031)
+
+#: a client's error: there is no TLS with this server
+_TLS_FAILED = 2026
 
 #: after how long a silent connection shows that it lives, in seconds: firewalls forget it within minutes
 _KEEP_ALIVE = 60
@@ -121,7 +144,11 @@ def read_options(paths: Sequence[str], groups: Sequence[str] = _GROUPS) -> dict[
 
     Files that are missing or may not be read are passed over, as the clients do.
     """
-    found: dict[str, str] = {}
+    return {name: value or "" for group, name, value in _option_lines(paths) if group in groups}
+
+
+def _option_lines(paths: Sequence[str]) -> Iterator[tuple[str, str, str | None]]:
+    """Yield each option of the files: its group, its name, and its value (None where it has none: ``skip-ssl``)."""
     for path in paths:
         group = ""
         try:
@@ -134,17 +161,14 @@ def read_options(paths: Sequence[str], groups: Sequence[str] = _GROUPS) -> dict[
         for line in lines:
             text = line.strip()
             if text.startswith("!includedir"):
-                found.update(
-                    read_options(sorted(glob.glob(os.path.join(programs.START, text[11:].strip(), "*.cnf"))), groups)
-                )
+                yield from _option_lines(sorted(glob.glob(os.path.join(programs.START, text[11:].strip(), "*.cnf"))))
             elif text.startswith("!include"):
-                found.update(read_options([text[8:].strip()], groups))
+                yield from _option_lines([text[8:].strip()])
             elif text.startswith("["):
                 group = text[1:].partition("]")[0].strip()
-            elif group in groups and text and text[0] not in "#;":
-                key, _unused, value = text.partition("=")
-                found[key.strip().replace("_", "-")] = _value(value)
-    return found
+            elif text and text[0] not in "#;":
+                key, equals, value = text.partition("=")
+                yield group, key.strip().replace("_", "-"), _value(value) if equals else None
 
 
 def _value(text: str) -> str:
@@ -210,21 +234,41 @@ def settings(connection: Connection, files: Sequence[str] = OPTION_FILES) -> Set
 def write_defaults(path: str, chosen: Settings, files: Sequence[str] = OPTION_FILES) -> None:
     """Write an option file (mode 0600) with which the programs reach the same server as the control connection.
 
-    It includes the user's own files. ``--defaults-extra-file`` would not do: the clients read ``~/.my.cnf`` after it.
+    It is the only one that they read. Of the users' own files it has what a connection needs (TLS, authentication,
+    compression) in the groups where that stands, and nothing that changes what a program does: ``where``,
+    ``ignore-table``, ``no-create-info`` or ``replace`` of ``[mysqldump]`` would make points that lack rows.
     """
     values = {"user": chosen.user, "password": chosen.password, "host": chosen.host, "port": str(chosen.port)}
     values["protocol"] = "socket" if chosen.socket else "tcp"
     if chosen.socket:
         values["socket"] = chosen.socket
-    present = [expanded for expanded in map(os.path.expanduser, files) if os.access(expanded, os.R_OK)]
-    lines = [f"!include {name}" for name in present]
-    lines.append("[client]")
-    for key, value in values.items():
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-        lines.append(f'{key}="{escaped}"')
+    lines = [
+        f"[{group}]\n{name}{'' if value is None else '=' + _quoted(value)}"
+        for group, name, value in _option_lines(files)
+        if group in _PROGRAM_GROUPS and _CONNECTS.fullmatch(name)
+    ]
+    lines += ["[client]", *(f"{key}={_quoted(value)}" for key, value in values.items())]
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as stream:
         stream.write("\n".join(lines) + "\n")
+
+
+def write_left_out(path: str, defaults: str, names: Sequence[str]) -> None:
+    """Write an option file (mode 0600) that has a dump program leave out tables, more than a command line has room for.
+
+    :param defaults: the option file whose options hold too.
+    :param names: as ``--ignore-table`` takes them: ``database.table``.
+    """
+    lines = [f"!include {defaults}", "[mysqldump]", *(f"ignore-table={_quoted(name)}" for name in names)]
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as stream:
+        stream.write("\n".join(lines) + "\n")
+
+
+def _quoted(value: str) -> str:
+    """Return a value as option files have it, whatever is in it."""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
 
 
 def _connect(options: Mapping[str, Any], several: bool) -> Any:
@@ -292,9 +336,13 @@ class Server:
         # Over a socket nobody listens; elsewhere TLS is used where the server has it, as the clients do.
         tls = {"ssl_disabled": True} if chosen.socket else _tls(chosen.tls)
         if not tls and pymysql.VERSION < _PREFERS_TLS:
-            with contextlib.suppress(pymysql.err.Error, RuntimeError, OSError):
-                options = {**values, "ssl": dict(_ANY_TLS)}
+            options = {**values, "ssl": dict(_ANY_TLS)}
+            try:
                 return _kept_alive(interruptible(lambda: _connect(options, several), self.stop, doing))
+            except (pymysql.err.Error, RuntimeError, OSError) as error:
+                # Another login after one that was refused would count twice where the server locks accounts.
+                if not _is_of_tls(error):
+                    raise self._error(doing, error) from error
         try:
             connection = interruptible(lambda: _connect({**values, **tls}, several), self.stop, doing)
         except (pymysql.err.Error, RuntimeError, OSError) as error:
@@ -302,12 +350,12 @@ class Server:
         return connection if chosen.socket else _kept_alive(connection)
 
     def connect(self, doing: str, database: str = "", raw: bool = False) -> Any:
-        """Return a new autocommit connection with no limits of time and the server's plainest SQL mode.
+        """Return a new autocommit connection with no limits of time and the plainest SQL mode (:data:`PLAIN_MODE`).
 
         :param raw: strings come as the bytes that the server has, not converted to any character set.
         """
         connection = self._open(doing, database, raw)
-        self._settle(connection, doing, ", sql_mode = ''", _OFF)
+        self._settle(connection, doing, f", sql_mode = '{PLAIN_MODE}'", _OFF)
         if raw:
             self.query("SET SESSION character_set_results = NULL", doing=doing, connection=connection)
         return connection
@@ -328,13 +376,29 @@ class Server:
         # Said, not asked for: the server's greeting shows autocommit as on, whatever init_connect or its default is.
         self.query(
             f"SET SESSION autocommit = 1, wait_timeout = {_PATIENCE}, net_read_timeout = 86400, "
-            f"net_write_timeout = 86400{more}",
+            f"net_write_timeout = 86400, sql_select_limit = {_ALL_ROWS}{more}",
             doing=doing,
             connection=connection,
         )
         for setting in off:
             with contextlib.suppress(ServerError):  # not every server has it, nor may every user set it
                 self.query(f"SET SESSION {setting} = 0", doing=doing, connection=connection)
+
+    def what_hides_rows(self, doing: str) -> list[str]:
+        """Return what keeps rows from a session that sets nothing for itself, as a dump program's does not.
+
+        It is asked on such a connection: the server's defaults and its ``init_connect`` make it what it is.
+        """
+        hiding = []
+        with contextlib.closing(self._open(doing)) as connection:
+            limit = int(self.query("SELECT @@SESSION.sql_select_limit", (), doing, connection)[0][0])
+            if limit != _ALL_ROWS:
+                hiding.append(f"sql_select_limit = {limit}")
+            with contextlib.suppress(ServerError):  # MariaDB's alone
+                moment = str(self.query("SELECT @@SESSION.system_versioning_asof", (), doing, connection)[0][0])
+                if moment != "DEFAULT":
+                    hiding.append(f"system_versioning_asof = {moment}")
+        return hiding
 
     def control(self) -> Any:
         """Return the connection for control statements.
@@ -393,13 +457,14 @@ class Server:
         with self.stop.cleaning():
             yield
 
-    def send(self, statement: bytes, connection: Any, doing: str, data: bool = False) -> None:
-        """Run a statement of a dump: of an error, no more is repeated than may be.
+    def send(self, statement: bytes, connection: Any, doing: str, data: bool = False) -> bool:
+        """Run a statement of a dump: of an error, no more is repeated than may be. Return whether the server warns.
 
         :param data: it holds rows.
         """
         try:
             connection.query(statement)
+            return bool(connection._result.warning_count)
         except (pymysql.err.Error, OSError) as error:
             code, text = code_and_text(error)
             if code in _GONE and len(statement) > 1 << 20:
@@ -502,6 +567,12 @@ def _kept_alive(connection: Any) -> Any:
     return connection
 
 
+def _is_of_tls(error: Exception) -> bool:
+    """Say whether a connection failed for TLS itself, before anybody logged in."""
+    cause = getattr(error, "original_exception", error)
+    return isinstance(cause, (ssl.SSLError, NotImplementedError)) or code_and_text(error)[0] == _TLS_FAILED
+
+
 def code_and_text(error: Exception) -> tuple[int, str]:
     """Return the number and the text of what PyMySQL raised; 0 where it is not the server's."""
     if len(error.args) > 1 and isinstance(error.args[0], int):
@@ -597,7 +668,8 @@ def _program(name: str) -> Program | None:
     path = programs.find(name)
     if path is None:
         return None
-    text = said([path, "--version"], _VERSION_PATIENCE)
+    # First, as the programs want it: an option in the user's files that they don't know would end them.
+    text = said([path, "--no-defaults", "--version"], _VERSION_PATIENCE)
     # "Ver 10.19 Distrib 10.11.6-MariaDB": where there are two numbers, the first is the program's own.
     match = re.search(r"(?:Distrib|from) (\d+)\.(\d+)", text) or re.search(r"Ver (\d+)\.(\d+)", text)
     if match is None:

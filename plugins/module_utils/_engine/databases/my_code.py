@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from . import my_dump
-from .my_client import Server, ServerError, quote
+from .my_client import PLAIN_MODE, Server, ServerError, quote
 
 #: in this order they are made: views may call functions, triggers and events may call anything
 _ROUTINES = ("PACKAGE", "PACKAGE BODY", "FUNCTION", "PROCEDURE")
@@ -237,4 +237,4 @@ def _make(server: Server, connection: Any, item: Definition, replacing: bool, do
         server.send(statement, connection, what)
     finally:
         with contextlib.suppress(ServerError):
-            server.query("SET SESSION character_set_client = utf8mb4, sql_mode = ''", (), what, connection)
+            server.query(f"SET SESSION character_set_client = utf8mb4, sql_mode = '{PLAIN_MODE}'", (), what, connection)

@@ -11,12 +11,15 @@ semicolon, whatever the literals hold.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Callable
 
 from ..errors import EnvSyncError
 from ..stores.base import BLOCK, Reader
+from .my_rows import Longest
 
 #: the last line of a dump, before the date
 TRAILER = b"-- Dump completed"
@@ -26,6 +29,9 @@ SECTION = b"\n--\n-- Dumping data for table "
 
 #: and before each table's structure
 _STRUCTURE = b"\n--\n-- Table structure for table "
+
+#: a line that may be one statement alone is shorter than this, in bytes
+_SHORT = 300
 
 #: how much of a dump's end is looked at for the trailer, in bytes
 _TAIL = 4096
@@ -122,6 +128,9 @@ _MARIADB_MODES = frozenset(
 )
 _MYSQL_MODES = frozenset({"TIME_TRUNCATE_FRACTIONAL"})
 
+#: the SQL mode that takes days which a month has not
+_ANY_DATE = "ALLOW_INVALID_DATES"
+
 Account = tuple[bytes, bytes]
 
 
@@ -167,6 +176,24 @@ class Statement:
 
     def tokens(self) -> list[Token]:
         return tokens(self.text, self.backslash)
+
+
+@functools.lru_cache(maxsize=256)
+def _alone(line: bytes, backslash: bool) -> tuple[bytes, str] | None:
+    """Return the statement that a line consists of, and its kind; None where it is not one alone.
+
+    A dump of many tables is the same short lines many times over: its head, which each table's rows have.
+    """
+    text = line.strip()
+    if not text.endswith(b";"):
+        return None
+    text = text[:-1].rstrip()
+    found = tokens(text, backslash)
+    if any(token.text.startswith((*_UNFINISHED, b";")) and token.kind == "other" for token in found):
+        return None
+    words = [token for token in found if token.kind not in ("space", "comment", "open", "close")]
+    kind = _kind(words) if words else ""
+    return (text, kind) if kind == "SET" else None
 
 
 class Script:
@@ -225,6 +252,11 @@ class Script:
 
     def _others(self, line: bytes) -> Iterator[Statement]:
         """Yield the statements that begin in this line; the last one may go on in the following ones."""
+        known = _alone(line, self._backslash) if self._delimiter == b";" and len(line) < _SHORT else None
+        if known is not None:
+            yield Statement(known[0], self._line, known[1], self._backslash)
+            self._obey(known[0])
+            return
         began, text, start, position = self._line, line, 0, 0
         while True:
             end = self._end(text, position)
@@ -262,8 +294,15 @@ class Script:
             return
         statement = Statement(text.strip(), line, _kind(words), self._backslash)
         yield statement
-        if statement.kind == "SET" and any(token.upper == b"SQL_MODE" for token in words):
-            self._backslash = b"NO_BACKSLASH_ESCAPES" not in text.upper()
+        if statement.kind == "SET":
+            self._obey(text)
+
+    def _obey(self, setting: bytes) -> None:
+        """Note what a SET changes about how the statements after it are to be read."""
+        if b"SQL_MODE" in setting.upper() and any(
+            token.upper == b"SQL_MODE" for token in tokens(setting, self._backslash)
+        ):
+            self._backslash = b"NO_BACKSLASH_ESCAPES" not in setting.upper()
 
     def _next(self, began: int) -> bytes:
         try:
@@ -531,14 +570,19 @@ def event_state(found: Sequence[Token]) -> int:
 
 
 def _fit_modes(found: list[Token], target: Target) -> list[Token]:
-    """Take out of an SQL mode what this flavour does not know."""
+    """Take out of an SQL mode what this flavour does not know; have the one of a dump's head take all dates.
+
+    A server that allows them may hold dates that are none (2021-02-31). In the head's mode they would become zero.
+    """
     if not any(token.upper == b"SQL_MODE" for token in found):
         return found
     unknown = _MYSQL_MODES if target.mariadb else _MARIADB_MODES
+    # Code has a mode of its own, which is set without being kept under this name.
+    more = [_ANY_DATE] if any(token.upper == b"OLD_SQL_MODE" for token in found) else []
     for at, token in enumerate(found):
         if token.kind == "string":
             modes = unquote(token.text).decode("ascii", "replace").split(",")
-            kept = ",".join(mode for mode in modes if mode.strip().upper() not in unknown)
+            kept = ",".join([mode for mode in modes if mode.strip().upper() not in unknown] + more)
             found[at] = Token("string", b"'" + kept.encode() + b"'")
     return found
 
@@ -630,13 +674,41 @@ class Complete:
         self._source = source
         self._doing = doing
         self._tail = b""
+        self.longest = Longest()
 
     def read(self, size: int) -> bytes:
         block = self._source.read(size)
         if block:
+            self.longest.look(block)
             self._tail = (self._tail + block[-_TAIL:])[-_TAIL:]
         else:
             require_trailer(self._tail, self._doing)
+        return block
+
+    def close(self) -> None:
+        self._source.close()
+
+
+class Listed:
+    """A dump on its way to the store; ``look`` is called once the program has listed what there is to dump.
+
+    It asks for the list, and then writes the structure of the first table, or its trailer where there is none.
+    """
+
+    def __init__(self, source: Reader, look: Callable[[], None]) -> None:
+        self._source = source
+        self._look = look
+        self._looked = False
+        self._tail = b""
+
+    def read(self, size: int) -> bytes:
+        block = self._source.read(size)
+        if not self._looked:
+            text = self._tail + block
+            self._tail = text[1 - len(_STRUCTURE) :]
+            if not block or _STRUCTURE in text:
+                self._looked = True
+                self._look()
         return block
 
     def close(self) -> None:
@@ -663,6 +735,7 @@ class Sections:
         self._head = b""
         self._tail = b""
         self._eof = False
+        self.longest = Longest()
 
     def begin(self) -> None:
         """Read on to the first table: from then on the program has its snapshot."""
@@ -682,10 +755,13 @@ class Sections:
             if at < 0:
                 self._fill()
         self._buffer = self._buffer[len(SECTION) :]
-        return Section(self, self._head + SECTION)
+        while b"\n" not in self._buffer and not self._eof:
+            self._fill()
+        return Section(self, self._head + SECTION, self._buffer.partition(b"\n")[0])
 
     def _fill(self) -> None:
         block = self._source.read(BLOCK)
+        self.longest.look(block)
         self._buffer += block
         self._eof = not block
         self._tail = (self._tail + block[-_TAIL:])[-_TAIL:]
@@ -717,9 +793,13 @@ class Sections:
 
 
 class Section:
-    """One table's part of a dump of several."""
+    """One table's part of a dump of several.
 
-    def __init__(self, sections: Sections, head: bytes) -> None:
+    :param title: the table's name, as the program has it in the comment before the rows.
+    """
+
+    def __init__(self, sections: Sections, head: bytes, title: bytes) -> None:
+        self.title = title
         self._sections = sections
         self._given = memoryview(head)
         self._last = False

@@ -17,15 +17,17 @@ import contextlib
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Callable
 
 from ..errors import Cancelled, EnvSyncError
 from ..members import StoreSink
 from ..pipeline import Group, StageReader
 from .gather import Gathering
-from .my_client import Server, ServerError
+from .my_client import Server, ServerError, quote
+from .my_counts import Counted
 from .my_dump import Sections
+from .my_failures import changed_meanwhile, of_dump
 
 #: how long the lock may be waited for, as writers wait behind it, in seconds
 _LOCK_WAIT = 5
@@ -55,6 +57,14 @@ def share_out(sizes: dict[str, int], workers: int) -> list[list[str]]:
         shares[least].append(table)
         loads[least] += sizes[table] + 1
     return shares
+
+
+def by_title(tables: Sequence[str]) -> dict[bytes, list[str]]:
+    """Return tables by what the dump programs call them before their rows: of a name of several lines, the first."""
+    found: dict[bytes, list[str]] = {}
+    for table in sorted(tables):
+        found.setdefault(quote(table).encode().partition(b"\n")[0], []).append(table)
+    return found
 
 
 @contextlib.contextmanager
@@ -110,6 +120,7 @@ class RowsDump:
     :param command: returns the argument vector that dumps the rows of the tables given to it.
     :param names: of each table, its member's.
     :param sizes: of each table, about its bytes.
+    :param environment: what the programs have in theirs beside this process's.
     """
 
     def __init__(
@@ -119,8 +130,10 @@ class RowsDump:
         command: Callable[[Sequence[str]], list[str]],
         names: dict[str, str],
         sizes: dict[str, int],
+        environment: Mapping[str, str],
         doing: str,
     ) -> None:
+        self._environment = environment
         self._group = group
         self._sink = sink
         self._command = command
@@ -128,6 +141,9 @@ class RowsDump:
         self._sizes = sizes
         self._doing = doing
         self._begun: list[threading.Event] = []
+        self._sections: list[Sections] = []
+        #: how many each table has, once all are stored
+        self.rows: dict[str, int] = {}
 
     def start(self, workers: int) -> None:
         """Start the dump programs; returns at once."""
@@ -135,6 +151,11 @@ class RowsDump:
             begun = threading.Event()
             self._begun.append(begun)
             self._group.start(self._work, share, begun)
+
+    @property
+    def longest_statement(self) -> int:
+        """How long a server has to allow a statement to be, in bytes; known when all is dumped."""
+        return max((sections.longest.length for sections in self._sections), default=0)
 
     def wait_begun(self) -> None:
         """Wait until every program has its snapshot."""
@@ -149,18 +170,26 @@ class RowsDump:
                 )
 
     def _work(self, share: Sequence[str], begun: threading.Event) -> None:
-        stage = self._group.run(self._command(share), self._doing, stdout=subprocess.PIPE, dumps=True)
+        argv, environment = self._command(share), self._environment
+        stage = self._group.run(argv, self._doing, stdout=subprocess.PIPE, env=environment, dumps=True, explain=of_dump)
         sections = Sections(Gathering(stage, StageReader(stage)), self._doing)
+        self._sections.append(sections)
         try:
             sections.begin()
             begun.set()
-            for table in share:
+            waiting = by_title(share)
+            while True:
                 section = sections.next()
                 if section is None:
-                    raise EnvSyncError(self._doing, f"mysqldump wrote no rows of table {table}", "Push again.")
-                self._sink.member(self._names[table], section, self._sizes[table] or None, table=table)
-            if sections.next() is not None:
-                raise EnvSyncError(self._doing, "mysqldump wrote more tables than it was asked for", "Push again.")
+                    break
+                if not waiting.get(section.title):
+                    raise changed_meanwhile(self._doing, "mysqldump wrote more tables than it was asked for")
+                table = waiting[section.title].pop(0)
+                counted = Counted(section)
+                self._sink.member(self._names[table], counted, self._sizes[table] or None, table=table)
+                self.rows[table] = sum(counted.rows.values())
+            for table in (table for tables in waiting.values() for table in tables):
+                raise changed_meanwhile(self._doing, f"mysqldump wrote no rows of table {table}")
         except BaseException as error:
             self._group.fail_unless_consequence(error)
             raise

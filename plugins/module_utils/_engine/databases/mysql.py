@@ -14,8 +14,9 @@ import re
 import secrets
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Callable
 
 from ..errors import EnvSyncError
 from ..linux import boot_id
@@ -26,11 +27,32 @@ from ..point import SINGLE_SUFFIX
 from ..scripts import Effect, Script
 from ..stopping import Stop
 from ..task import Connection, Task
-from . import my_code, my_dump, my_effect, my_guard, my_load, my_purge, my_run, my_script, my_swap
+from . import (
+    my_code,
+    my_counts,
+    my_dump,
+    my_effect,
+    my_failures,
+    my_guard,
+    my_load,
+    my_purge,
+    my_run,
+    my_script,
+    my_swap,
+)
 from .base import Database, DumpFacts, Identity, Plan, within
 from .gather import Gathering
 from .lease import BUSY_HERE, BUSY_PULL, Lease, SessionStorage
-from .my_client import Program, Server, ServerError, find_program, mistakes_charset, quote, write_defaults
+from .my_client import (
+    Program,
+    Server,
+    ServerError,
+    find_program,
+    mistakes_charset,
+    quote,
+    write_defaults,
+    write_left_out,
+)
 from .my_snapshot import RowsDump, held_still
 
 #: the first bytes of a name of ours; what stands under such a name and carries our mark may be dropped
@@ -46,11 +68,17 @@ _LOCK_PATIENCE = 10
 #: engines whose tables have no rows of their own that could be dumped
 _NO_ROWS = frozenset({"MRG_MYISAM", "MRG_ISAM", "FEDERATED", "BLACKHOLE", "CONNECT", "SPIDER"})
 
+#: how much of a command line may name tables that are left out, in bytes: half of what Linux gives by default
+_MOST_ARGUMENTS = 1024 * 1024
+
 #: engines that take part in a transaction, and so in a snapshot
 _TRANSACTIONAL = frozenset({"INNODB", "ROCKSDB", "TOKUDB", "NDBCLUSTER"})
 
 #: a trigger can't be made, whatever the right TRIGGER: of a user without another right; on a server that only reads
 _NOT_MADE = (1419, 1290, 1792, 1836)
+
+#: what the server says of a view that needs something which is not there, or that its definer may not use
+_INVALID_VIEW = 1356
 
 # The members, named so that loading them in the order of their names is right.
 _TABLES = "/1-tables.sql"
@@ -82,6 +110,7 @@ class MySQL(Database):
         dump_format: str,
         compression: str,
         excluded_tables: Sequence[str],
+        excluded_table_data: Sequence[str],
         analyze: bool,
         pushing: bool,
     ) -> None:
@@ -92,6 +121,7 @@ class MySQL(Database):
         self._format = dump_format
         self._compression = compression
         self._excluded = tuple(excluded_tables)
+        self._rowless = tuple(excluded_table_data)
         self._analyze = analyze
         self._pushing = pushing
         digest = hashlib.sha256(database.encode()).hexdigest()[:8]
@@ -102,6 +132,7 @@ class MySQL(Database):
         self._defaults_path = ""
         self._options = ""
         self._restored = 0
+        self._histograms: Sequence[Sequence[str]] = ()
         self._held: list[my_code.Definition] = []
         self._said: list[str] = []
         #: stands in the scratch schema's mark: nobody else's is dropped when this run fails
@@ -120,6 +151,7 @@ class MySQL(Database):
             dump_format=task.format,
             compression=task.compression,
             excluded_tables=task.excluded_tables,
+            excluded_table_data=task.excluded_table_data,
             analyze=task.analyze,
             pushing=task.action == "push",
         )
@@ -192,14 +224,17 @@ class MySQL(Database):
         """Read every statement of a point: all of a dump's kinds, the last one whole, and after it the trailer."""
         if source.manifest.format == "directory":
             source.member(_TABLES)
+        rows: Counter[str] = Counter()
         for name in source.names():
-            reader = source.open(name)
+            reader = my_counts.Counted(source.open(name))
             try:
                 script = my_dump.Script(reader, name.lstrip("/") or "the dump")
                 for statement in script:
                     script.refuse_unknown(statement)
             finally:
                 reader.close()
+            rows += reader.rows
+        my_counts.compare_dump(source.manifest, rows)
 
     # -- push --------------------------------------------------------------------------------------------------------
 
@@ -208,12 +243,27 @@ class MySQL(Database):
         if not my_swap.exists(self._server, self._database):
             raise EnvSyncError(doing, f"there is no database {self._database} (or none that this user may see)",
                                _similar(self._server))  # fmt: skip
-        self._dump_program(doing)
+        program = self._dump_program(doing)
+        hiding = self._server.what_hides_rows(doing)
+        if hiding:
+            raise EnvSyncError(
+                doing,
+                f"sessions there begin with {' and '.join(hiding)}; mysqldump can't change that: rows would be missing",
+                f"Run SET GLOBAL {hiding[0].partition(' ')[0]} = DEFAULT on the server, and look at its init_connect.",
+            )
         self._may_see_triggers(doing)
         self._may_see_routines(doing)
         my_code.read(self._server, self._database, doing)  # raises where a definition may not be seen
+        self._may_read_views(doing)
         tables = self._base_tables(doing)
-        return {"size_bytes": sum(size for _engine, size in tables.values()), "tables": len(tables), "jobs": self._jobs}
+        rowless = self._rowless_tables(self._excluded_tables(doing), doing)
+        self._without_rows(rowless, program, doing)
+        return {
+            "size_bytes": sum(size for _engine, size in tables.values()),
+            "tables": len(tables),
+            "jobs": self._jobs,
+            "notes": [f"leave out the rows of {', '.join(rowless)} (excluded_table_data)"] if rowless else [],
+        }
 
     def _may_see_triggers(self, doing: str) -> None:
         """Raise when this user lacks the right TRIGGER: then there seem to be none, and none would be dumped.
@@ -247,6 +297,33 @@ class MySQL(Database):
                 return
             if not self._server.has_right("SHOW_ROUTINE"):
                 raise
+
+    def _may_read_views(self, doing: str) -> None:
+        """Raise where a view is not valid: a dump program ends at the first such."""
+        excluded = self._excluded_tables(doing)
+        broken: dict[str, ServerError] = {}
+        for name in self._views(doing):
+            if name not in excluded:
+                try:
+                    self._server.query(f"SHOW FIELDS FROM {quote(self._database)}.{quote(name)}", doing=doing)
+                except ServerError as error:
+                    if error.code != _INVALID_VIEW:
+                        raise
+                    broken[name] = error
+        if broken:
+            raise EnvSyncError(
+                doing,
+                f"views can't be dumped as they are: {'; '.join(error.why for error in list(broken.values())[:3])}",
+                f"Correct them, or leave them out of the push: excluded_tables: {','.join(broken)}",
+            )
+
+    def _views(self, doing: str) -> list[str]:
+        rows = self._server.query(
+            "SELECT TABLE_NAME FROM information_schema.VIEWS WHERE TABLE_SCHEMA = %s ORDER BY 1",
+            (self._database,),
+            doing,
+        )
+        return [str(name) for (name,) in rows]
 
     def check_scripts(self, scripts: Sequence[Script]) -> None:
         """Raise where a script leaves its database, names the live one, or can't be read to its end."""
@@ -285,8 +362,17 @@ class MySQL(Database):
     def dump(self, group: Group, sink: StoreSink) -> DumpFacts:
         doing = f"dumping {self._database} from {self._server.name}"
         program = self._dump_program(doing)
+        # Before all that is said of the tables: what comes later would be dumped, and not be in the manifest.
+        names = self._names(doing)
+        shape = self._shape(doing) if self._format == "directory" else ""
         excluded = self._excluded_tables(doing)
-        facts = self._dump_facts(excluded, doing)
+        rowless = self._rowless_tables(excluded, doing)
+        facts = self._dump_facts(excluded, rowless, doing)
+
+        def require_same_names() -> None:
+            if self._names(doing) != names:
+                raise my_failures.changed_meanwhile(doing, "a table or view was created or dropped meanwhile")
+
         facts.client_version = program.text
         if program.mariadb and not self._server.mariadb:
             facts.warnings += self._generated(excluded, doing)
@@ -295,12 +381,18 @@ class MySQL(Database):
             base.append("--dump-history")
             facts.details["history"] = True
         if self._format == "directory":
-            self._dump_directory(group, sink, program, base, excluded, facts, doing)
+            self._dump_directory(group, sink, program, base, excluded, facts, require_same_names, doing)
+            if self._shape(doing) != shape:
+                raise my_failures.changed_meanwhile(doing, "a table was created, changed or dropped meanwhile")
         else:
-            argv = [*base, "--routines", "--events", "--triggers", *self._ignoring(excluded), "--", self._database]
+            base += self._without_rows(rowless, program, doing)
+            argv = [*base, "--routines", "--events", "--triggers", *self._all_but(excluded, doing)]
             # With gzip it is what the original writes, under the name that the original reads.
             name = "" if self._compression == "gzip" else SINGLE_SUFFIX
-            self._dump_one(group, sink, argv, name, facts.details["size_bytes"], doing)
+            size = facts.details["size_bytes"]
+            longest, rows = self._dump_one(group, sink, argv, name, size, doing, require_same_names)
+            facts.details["longest_statement"] = longest
+            my_counts.note(facts.tables, rows, self._with_rows(excluded, doing))
         return facts
 
     def _generated(self, excluded: Sequence[str], doing: str) -> list[str]:
@@ -330,6 +422,13 @@ class MySQL(Database):
                 argv.append("--column-statistics=0")
         return argv
 
+    def _dump_environment(self) -> dict[str, str]:
+        """Return what keeps MySQL's programs from ``~/.mylogin.cnf``, which they read after the given file.
+
+        (MySQL manual, "mysql_config_editor": MYSQL_TEST_LOGIN_FILE.)
+        """
+        return {"MYSQL_TEST_LOGIN_FILE": within(self._work_dir, "no-login-file")}
+
     def _keeps_history(self, program: Program, doing: str) -> bool:
         """Say whether the program can dump the former rows of system-versioned tables: not those of transactions."""
         by_transaction = self._server.query(
@@ -340,15 +439,68 @@ class MySQL(Database):
         )
         return program.mariadb and program.version >= (10, 11) and not by_transaction
 
-    def _ignoring(self, tables: Sequence[str]) -> list[str]:
-        return [f"--ignore-table={self._database}.{table}" for table in tables]
+    def _all_but(self, left_out: Sequence[str], doing: str) -> list[str]:
+        """Return the arguments that have a program dump all tables and views but some.
+
+        ``--ignore-table`` leaves out all whose names differ from that one in case only too. Where there are such, what
+        is wanted is named: sequences first, which tables may need, and views last.
+        """
+        rows = self._server.query(
+            """SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = %s
+                ORDER BY TABLE_TYPE <> 'SEQUENCE', TABLE_TYPE = 'VIEW', TABLE_NAME""",
+            (self._database,),
+            doing,
+        )
+        return choosing(self._database, [str(name) for (name,) in rows if name not in left_out], left_out)
+
+    def _other_than(
+        self, base: Sequence[str], tables: Iterable[str], doing: str
+    ) -> Callable[[Sequence[str]], list[str]]:
+        """Return what gives the command that dumps some of these tables, and no view or sequence.
+
+        It looks each table up that is named, before the first of them is dumped and while nobody may write: two
+        thousandths of a second each on MySQL. So the others are named as those to leave out, which takes no time: in an
+        option file where they are many.
+        """
+        everything = self._names(doing).union(tables)
+
+        def command(share: Sequence[str]) -> list[str]:
+            left_out = sorted(everything.difference(share))
+            names = [f"{self._database}.{table}" for table in left_out]
+            if _room(names) <= _MOST_ARGUMENTS // 2 or _alike(share, left_out):
+                return [*base, *choosing(self._database, share, left_out)]
+            path = within(self._work_dir, f"left-out-{secrets.token_hex(4)}.cnf")
+            write_left_out(path, self._defaults(), names)
+            return [base[0], f"--defaults-file={path}", *base[2:], "--", self._database]
+
+        return command
 
     def _dump_one(
-        self, group: Group, sink: StoreSink, argv: Sequence[str], name: str, size: int | None, doing: str
-    ) -> None:
-        stage = group.run(argv, doing, stdout=subprocess.PIPE, dumps=True)
-        reader = my_dump.Complete(Gathering(stage, StageReader(stage)), doing)
-        sink.member(name, reader, size, threads=self._jobs if size else 1)
+        self,
+        group: Group,
+        sink: StoreSink,
+        argv: Sequence[str],
+        name: str,
+        size: int | None,
+        doing: str,
+        listed: Callable[[], None] = lambda: None,
+    ) -> tuple[int, Mapping[str, int]]:
+        """Dump into one member.
+
+        :param listed: called once the program has listed the tables.
+        :returns: how long a server has to allow a statement to be, in bytes; and how many rows each table has.
+        """
+        environment, explain = self._dump_environment(), my_failures.of_dump
+        stage = group.run(argv, doing, stdout=subprocess.PIPE, env=environment, dumps=True, explain=explain)
+        complete = my_dump.Complete(Gathering(stage, StageReader(stage)), doing)
+        counted = my_counts.Counted(my_dump.Listed(complete, listed))
+        sink.member(name, counted, size, threads=self._jobs if size else 1)
+        return complete.longest.length, counted.rows
+
+    def _with_rows(self, excluded: Sequence[str], doing: str) -> dict[str, int]:
+        """Return the tables that have rows of their own, and about their bytes."""
+        tables = self._base_tables(doing, excluded)
+        return {name: size for name, (engine, size) in tables.items() if engine not in _NO_ROWS}
 
     def _dump_directory(
         self,
@@ -358,11 +510,11 @@ class MySQL(Database):
         base: list[str],
         excluded: Sequence[str],
         facts: DumpFacts,
+        listed: Callable[[], None],
         doing: str,
     ) -> None:
-        tables = {
-            name: size for name, (engine, size) in self._base_tables(doing, excluded).items() if engine not in _NO_ROWS
-        }
+        rowless = facts.details["excluded_table_data"]
+        tables = {name: size for name, size in self._with_rows(excluded, doing).items() if name not in rowless}
         names = {
             table: f"{_ROWS}{number:05d}-{re.sub('[^A-Za-z0-9_-]', '_', table)[:80]}.sql"
             for number, table in enumerate(sorted(tables), 1)
@@ -371,9 +523,8 @@ class MySQL(Database):
         if not mistakes_charset(program, self._server.mariadb, self._server.version_number):
             # Otherwise it is only after a table's structure that it says in which character set it wants the rows.
             rows.append("--no-create-info")
-        rows += ["--", self._database]
-        dump = RowsDump(group, sink, lambda share: [*rows, *share], names, tables, doing)
-        shape = self._shape(doing)
+        command = self._other_than(rows, tables, doing)
+        dump = RowsDump(group, sink, command, names, tables, self._dump_environment(), doing)
         workers = min(self._jobs, len(tables))
         snapshot = "one connection"
         if workers > 1:
@@ -388,13 +539,19 @@ class MySQL(Database):
             dump.start(1)
         facts.jobs = max(1, workers)
         facts.details["snapshot"] = snapshot
-        self._dump_definitions(group, sink, base, excluded, doing)
+        self._dump_definitions(group, sink, base, excluded, listed, doing)
         group.wait()
-        if self._shape(doing) != shape:
-            raise EnvSyncError(doing, "a table was created, changed or dropped meanwhile", "Push again.")
+        facts.details["longest_statement"] = dump.longest_statement
+        my_counts.note(facts.tables, dump.rows, tables)
 
     def _dump_definitions(
-        self, group: Group, sink: StoreSink, base: list[str], excluded: Sequence[str], doing: str
+        self,
+        group: Group,
+        sink: StoreSink,
+        base: list[str],
+        excluded: Sequence[str],
+        listed: Callable[[], None],
+        doing: str,
     ) -> None:
         """Dump what is not rows: tables, routines, views, triggers and events, a member for each kind there is."""
         code = my_code.read(self._server, self._database, doing)
@@ -406,10 +563,11 @@ class MySQL(Database):
         self._dump_one(
             group,
             sink,
-            [*base, "--no-data", "--skip-triggers", *self._ignoring([*views, *excluded]), "--", self._database],
+            [*base, "--no-data", "--skip-triggers", *self._all_but([*views, *excluded], doing)],
             _TABLES,
             None,
             doing,
+            listed,
         )
         if kinds & {"FUNCTION", "PROCEDURE", "PACKAGE", "PACKAGE BODY"}:
             self._dump_one(group, sink, [*nothing, "--routines", "--", self._database], _ROUTINES, None, doing)
@@ -421,6 +579,13 @@ class MySQL(Database):
             self._dump_one(group, sink, argv, _TRIGGERS, None, doing)
         if "EVENT" in kinds:
             self._dump_one(group, sink, [*nothing, "--events", "--", self._database], _EVENTS, None, doing)
+
+    def _names(self, doing: str) -> set[str]:
+        """Return all tables and views."""
+        rows = self._server.query(
+            "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = %s", (self._database,), doing
+        )
+        return {str(name) for (name,) in rows}
 
     def _shape(self, doing: str) -> str:
         """Return what changes when a table or a column does."""
@@ -444,23 +609,43 @@ class MySQL(Database):
         return {str(name): (str(engine), int(size)) for name, engine, size in rows if name not in left_out}
 
     def _excluded_tables(self, doing: str) -> list[str]:
-        """Return the tables and views that ``excluded_tables`` names; ``*`` and ``?`` stand for any characters."""
-        rows = self._server.query(
-            "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = %s", (self._database,), doing
-        )
-        names = [str(name) for (name,) in rows]
+        """Return the tables and views that ``excluded_tables`` names."""
+        return self._named("excluded_tables", self._excluded, sorted(self._names(doing)), doing)
+
+    def _rowless_tables(self, excluded: Sequence[str], doing: str) -> list[str]:
+        """Return the tables that ``excluded_table_data`` names: they are dumped without their rows."""
+        return self._named("excluded_table_data", self._rowless, sorted(self._base_tables(doing, excluded)), doing)
+
+    def _without_rows(self, rowless: Sequence[str], program: Program, doing: str) -> list[str]:
+        """Return the arguments with which a program dumps a whole database, but no rows of these tables.
+
+        :raises EnvSyncError: it can't, in this format.
+        """
+        if not rowless or self._format == "directory":
+            return []
+        names = [name.lower() for name in self._base_tables(doing)]
+        if not program.mariadb or any(names.count(name.lower()) > 1 for name in rowless):
+            raise EnvSyncError(
+                doing,
+                f"{program.text} can't leave out the rows of {', '.join(rowless[:5])} in a dump in one stream",
+                "Set format to directory.",
+            )
+        return [f"--ignore-table-data={self._database}.{table}" for table in rowless]
+
+    def _named(self, key: str, patterns: Sequence[str], names: Sequence[str], doing: str) -> list[str]:
+        """Return what the patterns of a key name; ``*`` and ``?`` stand for any characters."""
         excluded: list[str] = []
-        for pattern in self._excluded:
+        for pattern in patterns:
             prefix = f"{self._database}."
             bare = pattern[len(prefix) :] if pattern.startswith(prefix) else pattern
             matching = [name for name in names if name == bare or fnmatch.fnmatchcase(name, bare)]
             if not matching:
                 # To go on would store what somebody asked to leave out.
-                raise EnvSyncError(doing, f"excluded_tables names {pattern}, and there is no such table", "Correct it.")
+                raise EnvSyncError(doing, f"{key} names {pattern}, and there is no such table", "Correct it.")
             excluded += [name for name in matching if name not in excluded]
         return excluded
 
-    def _dump_facts(self, excluded: Sequence[str], doing: str) -> DumpFacts:
+    def _dump_facts(self, excluded: Sequence[str], rowless: Sequence[str], doing: str) -> DumpFacts:
         ask = self._server.query
         tables = self._base_tables(doing, excluded)
         charset, collation = ask(
@@ -491,6 +676,9 @@ class MySQL(Database):
         )
         facts = DumpFacts(format=self._format, jobs=1)
         facts.tables = [{"name": name} for name in sorted(tables)]
+        # What has no rows of its own shows those of other tables, there as here.
+        empty = [name for name, (engine, _size) in tables.items() if name in rowless and engine not in _NO_ROWS]
+        my_counts.note(facts.tables, {}, dict.fromkeys(empty))
         facts.roles = sorted(str(definer) for (definer,) in definers)
         facts.details = {
             "size_bytes": sum(size for _engine, size in tables.values()),
@@ -502,11 +690,20 @@ class MySQL(Database):
                 name for name, (engine, _size) in tables.items() if engine not in _TRANSACTIONAL | _NO_ROWS
             ),
             "versioned_tables": sorted(str(name) for (name,) in versioned if name not in excluded),
+            "views": [name for name in self._views(doing) if name not in excluded],
+            "histograms": [item for item in my_load.histograms(self._server, self._database) if item[0] in tables],
             "excluded_tables": list(excluded),
             "excluded_foreign_keys": [
                 [table, name] for table, name, to in keys if to in excluded and table not in excluded
             ],
+            "excluded_table_data": list(rowless),
+            "rowless_foreign_keys": [
+                [table, name] for table, name, to in keys if to in rowless and table not in (*excluded, *rowless)
+            ],
         }
+        if facts.details["rowless_foreign_keys"]:
+            named = ", ".join(f"{table} {name}" for table, name in facts.details["rowless_foreign_keys"])
+            facts.warnings.append(f"a pull will leave out foreign keys to tables without their rows: {named}")
         return facts
 
     # -- pull --------------------------------------------------------------------------------------------------------
@@ -518,6 +715,8 @@ class MySQL(Database):
             if my_swap.exists(server, name) and my_swap.mark(server, name, doing) is None:
                 raise EnvSyncError(doing, f"there is a schema {name} that is not env_sync's", "Rename or drop it.")
         my_swap.may_move(server, self._database, self.scratch)
+        if manifest is not None:
+            self._can_hold(manifest, doing)
         replaces: dict[str, Any] | None = None
         if my_swap.exists(server, self._database):
             referring = my_swap.foreign_references(server, self._database, doing)
@@ -541,6 +740,24 @@ class MySQL(Database):
         )
         return Plan(self.scratch, replaces, steps)
 
+    def _can_hold(self, manifest: Manifest, doing: str) -> None:
+        """Raise where it shows already that the server can't take what the point has."""
+        names: dict[str, list[str]] = {}
+        for name in (*(str(item["name"]) for item in manifest.tables), *manifest.details.get("views", ())):
+            names.setdefault(name.lower(), []).append(name)
+        pairs = [(spelt[0], spelt[1]) for spelt in names.values() if len(spelt) > 1]
+        if pairs and my_load.folds_names(self._server, doing):
+            raise my_load.twins(doing, pairs)
+        longest, allowed = int(manifest.details.get("longest_statement", 0)), 0
+        if longest:
+            allowed = my_load.longest_statement(self._server, doing)
+        if longest >= allowed > 0:
+            raise EnvSyncError(
+                doing,
+                f"the point has a row that takes a statement of {longest} bytes; max_allowed_packet is {allowed} there",
+                f"Set max_allowed_packet on the server to {_round_up(longest)} or more, and pull again.",
+            )
+
     def sweep(self) -> list[str]:
         """Complete or undo a swap that was cut off; drop the schemas that a killed run left: they carry our mark."""
         done = my_swap.recover(self._server, self._database, self.scratch, self.old)
@@ -554,15 +771,18 @@ class MySQL(Database):
 
     def restore(self, group: Group, source: PointSource) -> Mapping[str, Any]:
         server, details = self._server, source.manifest.details
+        self._histograms = details.get("histograms", ())
         doing = f"restoring {source.manifest.timestamp}-{self._database} on {server.name}"
         self._options = self._schema_options(details, doing)
         my_swap.create(server, self.scratch, f"scratch schema of a pull, {self._signature}", self._options, doing)
         partial, staying = bool(details.get("excluded_tables")), []
         loader = my_load.Loader(group, server, source, self._target(doing), partial, doing)
         names = source.names()
+        rowless_keys = details.get("rowless_foreign_keys", ())
+        gone = [*details.get("excluded_foreign_keys", ()), *rowless_keys]
         if source.manifest.format == "directory":
             loader.load(_TABLES)
-            my_load.drop_foreign_keys(server, self.scratch, details.get("excluded_foreign_keys", ()), doing)
+            my_load.drop_foreign_keys(server, self.scratch, gone, doing)
             loader.load_all([name for name in names if name.startswith(_ROWS)], self._jobs)
             for name in (_ROUTINES, _VIEWS, _TRIGGERS, _EVENTS):
                 if name in names:
@@ -571,7 +791,7 @@ class MySQL(Database):
             if not source.manifest.dbms:
                 staying = self._take_over(doing)
             loader.load(names[0])
-            my_load.drop_foreign_keys(server, self.scratch, details.get("excluded_foreign_keys", ()), doing)
+            my_load.drop_foreign_keys(server, self.scratch, gone, doing)
         # Now it is known that they can be made. No script sets off a trigger, which could do something in the live
         # database or copy what is yet to be sanitised; and tables with triggers can't be moved.
         code = my_code.read(server, self.scratch, doing, loader.notes.enabled_events)
@@ -579,8 +799,12 @@ class MySQL(Database):
         my_code.drop(server, self.scratch, self._held, doing)
         held = {item.key for item in self._held}
         self._held += [item for item in staying if item.key not in held]
-        self._verify_restored(source.manifest, doing)
-        return {"warnings": loader.warnings()}
+        self._verify_restored(group, source.manifest, doing)
+        warnings = loader.warnings()
+        if rowless_keys:
+            named = ", ".join(f"{table} {name}" for table, name in rowless_keys)
+            warnings.append(f"left out, foreign keys to tables without their rows (excluded_table_data): {named}")
+        return {"warnings": warnings}
 
     def _take_over(self, doing: str) -> list[my_code.Definition]:
         """Copy the live database's routines, and return its events: the original's dumps have neither.
@@ -641,12 +865,17 @@ class MySQL(Database):
     def _accounts(self, query: str) -> set[my_dump.Account]:
         return {(str(user).encode(), str(host).encode()) for user, host in self._server.query(query)}
 
-    def _verify_restored(self, manifest: Manifest, doing: str) -> None:
-        """Raise unless every table of the manifest is in the scratch schema."""
-        there = {name.lower() for name in my_swap.tables(self._server, self.scratch, doing)}
+    def _verify_restored(self, group: Group, manifest: Manifest, doing: str) -> None:
+        """Raise unless every table of the manifest is in the scratch schema, with as many rows."""
+        found = my_swap.tables(self._server, self.scratch, doing)
+        there = {name.lower() for name in found}
         missing = [item["name"] for item in manifest.tables if item["name"].lower() not in there]
         if missing:
             raise EnvSyncError(doing, f"these tables were not restored: {', '.join(missing[:5])}")
+        details = manifest.details
+        history = frozenset(details.get("versioned_tables", ()) if details.get("history") else ())
+        counting = f"counting what was restored of {self._database} on {self._server.name}"
+        my_counts.compare(group, self._server, self.scratch, manifest.tables, found, history, self._jobs, counting)
         self._restored = len(there)
 
     def sanitise(self, scripts: Sequence[Script], group: Group) -> Sequence[Effect]:
@@ -666,6 +895,7 @@ class MySQL(Database):
         my_load.prove(group, server, self.scratch, self._jobs, doing)
         if self._analyze:
             my_load.analyze(group, server, self.scratch, [n for n, t in tables.items() if t != "SEQUENCE"], self._jobs)
+        my_load.make_histograms(group, server, self.scratch, self._histograms, self._jobs)
         size = server.query(
             "SELECT COALESCE(SUM(DATA_LENGTH + INDEX_LENGTH), 0) FROM information_schema.TABLES"
             " WHERE TABLE_SCHEMA = %s",
@@ -718,6 +948,33 @@ class MySQL(Database):
                 self._server.close()  # a connection that broke; another one is made, which has to get the lock first
                 failed = error
         raise failed
+
+
+def choosing(database: str, wanted: Sequence[str], left_out: Sequence[str]) -> list[str]:
+    """Return the arguments that have a dump program dump some tables and views of a database and not the others.
+
+    Those left out are named, unless that would leave out wanted ones too (``--ignore-table`` takes no notice of case),
+    or is too much for one command line; then the wanted ones are.
+    """
+    ignoring = [f"--ignore-table={database}.{table}" for table in left_out]
+    if _alike(wanted, left_out) or _room(ignoring) > max(_MOST_ARGUMENTS, _room(wanted)):
+        return ["--", database, *wanted]
+    return [*ignoring, "--", database]
+
+
+def _alike(wanted: Sequence[str], left_out: Sequence[str]) -> bool:
+    """Say whether names of both differ in case only."""
+    return not {name.lower() for name in wanted}.isdisjoint(name.lower() for name in left_out)
+
+
+def _room(arguments: Sequence[str]) -> int:
+    """Return the bytes that arguments take of what the kernel gives to a program (execve(2)): text, end, pointer."""
+    return sum(len(argument.encode()) + 9 for argument in arguments)
+
+
+def _round_up(size: int) -> str:
+    """Return a size as option files have it, with room for what goes before a row: ``24M``."""
+    return f"{(size >> 20) + 1}M"
 
 
 def _similar(server: Server) -> str:

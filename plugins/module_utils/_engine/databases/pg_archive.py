@@ -12,11 +12,13 @@ back byte for byte.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from ..errors import EnvSyncError
+from .pg_client import quote
+from .pg_superuser import is_security_definer, needs_superuser
 
 _MAGIC = b"PGDMP"
 CUSTOM = 1
@@ -32,6 +34,14 @@ _MOST_ENTRIES = 50_000_000
 
 class _Bytes(Protocol):
     def read(self, size: int) -> bytes: ...
+
+
+#: what pg_dump 17 and newer call an entry that stands for many large objects
+_BATCH = "BLOB METADATA"
+_PUBLIC = "SCHEMA public"
+
+#: entries that say something of another one, which their tag names
+_ABOUT_OTHERS = ("COMMENT", "ACL", "SECURITY LABEL")
 
 
 @dataclass(frozen=True)
@@ -62,17 +72,38 @@ class Entry:
     extra: bytes
 
     @property
-    def object_name(self) -> str:
-        """What SQL calls the object (``FUNCTION public.f(integer)``), empty for one that has no owner of its own.
+    def object_names(self) -> tuple[str, ...]:
+        """What SQL calls the objects (``FUNCTION public.f(integer)``), none for what has no owner of its own.
 
         Like ``pg_restore``, this takes it from the statement that would drop the object: that has every quote right.
+        Since version 17 one entry stands for many large objects, whose numbers are its text.
         """
         if self.desc in ("BLOB", "LARGE OBJECT"):
-            return f"LARGE OBJECT {self.tag}"
+            return (f"LARGE OBJECT {self.tag}",)
+        if self.desc == _BATCH:
+            numbers = [line for line in (self.defn or "").split("\n") if line]
+            if not all(line.isdecimal() and line.isascii() for line in numbers):
+                raise _damaged("the number of a large object is not a number")
+            return tuple(f"LARGE OBJECT {number}" for number in numbers)
+        if self.is_public_schema:
+            return (_PUBLIC,)
         statement = (self.drop_stmt or "").strip()
         if not statement.startswith("DROP ") or not statement.endswith(";"):
-            return ""
-        return statement[len("DROP ") : -1]
+            return ()
+        return (statement[len("DROP ") : -1],)
+
+    @property
+    def is_public_schema(self) -> bool:
+        """Whether this is the schema that every new database has already."""
+        return self.desc == "SCHEMA" and self.tag == "public"
+
+    @property
+    def label(self) -> str:
+        """What a message calls the entry: as SQL does, where the archive has that."""
+        if self.desc == _BATCH:
+            return f"LARGE OBJECTS {self.tag}"
+        names = self.object_names
+        return names[0] if names else f"{self.desc} {self.tag}"
 
 
 @dataclass(frozen=True)
@@ -329,8 +360,12 @@ class _Encoder:
 class Target:
     """What an archive is fitted to.
 
-    ``assumable`` are the roles that ``user`` may give objects to; ``database_owner`` is the role that gets what belongs
-    to nobody on this server; ``public_owner`` owns the schema public of a fresh database here.
+    ``assumable`` are the roles that ``user`` may give objects to, ``inherited`` those whose rights it has without
+    becoming them; ``database_owner`` is the role that gets what belongs to nobody on this server; ``public_owner`` owns
+    the schema public of a fresh database here. ``tablespaces`` are those in which ``user`` may create. ``schemas`` are
+    those that the database had when it was made, from its template; ``untrusted_languages`` those that take a
+    superuser. ``closed_wrappers`` are foreign-data wrappers that ``user`` may not use. ``left_out`` are entries that
+    the operator leaves out, by their numbers, each with the reason; ``in_full`` are reasons for which all are named.
     """
 
     user: str
@@ -343,6 +378,41 @@ class Target:
     public_owner: str
     excluded_foreign_keys: frozenset[tuple[str, str, str]] = frozenset()
     keep_foreign_servers: bool = False
+    inherited: frozenset[str] = frozenset()
+    schemas: frozenset[str] = frozenset()
+    untrusted_languages: frozenset[str] = frozenset({"c", "internal"})
+    closed_wrappers: frozenset[str] = frozenset()
+    rowless_foreign_keys: frozenset[tuple[str, str, str]] = frozenset()
+    left_out: Mapping[int, str] = field(default_factory=dict)
+    in_full: frozenset[str] = frozenset()
+
+    def owner_for(self, owner: str) -> str:
+        """Return the role that gets what belonged to ``owner``."""
+        if owner in self.roles and (self.superuser or owner in self.assumable):
+            return owner
+        return self.database_owner if self.superuser or self.database_owner in self.assumable else self.user
+
+
+#: when what ``pg_restore`` is not given is done: while everything still belongs to the restoring user, when its owners
+#: have it, or when nothing else is left to do
+FIRST, GRANTS, LAST = "first", "grants", "last"
+
+
+@dataclass(frozen=True)
+class Later:
+    """What a role that is not a superuser does after ``pg_restore``, one thing in one transaction.
+
+    ``label`` is what a message calls it; ``about`` is the label of the object that it says something of, if it does.
+    ``reason`` is why it is left out where the server does not permit it; empty for the server's own words. ``optional``
+    is left out whatever the server has against it.
+    """
+
+    stage: str
+    label: str
+    about: str
+    statements: tuple[str, ...]
+    reason: str = ""
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -350,55 +420,229 @@ class Adapted:
     """An archive's table of contents, fitted to a server.
 
     ``dump_ids`` are the entries to restore, in order (``pg_restore -L``). ``owners`` are objects as SQL names them,
-    with the role to give them to after the restore, for a user who can't do that on the way.
+    with the role to give them to after the restore, for a user who can't do that on the way; ``later`` is what else
+    such a user does then.
     """
 
     toc: Toc
     dump_ids: tuple[int, ...]
     warnings: tuple[str, ...]
     owners: tuple[tuple[str, str], ...] = ()
-
-
-def missing_extensions(toc: Toc, target: Target) -> list[str]:
-    """Return the archive's extensions that this server does not have."""
-    return [e.tag for e in toc.entries if e.desc == "EXTENSION" and e.tag not in target.extensions_available]
+    later: tuple[Later, ...] = ()
 
 
 def adapt(toc: Toc, target: Target) -> Adapted:
     """Fit the table of contents to the target: owners, grants and tablespaces that are not there, rights of the user.
 
     Nothing is granted that was not granted before; what can't be restored is left out and said.
+
+    :raises EnvSyncError: rows would be lost, because their table needs what only a superuser can restore.
     """
-    notes = _Notes()
-    kept: list[Entry] = []
-    dump_ids: list[int] = []
-    owners: list[tuple[str, str]] = []
-    left_out: dict[str, str] = {}
-    foreign: set[str | None] = set()
-    for original in toc.entries:
-        entry = original
-        if _of_the_database(entry):
-            kept.append(entry)
-            continue
-        reason = (
-            _foreign_reason(entry, target, foreign)
-            or _reason_to_leave_out(entry, target)
-            or _dependent_reason(entry, left_out)
+    fitting = _Fitting(target)
+    for entry in toc.entries:
+        fitting.add(entry)
+    return fitting.adapted(toc)
+
+
+class _Fitting:
+    """Goes through the entries in their order: what an entry depends on comes before it."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._notes = _Notes(target.in_full)
+        self._kept: list[Entry] = []
+        self._dump_ids: list[int] = []
+        self._owners: list[tuple[str, str]] = []
+        self._later: list[Later] = []
+        #: why objects are left out, by what entries about them call them
+        self._left_out: dict[str, str] = {}
+        #: numbers of entries that are left out because they lead to other servers
+        self._foreign: set[str | None] = set()
+        #: why entries are left out that others may need, by their numbers
+        self._lacking: dict[str | None, str] = {}
+        #: functions that only their new owner may execute
+        self._closed: set[str] = set()
+        #: names of the large objects that one entry stands for, by its number
+        self._batches: dict[str | None, tuple[str, ...]] = {}
+
+    def adapted(self, toc: Toc) -> Adapted:
+        entries = tuple(self._kept)
+        if not self._target.superuser:
+            entries = _row_security_last(entries, set(self._dump_ids))
+        return Adapted(
+            replace(toc, entries=entries),
+            tuple(self._dump_ids),
+            self._notes.lines(),
+            tuple(self._owners),
+            tuple(self._later),
         )
-        statements: str | None = ""
-        if not reason and entry.desc in ("ACL", "DEFAULT ACL"):
-            statements = _fitting_statements(entry, target, notes)
-            entry = replace(entry, defn=statements or "")
+
+    def add(self, entry: Entry) -> None:
+        if _of_the_database(entry):
+            self._kept.append(entry)
+            return
+        reason = self._reason(entry)
         if reason:
-            notes.left_out(reason, entry)
-            if entry.object_name:
-                left_out[_described(entry)] = reason
-            kept.append(entry)
-            continue
-        if statements is not None:
-            dump_ids.append(entry.dump_id)
-        kept.append(_fit_owner(_fit_tablespace(entry, target, notes), target, notes, owners))
-    return Adapted(replace(toc, entries=tuple(kept)), tuple(dump_ids), notes.lines(), tuple(owners))
+            self._notes.left_out(reason, entry)
+            if entry.object_names and reason != _OF_TEMPLATE:
+                self._left_out[_described(entry)] = reason
+            self._kept.append(entry)
+            return
+        if entry.desc in ("ACL", "DEFAULT ACL"):
+            self._add_grants(entry)
+            return
+        stage, why = self._postponed(entry)
+        if stage:
+            optional = entry.desc == "SECURITY LABEL"
+            text = tuple(split_statements(entry.defn or ""))
+            about = entry.tag if entry.desc in _ABOUT_OTHERS else ""
+            self._later.append(Later(stage, entry.label, about, text, why, optional))
+            self._kept.append(entry)
+            return
+        if entry.desc == _BATCH:
+            self._batches[str(entry.dump_id)] = entry.object_names
+        if not (entry.is_public_schema and not self._target.superuser):
+            self._dump_ids.append(entry.dump_id)
+        entry = self._closed_to_others(entry)
+        self._kept.append(self._fit_owner(_fit_tablespace(entry, self._target, self._notes)))
+
+    def _reason(self, entry: Entry) -> str:
+        """Return why the entry is left out; empty where it is not."""
+        reason = (
+            self._target.left_out.get(entry.dump_id, "")
+            or _foreign_reason(entry, self._target, self._foreign)
+            or _reason_to_leave_out(entry, self._target)
+        )
+        if reason:
+            return reason
+        if entry.desc in _ABOUT_OTHERS:
+            reason = self._left_out.get(f"{entry.namespace or ''} {entry.tag}", "")
+        if not reason and not self._target.superuser:
+            reason = self._lacking_reason(entry)
+        return reason
+
+    def _lacking_reason(self, entry: Entry) -> str:
+        """Return why the entry is left out, because it takes a superuser, or needs something that does."""
+        target = self._target
+        reason = needs_superuser(entry.desc, lambda: tokens(entry.defn or ""), target.untrusted_languages)
+        if entry.desc == "SERVER" and not reason:
+            wrapper = _wrapper(tokens(entry.defn or ""))
+            if wrapper in target.closed_wrappers:
+                reason = f"as {target.user} may not use the foreign-data wrapper {wrapper}"
+        needed = next((number for number in entry.dependencies if number in self._lacking), None)
+        if needed is not None and not reason:
+            reason = self._lacking[needed]
+            if entry.desc in ("TABLE", "TABLE DATA", "SEQUENCE"):
+                raise EnvSyncError(
+                    f"fitting the archive to the rights of {target.user}",
+                    f"{entry.desc} {entry.namespace}.{entry.tag} needs something that is left out ({reason})",
+                    "Pull as a superuser, or have it left out when the database is pushed (excluded_tables).",
+                )
+            if entry.desc not in _ABOUT_OTHERS and not reason.startswith(_NEEDING):
+                reason = f"{_NEEDING} ({reason})"
+        if reason:
+            self._lacking[str(entry.dump_id)] = reason
+        return reason
+
+    def _postponed(self, entry: Entry) -> tuple[str, str]:
+        """Return when a user who is not a superuser does this, and why it may be refused; empty for ``pg_restore``."""
+        if self._target.superuser:
+            return "", ""
+        about = entry.tag if entry.desc in _ABOUT_OTHERS else ""
+        if entry.desc == "EVENT TRIGGER" or about.startswith("EVENT TRIGGER "):
+            return LAST, "event triggers need a superuser"
+        if entry.desc == "PUBLICATION" and "ALL TABLES" in (entry.defn or ""):
+            return FIRST, "publications of all tables need a superuser"
+        if entry.desc == "PUBLICATION TABLES IN SCHEMA":
+            return FIRST, "publications of all tables in a schema need a superuser"
+        of_another = about.startswith(("EXTENSION ", "PUBLICATION ")) or about == _PUBLIC
+        if entry.desc == "SECURITY LABEL" or of_another or about.removeprefix("SCHEMA ") in self._target.schemas:
+            return FIRST, ""
+        return "", ""
+
+    def _add_grants(self, entry: Entry) -> None:
+        """Grants are left out of roles that are not here. A user who is not a superuser makes them after the owners."""
+        target = self._target
+        if f"{entry.namespace or ''} {entry.tag}" in self._closed:
+            self._kept.append(entry)
+            return
+        found = _fitting_grants(entry, target, self._notes)
+        if target.superuser:
+            self._kept.append(replace(entry, defn=_in_sessions(found)))
+            if found:
+                self._dump_ids.append(entry.dump_id)
+            return
+        self._kept.append(entry)
+        owner = entry.owner or ""
+        owner = "" if owner == "pg_database_owner" or entry.tag == _PUBLIC else target.owner_for(owner)
+        as_owner = "" if owner == target.user or owner in target.inherited else owner
+        batch = self._batches.get(entry.dependencies[0], ()) if entry.dependencies else ()
+        of = re.compile(r"LARGE OBJECT [0-9]+")
+        for name in batch if found and entry.tag.startswith("LARGE OBJECTS ") else ("",):
+            grants = [(role, of.sub(name, text, count=1) if name else text) for role, text in found]
+            if grants:
+                label = f"ACL {name}" if name else entry.label
+                about = name or entry.tag
+                self._later.append(Later(GRANTS, label, about, _as_roles(grants, as_owner)))
+
+    def _closed_to_others(self, entry: Entry) -> Entry:
+        """Let nobody but its new owner execute what would run with the rights of another role than it was made for."""
+        target = self._target
+        owner = entry.owner or ""
+        if not owner or not entry.object_names or target.owner_for(owner) == owner:
+            return entry
+        if not is_security_definer(entry.desc, tokens(entry.defn or "")):
+            return entry
+        [name] = entry.object_names
+        self._closed.add(_described(entry))
+        self._notes.closed(owner, target.owner_for(owner), name)
+        return replace(entry, defn=f"{(entry.defn or '').rstrip()}\nREVOKE ALL ON {name} FROM PUBLIC;\n")
+
+    def _fit_owner(self, entry: Entry) -> Entry:
+        """Return the entry with an owner that the restoring user can give it; empty leaves it with the user."""
+        target, owner = self._target, entry.owner or ""
+        if not owner or owner == "pg_database_owner":
+            return entry
+        wanted = target.owner_for(owner)
+        if entry.is_public_schema and not target.superuser and wanted != owner:
+            self._notes.say(
+                f"schema public keeps the owner that it has here, {target.public_owner}: {target.user} may not give it "
+                f"to {owner}"
+            )
+            return replace(entry, owner="")
+        if wanted != owner and (entry.desc in _OWNED or entry.is_public_schema):
+            for name in entry.object_names:
+                self._notes.owner(owner, wanted, name)
+        if target.superuser:
+            return replace(entry, owner=wanted)
+        # A user who is no superuser could give an object away only where the new owner may create in its schema, which
+        # it often may only once its grants are restored: so everything stays the user's for now.
+        if entry.desc in _OWNED and wanted != target.user:
+            self._owners += [(name, wanted) for name in entry.object_names]
+        return replace(entry, owner="")
+
+
+def _row_security_last(entries: tuple[Entry, ...], chosen: set[int]) -> tuple[Entry, ...]:
+    """Have tables protect their rows only when all that reads them for a check has been made.
+
+    A parallel ``pg_restore`` may take them in any order that their dependencies allow, and pg_dump notes none between a
+    table's row security and its foreign keys; with FORCE, the table's owner can't make the key any more. One entry
+    waits for all, and the others for that one.
+    """
+    checks = tuple(str(one.dump_id) for one in entries if one.desc in _CHECKING and one.dump_id in chosen)
+    gate = next((one.dump_id for one in entries if one.desc == "ROW SECURITY" and one.dump_id in chosen), None)
+    if gate is None or not checks:
+        return entries
+    return tuple(
+        replace(one, dependencies=one.dependencies + (checks if one.dump_id == gate else (str(gate),)))
+        if one.desc == "ROW SECURITY"
+        else one
+        for one in entries
+    )
+
+
+#: what reads a table's rows while it is made
+_CHECKING = frozenset({"CHECK CONSTRAINT", "CONSTRAINT", "FK CONSTRAINT", "INDEX"})
 
 
 def largest_first(toc: Toc, sizes: Mapping[str, int]) -> Toc:
@@ -434,49 +678,94 @@ def largest_first(toc: Toc, sizes: Mapping[str, int]) -> Toc:
 
 def _of_the_database(entry: Entry) -> bool:
     """Say whether the entry is about the database itself, not its contents: the one that is replaced has its own."""
-    if entry.desc in ("COMMENT", "ACL", "SECURITY LABEL"):
+    if entry.desc in _ABOUT_OTHERS:
         return entry.tag.startswith("DATABASE ")
     return entry.desc in ("DATABASE", "DATABASE PROPERTIES")
+
+
+#: so many names stand in a line about many objects
+_SHOWN = 20
 
 
 class _Notes:
     """Collects what was changed, to say it in a few lines however many objects it concerns."""
 
-    def __init__(self) -> None:
+    def __init__(self, in_full: Collection[str]) -> None:
+        self._in_full = in_full
         self._left_out: dict[str, list[str]] = {}
-        self._owners: dict[tuple[str, str], int] = {}
-        self._roles: dict[str, int] = {}
-        self._tablespaces: dict[str, int] = {}
+        self._owners: dict[tuple[str, str], list[str]] = {}
+        self._roles: dict[str, list[str]] = {}
+        self._grantors: dict[str, list[str]] = {}
+        self._tablespaces: dict[str, list[str]] = {}
+        self._closed: dict[tuple[str, str], list[str]] = {}
+        self._said: list[str] = []
 
     def left_out(self, reason: str, entry: Entry) -> None:
         self._left_out.setdefault(reason, []).append(f"{entry.desc} {entry.tag}")
 
-    def owner(self, was: str, becomes: str) -> None:
-        self._owners[(was, becomes)] = self._owners.get((was, becomes), 0) + 1
+    def owner(self, was: str, becomes: str, name: str) -> None:
+        self._owners.setdefault((was, becomes), []).append(name)
 
-    def grant(self, role: str) -> None:
-        self._roles[role] = self._roles.get(role, 0) + 1
+    def grant(self, role: str, label: str) -> None:
+        self._roles.setdefault(role, []).append(label)
 
-    def tablespace(self, name: str) -> None:
-        self._tablespaces[name] = self._tablespaces.get(name, 0) + 1
+    def grantor(self, role: str, label: str) -> None:
+        self._grantors.setdefault(role, []).append(label)
+
+    def tablespace(self, name: str, label: str) -> None:
+        self._tablespaces.setdefault(name, []).append(label)
+
+    def closed(self, was: str, becomes: str, name: str) -> None:
+        self._closed.setdefault((was, becomes), []).append(name)
+
+    def say(self, text: str) -> None:
+        self._said.append(text)
 
     def lines(self) -> tuple[str, ...]:
         lines = []
-        for (was, becomes), count in sorted(self._owners.items()):
-            lines.append(f"{_count(count, 'object')} of role {was} will belong to {becomes}, who can own them here")
-        for role, count in sorted(self._roles.items()):
-            lines.append(f"{_count(count, 'grant')} left out: role {role} does not exist here")
-        for name, count in sorted(self._tablespaces.items()):
-            lines.append(f"{_count(count, 'object')} moved to the default tablespace: there is no {name} here")
-        for reason, names in sorted(self._left_out.items()):
-            most = len(names) if reason in (_FOREIGN, _ON_FOREIGN) else 3
-            shown = ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-            lines.append(f"left out, {reason}: {shown}")
-        return tuple(lines)
+        for (was, becomes), names in sorted(self._owners.items()):
+            lines.append(
+                f"{_count(names, 'object')} of role {was} will belong to {becomes}, who can own them here: "
+                f"{listed(names)}"
+            )
+        for (was, becomes), names in sorted(self._closed.items()):
+            lines.append(
+                f"{_count(names, 'function')} with SECURITY DEFINER of role {was} will run with the rights of "
+                f"{becomes}: nobody else may execute them here: {listed(names)}"
+            )
+        for role, names in sorted(self._roles.items()):
+            lines.append(f"{_count(names, 'grant')} left out: role {role} does not exist here: {listed(names)}")
+        for role, names in sorted(self._grantors.items()):
+            lines.append(f"{_count(names, 'grant')} by role {role} made by the object's owner instead: {listed(names)}")
+        for name, names in sorted(self._tablespaces.items()):
+            lines.append(
+                f"{_count(names, 'object')} moved to the default tablespace: {name} does not exist here, or is not "
+                f"open to this role: {listed(names)}"
+            )
+        return (*lines, *self._said, *left_out_lines(self._left_out, self._in_full))
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+def left_out_lines(reasons: Mapping[str, Sequence[str]], in_full: Collection[str] = ()) -> list[str]:
+    """Return a line for each reason to leave something out; with all names where these lead to other servers.
+
+    :param in_full: other reasons for which there are all names.
+    """
+    everything = {_FOREIGN, _ON_FOREIGN, *in_full}
+    return [
+        f"left out, {reason}: {listed(names, len(names) if reason in everything else _SHOWN)}"
+        for reason, names in sorted(reasons.items())
+    ]
+
+
+def listed(names: Sequence[str], most: int = _SHOWN) -> str:
+    """Return the names, or the first of very many."""
+    if len(names) <= most:
+        return ", ".join(names)
+    return f"{', '.join(names[:most])} and {len(names) - most} more"
+
+
+def _count(names: Sequence[str], what: str) -> str:
+    return f"{len(names)} {what}" if len(names) == 1 else f"{len(names)} {what}s"
 
 
 def _described(entry: Entry) -> str:
@@ -484,14 +773,10 @@ def _described(entry: Entry) -> str:
     return f"{entry.namespace or ''} {entry.desc} {entry.tag}"
 
 
-def _dependent_reason(entry: Entry, left_out: dict[str, str]) -> str:
-    if entry.desc in ("COMMENT", "ACL", "SECURITY LABEL"):
-        return left_out.get(f"{entry.namespace or ''} {entry.tag}", "")
-    return ""
-
-
 _FOREIGN = "as it reaches the source's servers (keep_foreign_servers brings it)"
 _ON_FOREIGN = "as it depends on what reaches the source's servers"
+_OF_TEMPLATE = "as the template database has it"
+_NEEDING = "as it needs something that is left out"
 
 
 def _foreign_reason(entry: Entry, target: Target, foreign: set[str | None]) -> str:
@@ -522,54 +807,22 @@ def _reason_to_leave_out(entry: Entry, target: Target) -> str:
         for schema, table, constraint in target.excluded_foreign_keys:
             if entry.namespace == schema and entry.tag == f"{table} {constraint}":
                 return "foreign keys to excluded tables"
+        for schema, table, constraint in target.rowless_foreign_keys:
+            if entry.namespace == schema and entry.tag == f"{table} {constraint}":
+                return "foreign keys to tables without their rows (excluded_table_data)"
     if entry.desc == "POLICY" and _unknown_roles(entry.defn or "", target):
         return "policies of roles that do not exist here (row security then denies)"
     if entry.desc == "USER MAPPING" and _unknown_roles(entry.defn or "", target, extra_words=("for",)):
         return "user mappings of roles that do not exist here"
+    if entry.desc == "SCHEMA" and entry.tag in target.schemas:
+        return _OF_TEMPLATE
+    if entry.desc == "DEFAULT ACL" and entry.owner and entry.owner not in target.roles:
+        return "default privileges of roles that do not exist here"
     if target.superuser:
         return ""
-    if entry.desc == "COMMENT" and entry.tag.startswith("EXTENSION "):
-        return "only the extension's owner may comment on it"
-    if entry.desc == "EVENT TRIGGER" or (entry.desc == "COMMENT" and entry.tag.startswith("EVENT TRIGGER ")):
-        return "event triggers need a superuser"
-    if entry.desc == "PUBLICATION" and "ALL TABLES" in (entry.defn or ""):
-        return "publications of all tables need a superuser"
-    if entry.desc == "FOREIGN DATA WRAPPER":
-        return "foreign data wrappers need a superuser"
-    if entry.desc == "SECURITY LABEL":
-        return "security labels need a superuser"
-    if entry.desc == "SCHEMA" and entry.tag == "public":
-        return "schema public belongs to this server's administrator"
-    if (
-        entry.desc in ("COMMENT", "ACL")
-        and entry.tag == "SCHEMA public"
-        and target.public_owner not in target.assumable
-        and target.public_owner != "pg_database_owner"
-    ):
-        return "schema public belongs to this server's administrator"
     if entry.desc == "DEFAULT ACL" and entry.owner and entry.owner not in target.assumable:
-        return "default privileges of roles that this user is no member of"
+        return f"default privileges of roles that {target.user} is not a member of"
     return ""
-
-
-def _fit_owner(entry: Entry, target: Target, notes: _Notes, owners: list[tuple[str, str]]) -> Entry:
-    """Return the entry with an owner that the restoring user can give it; empty leaves it with the user."""
-    owner = entry.owner or ""
-    if not owner or owner == "pg_database_owner":
-        return entry
-    wanted = owner if owner in target.roles and (target.superuser or owner in target.assumable) else ""
-    if not wanted:
-        can = target.superuser or target.database_owner in target.assumable
-        wanted = target.database_owner if can else target.user
-        if entry.object_name and entry.section != _SECTION_NONE:
-            notes.owner(owner, wanted)
-    if target.superuser:
-        return replace(entry, owner=wanted)
-    # A user who is no superuser could give an object away only where the new owner may create in its schema, which it
-    # often may only once its grants are restored: so everything stays the user's for now.
-    if entry.object_name and entry.desc in _OWNED and wanted != target.user:
-        owners.append((entry.object_name, wanted))
-    return replace(entry, owner="")
 
 
 # as pg_backup.h numbers them
@@ -579,7 +832,7 @@ _SECTION_POST_DATA = 4
 #: what ALTER ... OWNER TO works on (pg_restore's own list, _printTocEntry)
 _OWNED = frozenset(
     {
-        "AGGREGATE", "BLOB", "COLLATION", "CONVERSION", "DOMAIN", "FOREIGN TABLE", "FUNCTION", "LARGE OBJECT",
+        "AGGREGATE", "BLOB", _BATCH, "COLLATION", "CONVERSION", "DOMAIN", "FOREIGN TABLE", "FUNCTION", "LARGE OBJECT",
         "MATERIALIZED VIEW", "OPERATOR", "OPERATOR CLASS", "OPERATOR FAMILY", "PROCEDURAL LANGUAGE", "PROCEDURE",
         "PUBLICATION", "SCHEMA", "SEQUENCE", "SERVER", "STATISTICS", "TABLE", "TEXT SEARCH CONFIGURATION",
         "TEXT SEARCH DICTIONARY", "TYPE", "VIEW",
@@ -590,29 +843,55 @@ _OWNED = frozenset(
 def _fit_tablespace(entry: Entry, target: Target, notes: _Notes) -> Entry:
     if not entry.tablespace or entry.tablespace in target.tablespaces:
         return entry
-    notes.tablespace(entry.tablespace)
+    notes.tablespace(entry.tablespace, entry.label)
     return replace(entry, tablespace="")
 
 
-def _fitting_statements(entry: Entry, target: Target, notes: _Notes) -> str | None:
-    """Return the entry's grants without those that name a role which does not exist here; None when none is left."""
-    kept: list[str] = []
+def _fitting_grants(entry: Entry, target: Target, notes: _Notes) -> list[tuple[str, str]]:
+    """Return the entry's grants without those that name a role which does not exist here.
+
+    :returns: with each statement the role that makes it, empty for the owner: a role that this user can't become.
+    """
+    found: list[tuple[str, str]] = []
+    label = entry.label
+    grantor = ""
     for statement in split_statements(entry.defn or ""):
-        words = [token.lower() for token in tokens(statement) if token[:1].isalpha()]
-        if words[:3] == ["set", "session", "authorization"] or words[:3] == ["reset", "session", "authorization"]:
-            # Grants by another than the owner. Without the right to speak for that role, they are granted by the owner.
-            if target.superuser and not _unknown_roles(statement, target, extra_words=("authorization",)):
-                kept.append(statement)
+        words = tokens(statement)
+        start = [word.lower() for word in words[:3]]
+        if start[1:] == ["session", "authorization"] and start[0] in ("set", "reset"):
+            grantor = unquoted(words[3]) if start[0] == "set" and len(words) > 3 else ""
             continue
         unknown = _unknown_roles(statement, target, extra_words=("role",))
-        if unknown:
-            for role in unknown:
-                notes.grant(role)
-        else:
-            kept.append(statement)
-    if not any(token.lower() in ("grant", "revoke") for statement in kept for token in tokens(statement)):
-        return None
-    return "".join(f"{statement};\n" for statement in kept)
+        for role in unknown:
+            notes.grant(role, label)
+        if not unknown:
+            can = grantor in target.roles and (target.superuser or grantor in target.assumable)
+            if grantor and not can:
+                notes.grantor(grantor, label)
+            found.append((grantor if can else "", statement))
+    return found
+
+
+def _in_sessions(grants: Sequence[tuple[str, str]]) -> str:
+    """Return the statements for a superuser, who can speak for every role."""
+    text = ""
+    for role, statement in grants:
+        became = f"SET SESSION AUTHORIZATION {quote(role)};\n" if role else ""
+        text += became + statement + ";\n" + ("RESET SESSION AUTHORIZATION;\n" if role else "")
+    return text
+
+
+def _as_roles(grants: Sequence[tuple[str, str]], owner: str) -> tuple[str, ...]:
+    """Return the statements for a member of the roles that make them.
+
+    :param owner: who makes those that no other role does; empty for the user.
+    """
+    statements: list[str] = []
+    for role, statement in grants:
+        speaker = role or owner
+        became = [f"SET ROLE {quote(speaker)}"] if speaker else []
+        statements += [*became, statement, *(["RESET ROLE"] if speaker else [])]
+    return tuple(statements)
 
 
 def _unknown_roles(statement: str, target: Target, extra_words: Iterable[str] = ()) -> list[str]:
@@ -636,7 +915,7 @@ def _unknown_roles(statement: str, target: Target, extra_words: Iterable[str] = 
             if name.lower() == "group":
                 following += 1
                 continue
-            role = name[1:-1].replace('""', '"') if name.startswith('"') else name
+            role = unquoted(name)
             if role.lower() not in everyone and role not in target.roles and _is_name(name):
                 unknown.append(role)
             if following + 1 < len(words) and words[following + 1] == ",":
@@ -644,6 +923,17 @@ def _unknown_roles(statement: str, target: Target, extra_words: Iterable[str] = 
                 continue
             break
     return unknown
+
+
+def unquoted(token: str) -> str:
+    """Return the name that a token of SQL stands for."""
+    return token[1:-1].replace('""', '"') if token.startswith('"') else token
+
+
+def _wrapper(words: Sequence[str]) -> str:
+    """Return the foreign-data wrapper that CREATE SERVER names."""
+    places = [place for place, word in enumerate(words[:-1]) if word.lower() == "wrapper"]
+    return unquoted(words[places[0] + 1]) if places else ""
 
 
 def _is_name(token: str) -> bool:

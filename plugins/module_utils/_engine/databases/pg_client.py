@@ -149,18 +149,26 @@ class Server:
 
     :param cancelled: asked while the server keeps us waiting; when it says True, what is under way is cancelled.
     :param replaced: a database that the control connection must not be to: while it is, it can't be renamed.
+    :param application: what its sessions call themselves.
     """
 
     def __init__(
-        self, connection: Connection, cancelled: Callable[[], bool] = lambda: False, replaced: str = ""
+        self,
+        connection: Connection,
+        cancelled: Callable[[], bool] = lambda: False,
+        replaced: str = "",
+        application: str = "env_sync",
     ) -> None:
         if not HAS_PSYCOPG2:
             raise MissingLibrary("psycopg2", "psycopg2-binary", "a task with dbms postgresql")
         self._connection = connection
         self.stop = Stop.of(cancelled)
+        self._application = application
         self._finishing = False
         self._maintenance = [name for name in _MAINTENANCE if name != replaced]
         self._control: Any = None
+        #: a pooler answers, in whose sessions all can be done all the same; None: that is not known yet
+        self.pooled: bool | None = None
         #: the control connection has a lock: when it is lost, no other one is opened in its place
         self.pinned = False
 
@@ -172,27 +180,13 @@ class Server:
         return f"{host}:{port}" if port else host
 
     def connect(self, database: str, doing: str) -> Any:
-        """Return a new autocommit connection to ``database``."""
-        values: dict[str, Any] = {
-            "host": self._connection.host or None,
-            "port": self._connection.port or None,
-            "user": self._connection.user or None,
-            "password": self._connection.password or None,
-        }
+        """Return a new autocommit connection to ``database``.
 
-        def open_connection() -> Any:
-            return psycopg2.connect(
-                dbname=database,
-                application_name="env_sync",
-                connect_timeout=os.environ.get("PGCONNECT_TIMEOUT", "10"),
-                # A control connection says nothing for as long as a restore takes; firewalls forget such ones.
-                keepalives_idle=60,
-                **{key: value for key, value in values.items() if value is not None},
-            )
-
+        :raises EnvSyncError: among others, a pooler gives each transaction another session.
+        """
+        connection = self._open(database, doing)
         try:
-            connection = self._call(open_connection, doing)
-            connection.set_session(autocommit=True)
+            self._look_for_pooler(connection, database, doing)
             connection.set_client_encoding("UTF8")
         except (psycopg2.Error, UnicodeError) as error:
             raise self._error(doing, error, database) from error
@@ -205,6 +199,57 @@ class Server:
             connection,
         )
         return connection
+
+    def _open(self, database: str, doing: str) -> Any:
+        values: dict[str, Any] = {
+            "host": self._connection.host or None,
+            "port": self._connection.port or None,
+            "user": self._connection.user or None,
+            "password": self._connection.password or None,
+        }
+
+        def open_connection() -> Any:
+            return psycopg2.connect(
+                dbname=database,
+                application_name=self._application,
+                connect_timeout=os.environ.get("PGCONNECT_TIMEOUT", "10"),
+                # A control connection says nothing for as long as a restore takes; firewalls forget such ones.
+                keepalives_idle=60,
+                **{key: value for key, value in values.items() if value is not None},
+            )
+
+        try:
+            connection = self._call(open_connection, doing)
+            connection.set_session(autocommit=True)
+            return connection
+        except (psycopg2.Error, UnicodeError) as error:
+            raise self._error(doing, error, database) from error
+
+    def _look_for_pooler(self, connection: Any, database: str, doing: str) -> None:
+        """Find out, once, whether the server itself answers. Nothing may be set in a session before that is known.
+
+        A pooler makes up the process ID that it tells a client. One that gives each transaction another session has
+        given the first client's to a second one, which asks while the first is idle: what is set or locked there would
+        be an application's.
+
+        :raises EnvSyncError: it is such a one.
+        """
+        if self.pooled is not None:
+            return
+        pid = self._pid(connection, doing)
+        if pid == connection.info.backend_pid:
+            self.pooled = False
+            return
+        with contextlib.closing(self._open(database, doing)) as second:
+            shared = any(self._pid(second, doing) == pid or self._pid(connection, doing) != pid for _unused in range(3))
+        if shared:
+            connection.close()
+            why = f"a pooler answers at {self.name}, which gives each transaction another session"
+            raise EnvSyncError(doing, why, "Give the server's own address in database_hostname and database_port.")
+        self.pooled = True
+
+    def _pid(self, connection: Any, doing: str) -> int:
+        return int(self.query("SELECT pg_backend_pid()", (), doing, connection)[0][0])
 
     def control(self) -> Any:
         """Return the connection for control statements, to a maintenance database.
@@ -298,8 +343,25 @@ class Server:
         return ServerError(doing, why, _ADVICE.get(state, "") if state else _unreachable(why, database), state)
 
 
+#: what to do where a pooler (PgBouncer) answers in the server's place
+DIRECT = "A pooler answers there: give the server's own address in database_hostname and database_port."
+
+#: what to do where a standby cancels what keeps it from replaying what its primary did
+CONFLICT = (
+    "It is a standby, which had to replay what the primary did: set hot_standby_feedback = on or "
+    "max_standby_streaming_delay = -1 there, or use the primary."
+)
+
 #: what to do about an error of the server's, by its SQLSTATE: its text is in the server's language (lc_messages)
 _ADVICE = {
+    "08P01": DIRECT,
+    "25P03": "A limit on idle transactions ended the session: lift it for this role.",
+    "25P04": "A limit on transactions ended the session: lift it for this role.",
+    "40001": CONFLICT,
+    "40P01": "Another session wanted the same things in another order: run again.",
+    "55P03": "Another session has the lock: pg_blocking_pids shows which. Run again when it is through.",
+    "57014": "Somebody, or a limit of the server's, cancelled the statement: run again.",
+    "57P05": "A limit on idle sessions ended the session: lift it for this role.",
     "28000": "Check login_user, and what the server's pg_hba.conf lets it do.",
     "28P01": "Check login_user, and the password in ~/.pgpass or login_password.",
     "3D000": "Check the parameter database.",
@@ -308,7 +370,7 @@ _ADVICE = {
     "53100": "Make room on the database server.",
     "53200": "The server is out of memory, or of locks (max_locks_per_transaction): raise it there.",
     "53300": "Raise the CONNECTION LIMIT of the database and the role, or the server's max_connections.",
-    "57P01": "The server was shut down: run again when it is up.",
+    "57P01": "The session was ended by an administrator, or the server was shut down: run again when it is up.",
     "57P02": "The server crashed: look into its log, then run again.",
     "57P03": "The server is starting or shutting down: run again later.",
 }
@@ -319,6 +381,12 @@ def _unreachable(why: str, database: str) -> str:
 
     The server's part of it is in its own language; what is not understood gets advice that holds for all.
     """
+    if "unsupported startup parameter" in why or "no such database" in why or "pgbouncer" in why.lower():
+        return DIRECT
+    if "conflict with recovery" in why:
+        return CONFLICT
+    if "administrator command" in why:
+        return _ADVICE["57P01"]
     if "does not exist" in why and "database" in why:
         return "Check the parameter database."
     if "does not exist" in why and "role" in why:
@@ -332,18 +400,6 @@ def _unreachable(why: str, database: str) -> str:
     if "too many connections" in why or "remaining connection slots" in why:
         return "Raise the CONNECTION LIMIT of the database and the role, or the server's max_connections."
     return "Check database_hostname, database_port, database, login_user and its password; the server's log says more."
-
-
-#: lines in which the server quotes rows, and where the next line of pg_dump's or pg_restore's own begins
-_QUOTES_ROWS = re.compile(r"^(DETAIL|CONTEXT):.*?(?=^(?:pg_\w+: |HINT:|Command was:)|\Z)", re.M | re.S)
-
-#: an error in a row's data, whose text may quote a value of it
-_ROW_ERROR = re.compile(r"(COPY failed for table .*?): [^:\s]+: .*$", re.M)
-
-
-def without_values(said: str) -> str:
-    """Return what ``pg_dump`` or ``pg_restore`` said, without what quotes values of rows."""
-    return _ROW_ERROR.sub(r"\1 (the server's message is withheld, as it may quote data)", _QUOTES_ROWS.sub("", said))
 
 
 class Programs:

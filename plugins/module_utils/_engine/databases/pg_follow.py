@@ -81,6 +81,8 @@ class Follower:
         self._large_objects: _LargeObjects | None = None
         self._stopped = False
         self.peak = 0
+        #: how many lines each table's file had, by its name
+        self.lines: dict[str, int] = {}
 
     def run(self) -> None:
         """Follow until the dump has ended and everything is stored; the table of contents last."""
@@ -162,6 +164,7 @@ class Follower:
             with contextlib.closing(file):
                 threads = self._threads if file.fills_a_block() else 1
                 self._sink.member(f"/{file.name}", file, self._hint, threads=threads)
+            self.lines[file.name] = file.lines
             file.discard()
 
     def _open_files(self) -> set[str] | None:
@@ -219,6 +222,7 @@ class _GrowingFile:
         self._offset = 0
         self._punched = 0
         self._last = b""
+        self.lines = 0
 
     def size(self) -> int:
         return self._status().st_size
@@ -250,6 +254,8 @@ class _GrowingFile:
         self._wait(min(size, READ_BLOCK))
         block = os.read(self._descriptor, size)
         self._offset += len(block)
+        if not self.is_large_object:
+            self.lines += block.count(b"\n")
         self._last = (block if len(block) >= len(_END_OF_TABLE) else self._last + block)[-len(_END_OF_TABLE) :]
         if self._offset - self._punched >= PUNCH_STEP:
             self._punch()

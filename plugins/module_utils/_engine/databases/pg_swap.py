@@ -153,16 +153,33 @@ def carry_over(properties: Properties, database: str) -> list[str]:
     return statements
 
 
-def settings_of(properties: Properties, database: str) -> list[str]:
+@dataclass(frozen=True)
+class Attempt:
+    """A statement that this role may not be allowed; ``shown`` is what a message has of it, empty for all of it."""
+
+    statement: str
+    shown: str = ""
+
+
+def settings_of(properties: Properties, database: str) -> list[Attempt]:
     """Return the statements that give ``database`` the old one's settings, for all roles and for single ones."""
-    name = quote(database)
     statements = []
     for role, assignments in properties.settings:
-        target = f"ALTER ROLE {quote(role)} IN DATABASE {name}" if role else f"ALTER DATABASE {name}"
         for assignment in assignments:
             setting, _equals, value = assignment.partition("=")
-            statements.append(f"{target} SET {_setting_name(setting)} TO {_setting_value(setting, value)}")
+            statements.append(setting_statement(database, role, setting, value))
     return statements
+
+
+def setting_statement(database: str, role: str, setting: str, value: str) -> Attempt:
+    """Return what gives a setting of the database (in it, of a role) a value, as ``pg_db_role_setting`` has that.
+
+    Messages do not have the value: a setting of an application may be a secret.
+    """
+    name = quote(database)
+    target = f"ALTER ROLE {quote(role)} IN DATABASE {name}" if role else f"ALTER DATABASE {name}"
+    shown = f"{target} SET {_setting_name(setting)}"
+    return Attempt(f"{shown} TO {_setting_value(setting, value)}", shown)
 
 
 #: settings that hold lists: their stored form is already a list of quoted names (pg_dump's own exception, dumputils.c)
@@ -225,7 +242,12 @@ class Names:
 
 
 def swap(
-    server: Server, names: Names, properties: Properties | None, kept_before: bool, keep_old: bool
+    server: Server,
+    names: Names,
+    properties: Properties | None,
+    kept_before: bool,
+    keep_old: bool,
+    first: Sequence[Attempt] = (),
 ) -> tuple[float, list[str]]:
     """Give ``scratch`` the name ``live``, what was called ``live`` the name ``old``, and what was that ``older``.
 
@@ -235,6 +257,7 @@ def swap(
     this process dies the server takes everything back.
 
     :param properties: what the live database has, for the new one to have too; None when there is no live database.
+    :param first: what makes the new database as the source's was, where there is no live database.
     :param kept_before: there is a database called ``old``, which a swap that fails must not cost.
     :returns: the seconds it took, and what could not be carried over.
     :raises EnvSyncError: some session could not be ended; the live database is as it was.
@@ -245,10 +268,9 @@ def swap(
     if properties is None:
         statements = [
             f"ALTER DATABASE {quote(scratch)} RENAME TO {quote(live)}",
-            f"GRANT CONNECT, TEMPORARY ON DATABASE {quote(live)} TO PUBLIC",
             f"COMMENT ON DATABASE {quote(live)} IS NULL",
         ]
-        return _transaction(server, statements, (), doing)
+        return _transaction(server, statements, first, doing, _NOT_THE_STATEMENTS_FAULT)
     before = []
     oids = [properties.oid]
     if kept_before:
@@ -291,25 +313,39 @@ def swap(
     )
 
 
+#: classes of errors that say nothing of a statement: the connection, an operator, the system, the server's resources
+_NOT_THE_STATEMENTS_FAULT = ("", "08", "40", "53", "57", "58", "XX")
+
+
 def _transaction(
-    server: Server, statements: Sequence[str], attempts: Sequence[str], doing: str
+    server: Server,
+    statements: Sequence[str],
+    attempts: Sequence[Attempt],
+    doing: str,
+    fatal: Sequence[str] | None = None,
 ) -> tuple[float, list[str]]:
-    """Run the statements, and those of ``attempts`` that this role may run; return seconds, and what it may not."""
+    """Run the statements, and those of ``attempts`` that this role may run; return seconds, and what it may not.
+
+    :param fatal: classes of errors (the first two characters of SQLSTATE) that an attempt may not end with; None: all
+        but missing rights.
+    """
     refused: list[str] = []
     started = time.monotonic()
     server.query("BEGIN", doing=doing)
     try:
         for statement in statements:
             server.query(statement, doing=doing)
-        for statement in attempts:
+        for attempt in attempts:
             server.query("SAVEPOINT attempt", doing=doing)
             try:
-                server.query(statement, doing=doing)
+                server.query(attempt.statement, doing=doing)
             except ServerError as error:
-                if error.sqlstate != _INSUFFICIENT_PRIVILEGE:
+                other = error.sqlstate != _INSUFFICIENT_PRIVILEGE if fatal is None else error.sqlstate[:2] in fatal
+                if other:
                     raise
                 server.query("ROLLBACK TO SAVEPOINT attempt", doing=doing)
-                refused.append(f"not carried over: {statement} ({error.why})")
+                why = error.why.splitlines()[0]
+                refused.append(f"not carried over: {attempt.shown or attempt.statement} ({why})")
         server.query("COMMIT", doing=doing)
     except BaseException:
         try:

@@ -11,8 +11,10 @@ import functools
 import hashlib
 import os
 import secrets
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Callable
 
 from ..errors import EnvSyncError
@@ -26,7 +28,20 @@ from ..scripts import Effect, Script
 from ..stopping import Stop
 from ..stores.base import BLOCK
 from ..task import Connection, Task
-from . import pg_archive, pg_effect, pg_swap
+from . import (
+    pg_archive,
+    pg_checks,
+    pg_effect,
+    pg_excluded,
+    pg_failures,
+    pg_first,
+    pg_leave_out,
+    pg_rows,
+    pg_snapshot,
+    pg_superuser,
+    pg_swap,
+    pg_waits,
+)
 from .base import Database, DumpFacts, Identity, Plan, within
 from .lease import BUSY_HERE, BUSY_PULL, Lease, SessionStorage
 from .pg_client import (
@@ -41,14 +56,14 @@ from .pg_client import (
     installed_programs,
     is_local,
     literal,
-    name_pattern,
     quote,
-    without_values,
 )
 from .pg_feed import Feeder
 from .pg_follow import Follower
+from .pg_giving import Giving
 from .pg_mark import run_marked
 from .pg_purge import Purge
+from .pg_said import Restoring, refuse_one_database_only, without_values
 from .pg_script import Ready, ready
 from .pg_versions import archive_version, no_large_objects, read_by
 
@@ -62,8 +77,14 @@ _PULL_INTO_NEWER = "Pull it into a server of version 17 or newer."
 #: what a killed pull had the server do may go on for a moment, and holds the lock so long, in seconds
 _LOCK_PATIENCE = 10.0
 
-#: what every restoring session is told: its database is thrown away if the server crashes before the swap anyway
-_RESTORE_OPTIONS = "-c synchronous_commit=off -c statement_timeout=0 -c lock_timeout=0"
+#: by how much pg_dump's own limit for locks is longer than that of the watch, in seconds
+_LATER = 5.0
+
+#: what every restoring session is told: its database is thrown away if the server crashes before the swap anyway. The
+#: last two are else as they are set for the role or the server, as no archive sets them: NULL in an array became text
+_RESTORE_OPTIONS = (
+    "-c synchronous_commit=off -c statement_timeout=0 -c lock_timeout=0 -c array_nulls=on -c transform_null_equals=off"
+)
 
 
 class PostgreSQL(Database):
@@ -72,6 +93,7 @@ class PostgreSQL(Database):
     :param work_dir: an empty directory of this run's own, on a file system with some room.
     :param jobs: how many tables to dump or restore at once.
     :param dump_format: ``directory`` (a member for each table) or ``custom`` (one stream).
+    :param lock_timeout: how long to wait for locks of other sessions in the live database, in seconds; 0: for ever.
     """
 
     kind = "postgresql"
@@ -86,22 +108,36 @@ class PostgreSQL(Database):
         dump_format: str,
         compression: str,
         compression_level: int,
-        excluded_tables: Sequence[str],
+        excluded: pg_excluded.Asked,
         analyze: bool,
         keep_foreign_servers: bool,
+        template: str,
+        locale: str = "",
+        lock_timeout: float = 0.0,
     ) -> None:
-        self._server = Server(connection, replaced=database)
+        #: stands in the scratch database's comment: nobody else's is dropped when this run fails
+        self._run = secrets.token_hex(4)
+        application = f"env_sync {self._run}"
+        self._server = Server(connection, replaced=database, application=application)
         self._conninfo = functools.partial(conninfo, connection)
-        self._environment = environment(connection)
+        self._environment = dict(environment(connection), PGAPPNAME=application)
+        self._lock_timeout = lock_timeout
         self._database = database
         self._work_dir = work_dir
         self._jobs = jobs
         self._format = dump_format
+        self._watch: pg_waits.LockWatch | None = None
+        #: how many conflicts with its replay a standby had counted before the dump
+        self._conflicts = 0
+        #: how many tables the next dump takes at once
+        self._dump_jobs = jobs if dump_format == "directory" else 1
         self._compression = compression
         self._compression_level = compression_level
-        self._excluded = tuple(excluded_tables)
+        self._excluded = excluded
         self._analyze = analyze
         self._keep_foreign_servers = keep_foreign_servers
+        self._template = template or "template0"
+        self._locale = locale
         digest = hashlib.sha256(database.encode()).hexdigest()[:8]
         tail = f"_{digest}"
         # Names are cut at 63 bytes, and a cut in the middle of a character is no name.
@@ -111,10 +147,12 @@ class PostgreSQL(Database):
         self.old = f"{OLD_PREFIX}{stem}{tail}"
         self.older = f"{OLDER_PREFIX}{stem}{tail}"
         self._live: pg_swap.Properties | None = None
+        #: what a first pull gives the new database
+        self._first: Sequence[pg_swap.Attempt] = ()
         self._stuck: list[str] = []
         self._restored = 0
-        #: stands in the scratch database's comment: nobody else's is dropped when this run fails
-        self._run = secrets.token_hex(4)
+        self._of_template: frozenset[tuple[str, str]] = frozenset()
+        self._objects_of_template = 0
         pull = self._lock("env_sync pull ", BUSY_PULL, True)
         self._lease = Lease(pull, self._locking, lambda: self.cancelled, _LOCK_PATIENCE)
         self._dumps = False
@@ -133,9 +171,14 @@ class PostgreSQL(Database):
             dump_format=task.format,
             compression=task.compression,
             compression_level=task.compression_level,
-            excluded_tables=task.excluded_tables,
+            excluded=pg_excluded.Asked(
+                task.excluded_tables, task.excluded_table_data, task.excluded_extensions, task.excluded_objects
+            ),
             analyze=task.analyze,
             keep_foreign_servers=task.keep_foreign_servers,
+            template=task.template_database,
+            locale=task.locale,
+            lock_timeout=task.lock_timeout,
         )
 
     # -- both ways ---------------------------------------------------------------------------------------------------
@@ -211,54 +254,120 @@ class PostgreSQL(Database):
             raise EnvSyncError(doing, f"there is no database {self._database}", _similar(self._server, self._database))
         self._programs(doing)
         with self._inside(self._database, doing) as connection:
-            excluded = self._excluded_tables(connection, doing)
-            tables = self._tables(connection, doing)
-        return {"size_bytes": properties.size, "tables": len(tables) - len(excluded), "jobs": self._jobs}
+            excluded = self._find_excluded(connection, doing)
+            tables = [table for table in self._tables(connection, doing) if table not in excluded.tables]
+            locked = [table for table in self._tables(connection, doing, "rpS") if table not in excluded.tables]
+            ask = functools.partial(self._server.query, connection=connection)
+            pg_checks.readable(ask, locked, excluded.rowless, sorted(excluded.tables), doing)
+        warnings = [*excluded.warnings, *pg_checks.standby(self._server, doing)]
+        if self._server.pooled:
+            warnings.append(f"a pooler answers at {self._server.name}: the server's own address is the better one")
+        return {
+            "size_bytes": properties.size,
+            "tables": len(tables),
+            "jobs": self._jobs,
+            "notes": excluded.notes,
+            "warnings": warnings,
+        }
+
+    def _find_excluded(self, connection: Any, doing: str) -> pg_excluded.Excluded:
+        def ask(statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+            return self._server.query(statement, parameters, doing, connection)
+
+        return pg_excluded.find(ask, self._excluded, doing)
 
     def check_scripts(self, scripts: Sequence[Script]) -> None:
+        doing = f"looking at the transformations of {self._database} on {self._server.name}"
+        if scripts and self._dumps and pg_checks.in_recovery(self._server, doing):
+            hint = "Give the primary's address in database_hostname, or leave pre_dump_transformation_sql_filename out."
+            raise EnvSyncError(doing, "it is a standby, where pre-dump SQL can't run", hint)
         for number, script in enumerate(scripts, 1):
             doing = f"looking through {script.path}, transformation {number} of {self._database}"
             self._ready[script] = ready(script, doing, self._dumps)
 
     def prepare(self, scripts: Sequence[Script], group: Group) -> Sequence[Effect]:
         """Run the pre-dump scripts on the database itself, as the original does; each in one transaction."""
-        return [self._run_script(number, script, self._database, group) for number, script in enumerate(scripts)]
+        connect = functools.partial(self._server.connect, self._database)
+        with self._watching(connect, f"running the pre-dump SQL on {self._database} on {self._server.name}"):
+            return [self._run_script(number, script, self._database, group) for number, script in enumerate(scripts)]
+
+    def _watching(self, connect: Callable[[str], Any], doing: str) -> pg_waits.LockWatch:
+        """Watch, while entered, whether sessions of this run wait for locks, and for how long."""
+        limit, name = self._lock_timeout, str(self._environment["PGAPPNAME"])
+        return pg_waits.LockWatch(self._server, connect, name, limit, doing, self.waiting)
 
     def dump(self, group: Group, sink: StoreSink) -> DumpFacts:
         doing = f"dumping {self._database} from {self._server.name}"
         programs = self._programs(doing)
-        with self._inside(self._database, doing) as connection:
-            excluded = self._excluded_tables(connection, doing)
-            facts = self._dump_facts(connection, doing, excluded)
-        facts.client_version = f"pg_dump {programs.version_text}"
-        argv: list[str | bytes] = [programs.path("pg_dump"), "--no-password"]
-        # pg_dump takes a pattern to be in the encoding of its session, which is to be the database's.
-        codec = pg_archive.python_codec(str(facts.details["encoding"]))
-        argv += [f"--exclude-table={quote(schema)}.{quote(table)}".encode(codec) for schema, table in excluded]
-        if self._format == "directory":
-            facts.peak_temporary_bytes = self._dump_directory(group, sink, argv, doing, facts)
-        else:
-            self._dump_stream(group, sink, argv, doing, facts)
+        self._conflicts = pg_checks.conflicts(self._server, self._database, doing)
+        self._watch = self._watching(functools.partial(self._server.connect, self._database), doing)
+        with self._watch, self._inside(self._database, doing) as connection:
+            largest = pg_snapshot.largest_table(self._server, connection, doing)
+            with pg_snapshot.held(self._server, connection, doing) as snapshot:
+                excluded = self._find_excluded(connection, doing)
+                facts = self._dump_facts(connection, doing, excluded, largest)
+                own = pg_rows.own_tables(self._server, connection, facts.tables, doing) if excluded.rowless else ()
+                pg_rows.note(facts.tables, dict.fromkeys(set(own) & set(excluded.rowless), 0))
+                facts.client_version = f"pg_dump {programs.version_text}"
+                argv: list[str | bytes] = [programs.path("pg_dump"), "--no-password", f"--snapshot={snapshot.name}"]
+                if self._lock_timeout:
+                    # Later than the watch, which knows whom it waits for, and may be without a connection.
+                    argv.append(f"--lock-wait-timeout={int(self._lock_timeout + _LATER) * 1000}")
+                # pg_dump takes a pattern to be in the encoding of its session, which is to be the database's.
+                codec = pg_archive.python_codec(str(facts.details["encoding"]))
+                argv += [option.encode(codec) for option in excluded.options()]
+                if self._format == "directory":
+                    facts.peak_temporary_bytes = self._dump_directory(group, sink, argv, doing, facts)
+                else:
+                    self._dump_stream(group, sink, argv, snapshot, doing, facts)
         return facts
+
+    def _explain(self, error: EnvSyncError) -> EnvSyncError:
+        """Return what a failed ``pg_dump`` amounts to; the next one has one job where it was refused a lock."""
+        if self._watch is not None and self._watch.expired is not None:
+            return self._watch.expired
+        conflict = False
+        with contextlib.suppress(EnvSyncError):  # a server that is gone can't be asked
+            conflict = pg_checks.conflicts(self._server, self._database, error.doing) > self._conflicts
+        found, self._dump_jobs = pg_failures.of_dump(error, self._dump_jobs, conflict)
+        return found
 
     def _dump_directory(
         self, group: Group, sink: StoreSink, argv: list[str | bytes], doing: str, facts: DumpFacts
     ) -> int:
         directory = within(self._work_dir, "dump")
+        shutil.rmtree(directory, ignore_errors=True)  # what is there is of a dump that failed
         os.mkdir(directory, 0o700)
+        jobs = self._dump_jobs
         # -Z0 and --no-sync: compressing and syncing happen where the data is going, not on its way.
-        argv += ["-Fd", f"-j{self._jobs}", "-Z0", "--no-sync", "-f", directory, "-d", self._conninfo(self._database)]
-        stage = group.run(argv, doing, env=self._dump_environment(facts), dumps=True, repeatable=without_values)
+        argv += ["-Fd", f"-j{jobs}", "-Z0", "--no-sync", "-f", directory, "-d", self._conninfo(self._database)]
+        stage = group.run(
+            argv,
+            doing,
+            env=self._dump_environment(facts),
+            dumps=True,
+            repeatable=without_values,
+            explain=self._explain,
+        )
         # Two threads keep up with the one server process that a table comes from. Those of many tables at once, or of a
         # slow level, would take much memory, and save no time.
-        threads = 2 if self._jobs <= 8 and self._compression_level <= 3 else 1
+        threads = 2 if jobs <= 8 and self._compression_level <= 3 else 1
         largest = facts.details["largest_table_bytes"] or None
-        follower = Follower(group, stage, directory, sink, self._jobs + 2, threads, largest)
+        follower = Follower(group, stage, directory, sink, jobs + 2, threads, largest)
         follower.run()
+        with open(os.path.join(directory, "toc.dat"), "rb") as stream:
+            toc = pg_archive.Toc.read(stream)
+        pg_rows.note(facts.tables, pg_rows.of_dump(toc, follower.lines))
         return follower.peak
 
     def _dump_stream(
-        self, group: Group, sink: StoreSink, argv: list[str | bytes], doing: str, facts: DumpFacts
+        self,
+        group: Group,
+        sink: StoreSink,
+        argv: list[str | bytes],
+        snapshot: pg_snapshot.Snapshot,
+        doing: str,
+        facts: DumpFacts,
     ) -> None:
         # With gzip the archive compresses by itself: that is the one form that the original can read.
         packed = self._compression == "gzip"
@@ -271,28 +380,35 @@ class PostgreSQL(Database):
             env=self._dump_environment(facts),
             dumps=True,
             repeatable=without_values,
+            explain=self._explain,
         )
         name = LEGACY_SUFFIX if packed else SINGLE_SUFFIX
         group.start(sink.member, name, StageReader(stage), facts.details["size_bytes"], packed, self._jobs)
+        unknown = [table for table in facts.tables if "rows" not in table]
+        counted = pg_rows.own_tables(self._server, snapshot.connection, unknown, doing)
+        connect = functools.partial(self._inside, self._database, doing)
+        pg_rows.note(facts.tables, pg_rows.in_snapshot(self._server, connect, snapshot.name, counted, group, doing))
         group.wait()
 
     def _dump_environment(self, facts: DumpFacts) -> dict[str, str]:
         return dict(self._environment, PGCLIENTENCODING=str(facts.details["encoding"]))
 
-    def _dump_facts(self, connection: Any, doing: str, excluded: Sequence[tuple[str, str]]) -> DumpFacts:
+    def _dump_facts(self, connection: Any, doing: str, excluded: pg_excluded.Excluded, largest: int) -> DumpFacts:
         properties = pg_swap.read_properties(self._server, self._database)
         if properties is None:
             raise EnvSyncError(doing, f"the database {self._database} has just gone", "Who drops it?")
         ask = self._server.query
-        facts = DumpFacts(format=self._format, jobs=self._jobs if self._format == "directory" else 1)
+        asked = functools.partial(ask, connection=connection)
+        facts = DumpFacts(format=self._format, jobs=self._dump_jobs)
         facts.tables = [
             {"schema": schema, "name": table}
             for schema, table in self._tables(connection, doing)
-            if (schema, table) not in excluded
+            if (schema, table) not in excluded.tables
         ]
         facts.extensions = [
             {"name": name, "version": version}
             for name, version in ask("SELECT extname, extversion FROM pg_extension ORDER BY 1", (), doing, connection)
+            if name not in excluded.extensions
         ]
         roles = ask(
             """SELECT r.rolname FROM pg_roles r WHERE r.oid IN (
@@ -305,40 +421,22 @@ class PostgreSQL(Database):
             connection,
         )
         facts.roles = [str(role) for (role,) in roles]
-        largest = ask(
-            """SELECT coalesce(max(pg_table_size(oid)), 0) FROM pg_class
-                WHERE relkind IN ('r', 'm') AND (oid >= 16384 OR relname = 'pg_largeobject')""",
-            (),
-            doing,
-            connection,
-        )
-        large_objects = ask("SELECT count(*) FROM pg_largeobject_metadata", (), doing, connection)
-        foreign_keys = ask(
-            """SELECT n.nspname, c.relname, k.conname, fn.nspname, f.relname FROM pg_constraint k
-                 JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-                 JOIN pg_class f ON f.oid = k.confrelid JOIN pg_namespace fn ON fn.oid = f.relnamespace
-                WHERE k.contype = 'f'""",
-            (),
-            doing,
-            connection,
-        )
+        large_objects = pg_rows.large_objects(self._server, connection, doing)
         facts.details = {
+            "collations": pg_checks.system_collations(asked, sorted(excluded.tables), doing),
+            "tablespaces": pg_checks.used_tablespaces(asked, doing),
             "size_bytes": properties.size,
-            "largest_table_bytes": int(largest[0][0]),
-            "large_objects": int(large_objects[0][0]),
+            "largest_table_bytes": largest,
+            "large_objects": large_objects,
             "owner": properties.owner,
+            "database": pg_first.facts(properties),
             "encoding": properties.encoding,
             "collate": properties.collate,
             "ctype": properties.ctype,
             "locale_provider": properties.provider,
             "locale": properties.locale,
             "server_version_num": self._server.control().server_version,
-            "excluded_tables": [f"{schema}.{table}" for schema, table in excluded],
-            "excluded_foreign_keys": [
-                [schema, table, name]
-                for schema, table, name, to_schema, to_table in foreign_keys
-                if (to_schema, to_table) in excluded and (schema, table) not in excluded
-            ],
+            **excluded.details(),
         }
         return facts
 
@@ -353,47 +451,14 @@ class PostgreSQL(Database):
         )
         return [(str(schema), str(table)) for schema, table in rows]
 
-    def _excluded_tables(self, connection: Any, doing: str) -> list[tuple[str, str]]:
-        """Return the tables (and views) that ``excluded_tables`` names, as ``pg_dump --exclude-table`` reads it.
-
-        A partitioned table stands for its partitions too: without it these could not be restored.
-        """
-        tables = self._tables(connection, doing, "rpfmvS")
-        excluded: list[tuple[str, str]] = []
-        for pattern in self._excluded:
-            matches = name_pattern(pattern, doing)
-            matching = [table for table in tables if matches(*table)]
-            if not matching:
-                # To go on would store what somebody asked to leave out.
-                raise EnvSyncError(doing, f"excluded_tables names {pattern}, and there is no such table", "Correct it.")
-            excluded += [table for table in matching if table not in excluded]
-        excluded += [table for table in self._partitions(connection, excluded, doing) if table not in excluded]
-        return excluded
-
-    def _partitions(self, connection: Any, tables: Sequence[tuple[str, str]], doing: str) -> list[tuple[str, str]]:
-        if not tables:
-            return []
-        rows = self._server.query(
-            """WITH RECURSIVE partition AS (
-                   SELECT c.oid, c.relnamespace, c.relname, true AS top FROM pg_class c
-                     JOIN pg_namespace n ON n.oid = c.relnamespace
-                    WHERE c.relkind = 'p' AND (n.nspname, c.relname) IN %s
-                   UNION ALL
-                   SELECT c.oid, c.relnamespace, c.relname, false FROM pg_class c
-                     JOIN pg_inherits i ON i.inhrelid = c.oid JOIN partition p ON p.oid = i.inhparent
-                    WHERE c.relispartition)
-               SELECT n.nspname, relname FROM partition JOIN pg_namespace n ON n.oid = relnamespace
-                WHERE NOT top ORDER BY 1, 2""",
-            (tuple(tables),),
-            doing,
-            connection,
-        )
-        return [(str(schema), str(table)) for schema, table in rows]
-
     # -- pull --------------------------------------------------------------------------------------------------------
 
     def preflight_restore(self, manifest: Manifest | None) -> Plan:
         doing = f"preparing to restore {self._database} on {self._server.name}"
+        pg_checks.writable(self._server, doing)
+        if self._server.pooled:
+            why = f"a pooler answers at {self._server.name}, and a restore takes sessions of the server's own"
+            raise EnvSyncError(doing, why, "Give the server's own address in database_hostname and database_port.")
         self._live = pg_swap.read_properties(self._server, self._database)
         major = self._restore_programs(doing).version[0]
         if manifest and manifest.details.get("large_objects") and _written_as(manifest) > archive_version(major):
@@ -418,16 +483,7 @@ class PostgreSQL(Database):
             if self._exists(name) and not self._is_ours(name):
                 raise EnvSyncError(doing, f"there is a database {name} that is not env_sync's", "Rename or drop it.")
         if manifest:
-            available = {
-                name for (name,) in self._server.query("SELECT name FROM pg_available_extensions", doing=doing)
-            }
-            missing = [item["name"] for item in manifest.extensions if item["name"] not in available]
-            if missing:
-                raise EnvSyncError(
-                    doing,
-                    f"the database uses extensions that are not available on this server: {', '.join(missing)}",
-                    "Install their packages on the database server.",
-                )
+            steps += self._check_extensions(manifest, doing)
             known = {name for (name,) in self._server.query("SELECT rolname FROM pg_roles", doing=doing)}
             absent = [role for role in manifest.roles if role not in known]
             if absent:
@@ -436,9 +492,38 @@ class PostgreSQL(Database):
                     "database's owner, and leave out what they were granted"
                 )
         warnings = [f"what an earlier pull replaced is still there: {text}" for text in self._stuck]
+        if manifest:
+            located = self._located(manifest.details)
+            warnings += pg_checks.locale(self._server, located, doing)
+            if self._locale and located != manifest.details:
+                steps.append(f"have it sort by {self._locale}, and not by {pg_checks.sorts_by(manifest.details)}")
+            left_out = bool(self._excluded.objects or self._excluded.extensions)
+            warnings += pg_checks.collations(self._server, manifest.details, left_out, doing)
+            steps += pg_checks.tablespaces(self._server, manifest.details, doing)
+            size = int(manifest.details.get("size_bytes", 0))
+            tablespace = self._live.tablespace if self._live is not None else "pg_default"
+            warnings += pg_checks.room(self._server, tablespace, size, manifest.raw_bytes, doing)
         if self._live is not None:
             warnings += self._check_replaceable(self._live, doing)
+        elif manifest:
+            here = self._here(doing)
+            steps += pg_first.steps(manifest.details, here)
+            warnings += pg_first.warnings(manifest.details, here)
         return Plan(self.scratch, pg_swap.describe(self._live) if self._live else None, tuple(steps), tuple(warnings))
+
+    def _check_extensions(self, manifest: Manifest, doing: str) -> list[str]:
+        """Raise when the server cannot have an extension of the point; return what is left out of them."""
+        needed = [str(item["name"]) for item in manifest.extensions]
+        left_out = [name for name in needed if pg_leave_out.names_extension(self._excluded.extensions, name)]
+        available = {name for (name,) in self._server.query("SELECT name FROM pg_available_extensions", doing=doing)}
+        wanted = [name for name in needed if name not in left_out]
+        refuse_one_database_only(wanted, doing)
+        pg_leave_out.refuse_missing(wanted, available, doing)
+        there = self._check_template(self._located(manifest.details), doing)
+        if there is not None:
+            pg_superuser.refuse_forbidden(self._server, wanted, there, doing)
+        left_out += manifest.details.get("excluded_extensions", ())
+        return [f"leave out the extensions {', '.join(left_out)}, and what depends on them"] if left_out else []
 
     def _check_replaceable(self, live: pg_swap.Properties, doing: str) -> list[str]:
         """Raise when the live database can't make room for another; return what will be lost with it."""
@@ -465,6 +550,39 @@ class PostgreSQL(Database):
             )
         slots = pg_swap.replication_slots(self._server, live.oid)
         return [f"its logical replication slots ({slots}) go with the replaced database"] if slots else []
+
+    def _check_template(self, details: Mapping[str, Any], doing: str) -> frozenset[str] | None:
+        """Return the extensions that the scratch database has from the start; None where nobody may look.
+
+        :raises EnvSyncError: it can't be made from its template.
+        """
+        if self._template == "template0":
+            return frozenset({"plpgsql"})
+        template = pg_swap.read_properties(self._server, self._template)
+        name = f"{self._template} (template_database)"
+        if template is None:
+            raise EnvSyncError(doing, f"there is no database {name}", _similar(self._server, self._template))
+        if not template.is_template and not self._may_rename(template.owner):
+            raise EnvSyncError(
+                doing,
+                f"the role of login_user may not copy the database {name}, which belongs to {template.owner}",
+                f"ALTER DATABASE {quote(self._template)} IS_TEMPLATE true, as its owner.",
+            )
+        has = (template.encoding, template.collate, template.ctype, template.provider, template.locale)
+        needs = tuple(details.get(key) or "" for key in ("encoding", "collate", "ctype", "locale_provider", "locale"))
+        if details.get("encoding") and has != needs:
+            raise EnvSyncError(
+                doing,
+                f"the database {name} has another encoding or locale than the point: {_joined(has)}",
+                f"Create it again from template0, with those of the point: {_joined(needs)}.",
+            )
+        try:
+            with self._inside(self._template, doing) as connection:
+                return pg_superuser.look(
+                    lambda statement: self._server.query(statement, (), doing, connection)
+                ).extensions
+        except ServerError:
+            return None  # it may take no connections, and can be copied all the same
 
     def _exists(self, name: str) -> bool:
         return bool(self._server.query("SELECT 1 FROM pg_database WHERE datname = %s", (name,)))
@@ -514,6 +632,10 @@ class PostgreSQL(Database):
         manifest = source.manifest
         doing = f"restoring {self._database} on {self._server.name}"
         self._create_scratch(manifest.details, doing)
+        if self._template != "template0":
+            with self._inside(self.scratch, doing) as connection:
+                self._of_template = frozenset(self._tables(connection, doing))
+                self._objects_of_template = pg_rows.large_objects(self._server, connection, doing)
         if manifest.format == "directory":
             return self._restore_directory(group, source, doing)
         return self._restore_stream(group, source, doing)
@@ -522,19 +644,21 @@ class PostgreSQL(Database):
         """Create the scratch database: with the point's encoding and locale, and nobody else let in."""
         version = self._server.control().server_version
         # Nobody may connect before PUBLIC has lost the right to: such a session would see data not sanitised yet.
-        options = ["TEMPLATE template0", "ALLOW_CONNECTIONS false"]
-        if details.get("encoding"):
-            options.append(f"ENCODING {literal(details['encoding'])}")
-            options.append(f"LC_COLLATE {literal(details['collate'])}")
-            options.append(f"LC_CTYPE {literal(details['ctype'])}")
-            if details.get("locale_provider") == "i" and version >= 150000:
-                options.append(f"LOCALE_PROVIDER icu ICU_LOCALE {literal(details['locale'])}")
-            elif details.get("locale_provider") == "b" and version >= 170000:
-                options.append(f"LOCALE_PROVIDER builtin BUILTIN_LOCALE {literal(details['locale'])}")
-        elif self._live is not None:
-            options.append(f"ENCODING {literal(self._live.encoding)}")
-            options.append(f"LC_COLLATE {literal(self._live.collate)}")
-            options.append(f"LC_CTYPE {literal(self._live.ctype)}")
+        options = [f"TEMPLATE {quote(self._template)}", "ALLOW_CONNECTIONS false"]
+        details = self._located(details)
+        if not details.get("encoding") and self._live is not None:
+            live = self._live
+            details = {"encoding": live.encoding, "collate": live.collate, "ctype": live.ctype, **details}
+        for option, key in (("ENCODING", "encoding"), ("LC_COLLATE", "collate"), ("LC_CTYPE", "ctype")):
+            if details.get(key):
+                options.append(f"{option} {literal(details[key])}")
+        provider = details.get("locale_provider")
+        if provider == "i" and version >= 150000:
+            options.append(f"LOCALE_PROVIDER icu ICU_LOCALE {literal(details['locale'])}")
+        elif provider == "b" and version >= 170000:
+            options.append(f"LOCALE_PROVIDER builtin BUILTIN_LOCALE {literal(details['locale'])}")
+        elif provider == "c" and version >= 150000:
+            options.append("LOCALE_PROVIDER libc")  # the template's may be another
         if self._live is not None and self._live.tablespace != "pg_default":
             options.append(f"TABLESPACE {quote(self._live.tablespace)}")
         name = quote(self.scratch)
@@ -546,6 +670,12 @@ class PostgreSQL(Database):
             f"ALTER DATABASE {name} ALLOW_CONNECTIONS true",
         ):
             self._server.query(statement, doing=doing)
+
+    def _located(self, details: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what the manifest says of the database, with the locale that the task asks for in place of its own."""
+        if not self._locale:
+            return details
+        return {**details, "collate": self._locale, "ctype": self._locale, "locale_provider": "c", "locale": ""}
 
     def _restore_directory(self, group: Group, source: PointSource, doing: str) -> Mapping[str, Any]:
         directory = within(self._work_dir, "restore")
@@ -561,34 +691,36 @@ class PostgreSQL(Database):
         files = {file: entry.dump_id for file, entry in members.items() if entry.dump_id in chosen}
         feeder = Feeder(group, source, directory, files, programs.path("pg_restore"))
         feeder.prepare()
+        failure = Restoring(adapted.toc)
         restore = group.run(
             [*self._restore_command(programs, adapted.dump_ids), f"-j{self._jobs}", directory],
             doing,
             env=self._restore_environment(self._index_options()),
-            repeatable=without_values,
+            repeatable=failure.repeatable,
+            explain=failure.explain,
         )
         feeder.run(restore)
-        self._give_away(adapted.owners, doing)
-        self._verify_restored(adapted, doing)
-        return {"warnings": adapted.warnings}
+        self._verify_restored(group, adapted, source.manifest, doing)
+        return {"warnings": [*adapted.warnings, *self._give(adapted, doing)]}
 
     def _restore_stream(self, group: Group, source: PointSource, doing: str) -> Mapping[str, Any]:
         programs = self._restore_programs(doing)
         reader = source.open(_only_member(source, doing))
         toc = read_by(pg_archive.Toc.read(reader), programs.version[0], doing, _PULL_INTO_NEWER)
         adapted = self._adapt(toc, source.manifest, doing)
+        failure = Restoring(adapted.toc)
         restore = group.run(
             self._restore_command(programs, adapted.dump_ids),
             doing,
             stdin=subprocess.PIPE,
             env=self._restore_environment(),
-            repeatable=without_values,
+            repeatable=failure.repeatable,
+            explain=failure.explain,
         )
         group.start(send_archive, group, adapted.toc.to_bytes(), reader, restore)
         group.wait()
-        self._give_away(adapted.owners, doing)
-        self._verify_restored(adapted, doing)
-        return {"warnings": adapted.warnings}
+        self._verify_restored(group, adapted, source.manifest, doing)
+        return {"warnings": [*adapted.warnings, *self._give(adapted, doing)]}
 
     def _restore_command(self, programs: Programs, dump_ids: Sequence[int]) -> list[str]:
         listing = within(self._work_dir, "restore.list")
@@ -598,6 +730,7 @@ class PostgreSQL(Database):
             programs.path("pg_restore"),
             "--no-password",
             "--exit-on-error",
+            "--verbose",
             "-L",
             listing,
             "-d",
@@ -627,76 +760,74 @@ class PostgreSQL(Database):
         ask = self._server.query
         user, superuser = ask("SELECT rolname, rolsuper FROM pg_roles WHERE rolname = current_user", doing=doing)[0]
         with self._inside(self.scratch, doing) as connection:
-            public = ask(
-                "SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = 'public'", (), doing, connection
-            )
+            facts = pg_superuser.look(lambda statement: ask(statement, (), doing, connection))
+        here = self._here(doing)
+        lacking: list[str] = []
+        if self._live is None:
+            values = pg_first.values_in(toc)
+            self._first = pg_first.attempts(manifest.details, self._database, here, values)
+            lacking = pg_first.lacking(manifest.details, values)
         target = pg_archive.Target(
             user=str(user),
             superuser=bool(superuser),
-            roles=frozenset(name for (name,) in ask("SELECT rolname FROM pg_roles", doing=doing)),
-            assumable=frozenset(
-                name
-                for (name,) in ask("SELECT rolname FROM pg_roles WHERE pg_has_role(oid, %s)", (self._assume(),), doing)
+            inherited=frozenset(
+                name for (name,) in ask("SELECT rolname FROM pg_roles WHERE pg_has_role(oid, 'USAGE')", (), doing)
             ),
-            database_owner=self._live.owner if self._live is not None else str(user),
+            schemas=facts.schemas,
+            untrusted_languages=facts.untrusted_languages,
+            closed_wrappers=facts.closed_wrappers,
+            roles=here.roles,
+            assumable=here.assumable,
+            database_owner=self._live.owner if self._live is not None else pg_first.owner_of(manifest.details, here),
             extensions_available=frozenset(
                 name for (name,) in ask("SELECT name FROM pg_available_extensions", doing=doing)
             ),
-            tablespaces=frozenset(name for (name,) in ask("SELECT spcname FROM pg_tablespace", doing=doing)),
-            public_owner=str(public[0][0]) if public else "",
-            excluded_foreign_keys=frozenset(
-                (schema, table, name) for schema, table, name in manifest.details.get("excluded_foreign_keys", ())
+            tablespaces=frozenset(
+                name
+                for (name,) in ask("SELECT spcname FROM pg_tablespace WHERE has_tablespace_privilege(oid, 'CREATE')")
             ),
+            public_owner=facts.public_owner,
+            excluded_foreign_keys=_keys(manifest, "excluded_foreign_keys"),
+            rowless_foreign_keys=_keys(manifest, "rowless_foreign_keys"),
             keep_foreign_servers=self._keep_foreign_servers,
         )
-        missing = pg_archive.missing_extensions(toc, target)
-        if missing:
-            raise EnvSyncError(
-                doing,
-                f"the database uses extensions that are not available on this server: {', '.join(missing)}",
-                "Install their packages on the database server.",
-            )
-        return pg_archive.adapt(toc, target)
+        noted = manifest.details.get("excluded_extensions", ())
+        chosen = pg_leave_out.choose(toc, self._excluded.objects, self._excluded.extensions, noted, doing)
+        needed = [e.tag for e in toc.entries if e.desc == "EXTENSION" and e.dump_id not in chosen.reasons]
+        refuse_one_database_only(needed, doing)
+        pg_leave_out.refuse_missing(needed, target.extensions_available, doing)
+        pg_superuser.refuse_forbidden(self._server, needed, facts.extensions, doing)
+        target = replace(target, left_out=chosen.reasons, in_full=pg_leave_out.SAID_IN_FULL)
+        adapted = pg_archive.adapt(toc, target)
+        return replace(adapted, warnings=(*chosen.warnings, *lacking, *adapted.warnings))
+
+    def _here(self, doing: str) -> pg_first.Here:
+        ask = self._server.query
+        return pg_first.Here(
+            str(ask("SELECT current_user", (), doing)[0][0]),
+            frozenset(name for (name,) in ask("SELECT rolname FROM pg_roles", (), doing)),
+            frozenset(
+                name
+                for (name,) in ask("SELECT rolname FROM pg_roles WHERE pg_has_role(oid, %s)", (self._assume(),), doing)
+            ),
+        )
 
     def _assume(self) -> str:
         """What ``pg_has_role`` calls the right to make a role an owner: since 16 a membership may come without it."""
         return "SET" if self._server.control().server_version >= 160000 else "MEMBER"
 
-    def _give_away(self, owners: Sequence[tuple[str, str]], doing: str) -> None:
-        """Give the restored objects to their owners, as a user who is no superuser, in one transaction.
-
-        A new owner must be allowed to create in the object's schema: where it is not, it is for that moment.
-        """
-        if not owners:
-            return
+    def _give(self, adapted: pg_archive.Adapted, doing: str) -> list[str]:
+        """Do what is left for after ``pg_restore``, as a user who is not a superuser; return warnings."""
+        if not adapted.owners and not adapted.later:
+            return []
         with self._inside(self.scratch, doing) as connection:
-            ask = self._server.query
-            ask("BEGIN", (), doing, connection)
-            lacking = ask(
-                """SELECT n.nspname, r.rolname FROM pg_namespace n, pg_roles r
-                    WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND r.rolname = ANY (%s)
-                      AND NOT has_schema_privilege(r.oid, n.oid, 'CREATE')
-                      AND (pg_has_role(n.nspowner, 'MEMBER') OR n.nspowner = (SELECT oid FROM pg_roles
-                                                                              WHERE rolname = 'pg_database_owner'))""",
-                (sorted({owner for _name, owner in owners}),),
-                doing,
-                connection,
-            )
-            for schema, role in lacking:
-                ask(f"GRANT CREATE ON SCHEMA {quote(schema)} TO {quote(role)}", (), doing, connection)
-            # Sequences after the tables that own them, with which they go; schemas after the last grant on them.
-            schemas = [item for item in owners if item[0].startswith("SCHEMA ")]
-            others = [item for item in owners if item not in schemas]
-            for name, owner in sorted(others, key=lambda item: item[0].startswith("SEQUENCE ")):
-                ask(f"ALTER {name} OWNER TO {quote(owner)}", (), doing, connection)
-            for schema, role in lacking:
-                ask(f"REVOKE CREATE ON SCHEMA {quote(schema)} FROM {quote(role)}", (), doing, connection)
-            for name, owner in schemas:
-                ask(f"ALTER {name} OWNER TO {quote(owner)}", (), doing, connection)
-            ask("COMMIT", (), doing, connection)
+            return Giving(self._server, connection, self.scratch, doing).run(adapted)
 
-    def _verify_restored(self, adapted: pg_archive.Adapted, doing: str) -> None:
-        """Raise unless every table of the archive's list is in the scratch database."""
+    def _verify_restored(self, group: Group, adapted: pg_archive.Adapted, manifest: Manifest, doing: str) -> None:
+        """Raise unless every table of the archive's list is in the scratch database, with the manifest's rows.
+
+        It comes before the tables are given to their owners, whose rows this role may not be allowed to read.
+        """
         with self._inside(self.scratch, doing) as connection:
             there = set(self._tables(connection, doing))
         chosen = set(adapted.dump_ids)
@@ -709,6 +840,15 @@ class PostgreSQL(Database):
         if missing:
             raise EnvSyncError(doing, f"these tables were not restored: {', '.join(missing[:5])}")
         self._restored = len(wanted)
+        connect = functools.partial(self._inside, self.scratch, doing)
+        counting = f"counting what was restored of {self._database} on {self._server.name}"
+        large_objects = manifest.details.get("large_objects")
+        if large_objects is not None:
+            large_objects += self._objects_of_template
+        comparison = pg_rows.Comparison(
+            self._server, connect, manifest.tables, adapted, large_objects, self._jobs, counting
+        )
+        comparison.run(group, there - self._of_template)
 
     def sanitise(self, scripts: Sequence[Script], group: Group) -> Sequence[Effect]:
         return [self._run_script(number, script, self.scratch, group) for number, script in enumerate(scripts)]
@@ -720,8 +860,13 @@ class PostgreSQL(Database):
         folder = within(self._work_dir, f"script{number}")
         os.mkdir(folder, 0o700)
 
+        environment = dict(self._environment)
+        if database == self.scratch:
+            # A policy that would hide rows from a script, which then stay as they are, is an error.
+            environment["PGOPTIONS"] = f"{os.environ.get('PGOPTIONS', '')} -c row_security=off".strip()
+
         def run(files: list[str], where: str, place: Callable[[str, int], str]) -> str:
-            return run_psql(group, psql, files, self._conninfo(database), self._environment, doing, where, place)
+            return run_psql(group, psql, files, self._conninfo(database), environment, doing, where, place)
 
         with self._inside(database, doing) as connection:
 
@@ -775,7 +920,9 @@ class PostgreSQL(Database):
         live = pg_swap.read_properties(self._server, self._database)
         kept_before = live is not None and self._is_ours(self.old)
         names = pg_swap.Names(self._database, self.scratch, self.old, self.older)
-        seconds, warnings = pg_swap.swap(self._server, names, live, kept_before, keep_old)
+        doing = f"swapping {self._database} in on {self._server.name}"
+        with self._watching(self._server.another_control, doing):
+            seconds, warnings = pg_swap.swap(self._server, names, live, kept_before, keep_old, self._first)
         self._server.finish()  # the new database serves: to stop now would only leave the old one behind
         kept = self.old if live is not None else ""
         if kept_before:
@@ -843,6 +990,10 @@ class PostgreSQL(Database):
         )
 
 
+def _keys(manifest: Manifest, field: str) -> frozenset[tuple[str, str, str]]:
+    return frozenset((schema, table, name) for schema, table, name in manifest.details.get(field, ()))
+
+
 def _written_as(manifest: Manifest) -> tuple[int, int]:
     """Return the version of the point's archive, going by the ``pg_dump 15.4`` that wrote it."""
     major = manifest.client_version.rpartition(" ")[2].partition(".")[0]
@@ -866,6 +1017,10 @@ def _only_member(source: PointSource, doing: str) -> str:
     if len(names) != 1:
         raise EnvSyncError(doing, f"a point in one stream has {len(names)} members", "Choose another point (--list).")
     return names[0]
+
+
+def _joined(values: Sequence[str]) -> str:
+    return ", ".join(value for value in values if value)
 
 
 def _similar(server: Server, database: str) -> str:

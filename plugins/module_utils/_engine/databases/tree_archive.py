@@ -37,6 +37,11 @@ class Contents:
         self.special = 0
         self.examples: list[str] = []
 
+    @property
+    def inner(self) -> int:
+        """How many entries there were without the tree's own directory."""
+        return self.entries - self.rooted
+
 
 def pass_on(
     source: Reader,

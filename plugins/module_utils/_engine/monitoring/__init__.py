@@ -9,18 +9,19 @@ Whatever goes wrong here is logged and nothing else: monitoring can neither fail
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Callable
+from typing import Any, Callable
 
 from ..errors import EnvSyncError, one_line
 from . import command_file, icinga2, nsca, prometheus
 from .outcome import Outcome
 
-__all__ = ["KEYS", "Outcome", "report"]
+__all__ = ["KEYS", "Outcome", "faults", "report"]
 
 #: what the file monitoring.conf may say; secrets come from the environment (ICINGA2_PASSWORD)
 KEYS = (
@@ -54,7 +55,32 @@ _LOOK = 0.2
 
 _SENDERS = {"nsca": nsca.send, "icinga2": icinga2.send, "command_file": command_file.send}
 
+#: what each way of sending can't do without
+_NEEDED: Mapping[str, Sequence[str]] = {
+    "nsca": ("nsca_host",),
+    "icinga2": ("icinga2_url", "icinga2_user", "icinga2_ca"),
+    "command_file": ("command_file",),
+}
+
 Log = Callable[[str, str], None]
+
+
+def faults(settings: Mapping[str, Any]) -> list[str]:
+    """Return why no result could ever be sent with these settings, one line for each; each begins with a key."""
+    monitor = settings.get("monitor") or "none"
+    found = [
+        f"{key}: missing, and monitor {monitor} needs it" for key in _NEEDED.get(monitor, ()) if not settings.get(key)
+    ]
+    if monitor == "icinga2" and settings.get("icinga2_url"):
+        try:
+            icinga2.address(str(settings["icinga2_url"]))
+        except EnvSyncError:
+            found.append(f"icinga2_url: has the form https://HOST:5665, not {settings['icinga2_url']}")
+    for key in ("icinga2_ca", "nsca_config"):
+        path = str(settings.get(key) or "")
+        if path and not os.path.isfile(path):
+            found.append(f"{key}: there is no {path} on this host")
+    return found
 
 
 def report(

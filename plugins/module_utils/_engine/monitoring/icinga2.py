@@ -30,7 +30,7 @@ def send(
     ``ICINGA2_PASSWORD`` in the environment is the API user's password; ``icinga2_ca`` the file of the authority that
     Icinga's certificate comes from (``/var/lib/icinga2/certs/ca.crt`` on the Icinga host).
     """
-    server, port = _address(settings.get("icinga2_url", ""))
+    server, port = address(settings.get("icinga2_url", ""))
     doing = f"sending the result to Icinga 2 on {server}"
     try:
         context = ssl.create_default_context(cafile=settings.get("icinga2_ca") or None)
@@ -74,7 +74,7 @@ def send(
         raise EnvSyncError(doing, one_line(json.dumps(results))[:200])
 
 
-def _address(url: str) -> tuple[str, int]:
+def address(url: str) -> tuple[str, int]:
     """Return host and port of Icinga's API."""
     try:
         parts = urlsplit(url)

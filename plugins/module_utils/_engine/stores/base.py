@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..errors import EnvSyncError
+from .inspector import Inspector
 
 BLOCK = 1024 * 1024
 
@@ -75,6 +76,10 @@ class Store(abc.ABC):
     @abc.abstractmethod
     def preflight(self, write: bool) -> None:
         """Raise unless the store is there and can be read (and, where ``write``, looks writable). Writes nothing."""
+
+    def inspector(self) -> Inspector:
+        """Return what tells a check of the store how it is set up."""
+        return Inspector()
 
     @abc.abstractmethod
     def list(self, prefix: str = "") -> Iterator[StoredObject]:

@@ -20,6 +20,7 @@ from typing import Callable
 from ..errors import EnvSyncError, advice
 from ..ownership import folder, follows_links, hand_over, make_folders, open_file, remove_file
 from .base import BLOCK, Reader, Store, Stored, StoredObject, write_all
+from .inspector import DirectoryInspector, Inspector
 
 _PARTIAL = ".partial"
 
@@ -47,6 +48,9 @@ class DirectoryStore(Store):
 
     def url(self, name: str = "") -> str:
         return os.path.join(self._root, name) if name else self._root
+
+    def inspector(self) -> Inspector:
+        return DirectoryInspector(self._base, self._root)
 
     def preflight(self, write: bool) -> None:
         doing = f"opening the directory {self._base}"
@@ -173,6 +177,8 @@ class DirectoryStore(Store):
                     os.unlink(base, dir_fd=parent)
                     removed.append(self.url(name))
                     folders.add(os.path.dirname(removed[-1]))
+        if prefix.rstrip("/"):
+            folders.add(self._path(prefix.rstrip("/")))  # a point of which no member was finished
         for emptied in sorted(folders, key=len, reverse=True):
             self._remove_empty(emptied)
         return removed

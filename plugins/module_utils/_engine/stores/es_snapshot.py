@@ -21,6 +21,7 @@ from ..manifest import Manifest, Member
 from ..point import iso_utc, manifest_name, parse, point_name
 from ..task import ElasticOptions
 from .base import Reader, Store, Stored, StoredObject
+from .inspector import FAILED, OK, UNKNOWN, WARNING, Finding, Inspector
 
 
 class SnapshotStore(Store):
@@ -46,9 +47,12 @@ class SnapshotStore(Store):
         shown = found.point.lower() if found else name
         return f"{self._client.name}/_snapshot/{self._repository}{f'/{shown}' if shown else ''}"
 
+    def inspector(self) -> Inspector:
+        return _SnapshotInspector(self, self._client, self._repository)
+
     def preflight(self, write: bool) -> None:
         doing = f"opening the snapshot repository {self.url()}"
-        found = self._registered(doing)
+        found = self.registered(doing)
         if found is None and not (self._type and write):
             hint = "The first run registers it." if self._type else "Register it, or set repository_type."
             raise EnvSyncError(doing, "it is not registered at this server", hint)
@@ -59,7 +63,7 @@ class SnapshotStore(Store):
         """Register the repository where that is asked for; before a push, have all nodes prove that they can write."""
         doing = f"registering the snapshot repository {self.url()}"
         if self._type:
-            found = self._registered(doing)
+            found = self.registered(doing)
             if found is None:
                 # Two clusters that write to one repository destroy it (Elasticsearch guide, "Register a repository").
                 settings = {**self._settings, **({} if write else {"readonly": "true"})}
@@ -154,7 +158,8 @@ class SnapshotStore(Store):
 
     # -- helpers -----------------------------------------------------------------------------------------------------
 
-    def _registered(self, doing: str) -> dict[str, Any] | None:
+    def registered(self, doing: str) -> dict[str, Any] | None:
+        """Return what the repository is registered as (``type``, ``settings``); None where it is not."""
         try:
             found: dict[str, Any] = self._client.get(path("_snapshot", self._repository), doing)[self._repository]
             return found
@@ -239,6 +244,50 @@ class SnapshotStore(Store):
         where = path("_snapshot", self._repository, snapshot, "_status")
         status = self._client.get(where, f"looking at {self.url(snapshot)}")
         return total_bytes(status["snapshots"][0])
+
+
+class _SnapshotInspector(Inspector):
+    takes_bytes = False
+
+    def __init__(self, store: SnapshotStore, client: Client, repository: str) -> None:
+        self._store = store
+        self._client = client
+        self._repository = repository
+
+    def settings(self, account: str, dry_run: bool) -> Iterator[Finding]:
+        found = self._store.registered(f"opening the snapshot repository {self._store.url()}")
+        if found is not None:
+            yield _registration(account, str(found.get("type")), _is_true(found.get("settings", {}).get("readonly")))
+        if dry_run:
+            yield Finding("verify", UNKNOWN, "not tried in check mode: the nodes write to the repository for that")
+        else:
+            yield self._verified()
+
+    def server_time(self) -> float | None:
+        health = self._client.get("/_cat/health", "asking for the time", format="json", h="epoch")
+        return float(health[0]["epoch"])
+
+    def _verified(self) -> Finding:
+        """Have every node write a file into the repository, and read those of the others; they remove them again."""
+        where = path("_snapshot", self._repository, "_verify")
+        try:
+            answer = self._client.post(where, f"verifying the snapshot repository {self._store.url()}")
+        except ServerError as error:
+            if error.status == 403:
+                return Finding("verify", UNKNOWN, f"this account may not: {error.why}", "Ask who administers it.")
+            return Finding("verify", FAILED, error.why, error.hint)
+        return Finding("verify", OK, f"{len(answer.get('nodes', {}))} nodes reach it")
+
+
+def _registration(account: str, kind: str, readonly: bool) -> Finding:
+    """Return what it means that a repository is registered for writing, or for reading only."""
+    how = f"type {kind}, registered {'as read-only' if readonly else 'for writing'}"
+    if readonly and account == "push":
+        return Finding("repository", FAILED, how, "Register it for writing at the cluster that is pushed from.")
+    if not readonly and account == "pull":
+        why = f"{how}: two clusters that write to one repository destroy it"
+        return Finding("repository", WARNING, why, "Register it with readonly: true at the cluster that only pulls.")
+    return Finding("repository", OK, how)
 
 
 def _ended(snapshot: Mapping[str, Any]) -> float:

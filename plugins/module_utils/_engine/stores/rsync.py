@@ -35,6 +35,7 @@ from ..ownership import temporary_folder, workplace
 from ..point import belongs, parse
 from ..task import SshOptions
 from .base import BLOCK, Reader, Store, Stored, StoredObject
+from .inspector import Finding, Inspector, modes
 from .rsync_client import Done, Remote, names_from
 
 #: where rsync keeps what a broken connection left of a file, in that file's own folder
@@ -45,6 +46,9 @@ _TEMPORARY = re.compile(r"\.(.+)\.[A-Za-z0-9]{6}\Z", re.DOTALL)
 
 #: a line of a listing; a file's first character is a minus
 _LINE = re.compile(rb"-\S{9}\S* +(\d+) (\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) (.+)\Z", re.DOTALL)
+
+#: the line of the folder that is listed itself
+_FOLDER = re.compile(rb"^d(\S{9})\S* .* \.$", re.MULTILINE)
 
 #: how a listing shows bytes that cannot be printed, and a backslash that would look like that
 _ESCAPED = re.compile(rb"\\#(\d{3})")
@@ -109,6 +113,9 @@ class RsyncStore(Store):
 
     def url(self, name: str = "") -> str:
         return f"{self._remote.host}:" + "/".join(part for part in (self._path, name) if part)
+
+    def inspector(self) -> Inspector:
+        return _RsyncInspector(self)
 
     def preflight(self, write: bool) -> None:
         doing = f"opening {self.url()}"
@@ -183,6 +190,17 @@ class RsyncStore(Store):
     def _entries(self, folder: str, doing: str, recurse: bool = True) -> builtins.list[StoredObject] | None:
         """Return all files in a folder of the store's; None where there is no such folder."""
         return self._listing(f"{self._root}/", [folder], doing, recurse)
+
+    def mode(self) -> int | None:
+        """Return what the mode of the store's folder is over there; None where there is no such folder yet."""
+        argv = ["--list-only", "--dirs", "--from0", "--files-from=-"]
+        argv += [f"{self._remote.host}:{self._root}/", self._spool.folder()]
+        done = self._remote.run(argv, f"opening {self.url()}", ["."], accept=(12, 23, 24))
+        match = _FOLDER.search(done.stdout)
+        if match is None:
+            return None
+        bits = match[1].decode().lower()
+        return sum(1 << (8 - place) for place, letter in enumerate(bits) if letter != "-" and letter != "T")
 
     def _listing(
         self, root: str, names: Sequence[str], doing: str, recurse: bool
@@ -263,6 +281,16 @@ class RsyncStore(Store):
         """Have what is missing at ``path`` removed over there; folders that are not empty stay."""
         argv = ["--dirs", "--existing", "--delete-missing-args", "--from0", "--files-from=-", f"{path}/"]
         self._remote.run([*argv, f"{self._remote.host}:{self._root}/"], doing, names, accept=(24,))
+
+
+class _RsyncInspector(Inspector):
+    def __init__(self, store: RsyncStore) -> None:
+        self._store = store
+
+    def settings(self, account: str, dry_run: bool) -> Iterator[Finding]:
+        mode = self._store.mode()
+        if mode is not None:
+            yield modes(self._store.url(), mode)
 
 
 class _Download:

@@ -32,6 +32,9 @@ from ..task import SshOptions
 #: how long the connection outlives its last use, and a run that was killed, in seconds
 _LINGER = 10
 
+#: rsync's home: from ~/.popt it would take options for each run (popt(3), "alias"). ssh does not go by this variable
+_NO_HOME = "/nonexistent"
+
 _CONNECT_TIMEOUT = 15
 
 #: how often what waits for a process looks whether the run is to stop, in seconds
@@ -48,8 +51,11 @@ _LONGEST_PAUSE = 30.0
 #: a name, an address, or an address of IPv6 in brackets; nothing that could be taken for an option
 _HOST = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*@)?(?:[A-Za-z0-9_][A-Za-z0-9_.-]*|\[[0-9A-Fa-f:.]+(?:%\w+)?\])\Z")
 
+#: ssh's own exit status, which rsync passes on
+_SSH_FAILED = 255
+
 #: exit statuses of rsync that a connection can be to blame for (rsync(1), EXIT VALUES; 255 is ssh's own)
-_LOST = frozenset((10, 12, 30, 35, 255))
+_LOST = frozenset((10, 12, 30, 35, _SSH_FAILED))
 
 #: what no further attempt would change, with what to do about it; all texts are ssh's and the kernel's own
 _ADVICE = (
@@ -80,6 +86,12 @@ _ADVICE = (
     ("No such file or directory (2)", "Make the directory on that host, or correct path."),
 )
 
+#: what ssh says where a connection that came about was cut, if anything (sshconnect.c, packet.c, kex.c)
+_CUT = re.compile(
+    r"Connection (closed|reset) by|Connection to \S+ port \d+ timed out|banner exchange|kex_exchange_id|"
+    r"[Bb]roken pipe|ssh_dispatch_run_fatal|Timeout, server"
+)
+
 _UNREACHABLE = "Check url, ssh_port and the network, then run again."
 
 
@@ -95,6 +107,11 @@ class Done:
     def lost(self) -> bool:
         """Whether another attempt may do better."""
         return self.status in _LOST and not any(text in self.stderr for text, _hint in _ADVICE)
+
+    @property
+    def cut(self) -> bool:
+        """Whether ssh had reached the other side, and lost it before it was logged in."""
+        return self.lost and (not self.stderr.strip() or _CUT.search(self.stderr) is not None)
 
     @property
     def missing(self) -> bool:
@@ -182,7 +199,7 @@ class Remote:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env={**_environment(), **self._guard.environment},
+                env={**_environment(), "HOME": _NO_HOME, **self._guard.environment},
                 cwd=programs.START,
                 start_new_session=True,
             )
@@ -192,7 +209,8 @@ class Remote:
     def connect(self, doing: str) -> Done | None:
         """See to it that there is a connection; return how that failed, or None.
 
-        :raises EnvSyncError: there was none yet, so that there is no reason to expect one soon.
+        :raises EnvSyncError: there was none yet, and the host does not answer, or declines: there is no reason to
+            expect one soon.
         """
         with self._lock, tempfile.TemporaryFile(dir=temporary_folder()) as said:
             if os.path.exists(self._socket):
@@ -222,7 +240,7 @@ class Remote:
                 return None
             said.seek(0)
             failed = Done(status, b"", said.read().decode("utf-8", "replace"))
-            if not self._connected:
+            if not (self._connected or failed.cut):
                 raise self.error(doing, failed)
             return failed
 
@@ -240,6 +258,8 @@ class Remote:
                 return EnvSyncError(doing, found, hint)
         why = [line for line in lines if not line.startswith(("rsync error:", "rsync warning:", "@"))]
         summary = " ".join((why or lines)[:3]) or f"rsync: exit status {done.status}"
+        if not lines and done.status == _SSH_FAILED:
+            summary = "ssh: the connection broke"
         return EnvSyncError(doing, summary, _UNREACHABLE if done.status in _LOST else "")
 
 
@@ -284,10 +304,7 @@ def _rsh(argv: Sequence[str]) -> str:
 
 def _environment() -> dict[str, str]:
     # Times are shown in this zone, messages in this language.
-    environment = dict(programs.environment(), LC_ALL="C.UTF-8", TZ="UTC")
-    for name in [name for name in environment if name.startswith("RSYNC_")]:
-        del environment[name]
-    return environment
+    return dict(programs.environment(), LC_ALL="C.UTF-8", TZ="UTC")
 
 
 def _hang_up(argv: Sequence[str], socket: str, guard: Guard) -> None:

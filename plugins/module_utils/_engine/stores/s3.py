@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Callable
 
@@ -16,7 +17,9 @@ from ..point import belongs
 from ..stopping import interruptible
 from ..task import S3Options
 from .base import BLOCK, HashingReader, Reader, Store, Stored, StoredObject
+from .inspector import Inspector
 from .s3_client import Bucket, error_code
+from .s3_inspector import S3Inspector
 from .s3_transfer import PIECE, ObjectReader, Part, Upload, part_size, put_whole
 
 #: how many pieces the store's helpers have in memory, for all of its readers and writers together
@@ -28,6 +31,9 @@ _ATTEMPTS = 8
 #: how many objects one request removes at most
 _DELETE_BATCH = 1000
 
+
+#: what servers say of an object that is locked, where they do not just put a marker before it
+_LOCKED = re.compile(r"object ?lock|retention|worm", re.IGNORECASE)
 
 #: what a server answers to a call that it does not have
 _NO_SUCH_CALL = ("NotImplemented", "MethodNotAllowed")
@@ -68,6 +74,9 @@ class S3Store(Store):
 
     def url(self, name: str = "") -> str:
         return f"s3://{self._bucket.name}/{self._prefix}{name}".rstrip("/")
+
+    def inspector(self) -> Inspector:
+        return S3Inspector(self._bucket, self._prefix, self._arguments)
 
     def preflight(self, write: bool) -> None:
         with self._bucket.during(f"opening {self.url()}"):
@@ -130,11 +139,16 @@ class S3Store(Store):
                 )
             errors = [error for error in answer.get("Errors", []) if error["Code"] != "NoSuchKey"]
             if errors:
+                locked = _LOCKED.search(f"{errors[0]['Code']} {errors[0].get('Message', '')}")
                 denied = errors[0]["Code"] == "AccessDenied"
                 raise EnvSyncError(
                     f"removing {len(batch)} objects from {self.url()}",
                     f"{len(errors)} are still there; {errors[0].get('Key')}: {errors[0]['Code']}",
-                    f"Allow s3:DeleteObject on the bucket {self._bucket.name}." if denied else "Run again.",
+                    "It is locked: run again when its retention has ended (--check-store shows the bucket's)."
+                    if locked
+                    else f"Allow s3:DeleteObject on the bucket {self._bucket.name}."
+                    if denied
+                    else "Run again.",
                 )
 
     def sweep(self, prefix: str) -> builtins.list[str]:

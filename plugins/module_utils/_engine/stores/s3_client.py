@@ -24,6 +24,7 @@ from ..task import S3Options
 
 try:
     import boto3
+    import botocore
     import botocore.config
     import botocore.exceptions as failures
     import urllib3
@@ -52,15 +53,21 @@ _CONNECTIONS = 64
 _USER_INFO = re.compile(r"//[^/@\s]+@")
 
 #: what each operation needs, as a policy names it
-_RIGHTS = {
+RIGHTS = {
     "AbortMultipartUpload": "s3:AbortMultipartUpload",
     "CompleteMultipartUpload": "s3:PutObject",
     "CopyObject": "s3:GetObject on the source, s3:PutObject",
     "CreateMultipartUpload": "s3:PutObject",
+    "DeleteObject": "s3:DeleteObject",
     "DeleteObjects": "s3:DeleteObject",
+    "GetBucketEncryption": "s3:GetEncryptionConfiguration",
+    "GetBucketLifecycleConfiguration": "s3:GetLifecycleConfiguration",
+    "GetBucketVersioning": "s3:GetBucketVersioning",
     "GetObject": "s3:GetObject",
+    "GetObjectLockConfiguration": "s3:GetBucketObjectLockConfiguration",
     "HeadObject": "s3:GetObject",
     "ListMultipartUploads": "s3:ListBucketMultipartUploads",
+    "ListObjectVersions": "s3:ListBucketVersions",
     "ListObjectsV2": "s3:ListBucket",
     "PutObject": "s3:PutObject",
     "UploadPart": "s3:PutObject",
@@ -152,10 +159,17 @@ class Bucket:
     :param attempts: how often a request is tried in all.
     :param helpers: how many threads help its readers and writers.
     :param stop: says whether the run is to stop; requests then end at once, answered or not.
+    :param patience: how long an answer may take, in seconds; 0: as long as the answer to any request may.
     """
 
     def __init__(
-        self, name: str, options: S3Options, attempts: int, helpers: int, stop: Callable[[], bool] = lambda: False
+        self,
+        name: str,
+        options: S3Options,
+        attempts: int,
+        helpers: int,
+        stop: Callable[[], bool] = lambda: False,
+        patience: float = 0,
     ) -> None:
         if not HAS_BOTO3:
             raise MissingLibrary("boto3", "boto3", "a task with storagebackend s3")
@@ -166,6 +180,7 @@ class Bucket:
         self.stop = Stop.of(stop)
         self._options = options
         self._attempts = attempts
+        self._patience = patience
         self._lock = threading.Lock()
         self._session: Any = None
         self._connected: tuple[Any, bool] | None = None
@@ -191,9 +206,15 @@ class Bucket:
                     region_name=options.region or None,
                     profile_name=options.profile or None,
                 )
-                client, aws = _connect(self._session, options, self._attempts)
+                client, aws = _connect(self._session, options, self._attempts, patience=self._patience)
                 self._connected = _Interruptible(client, self.stop), aws
             return self._connected
+
+    def anonymous(self) -> Any:
+        """Return a client without credentials, to see what everybody can do."""
+        self._connection()  # reads what the environment says of the endpoint
+        client, _aws = _connect(self._session, self._options, 2, botocore.UNSIGNED)
+        return _Interruptible(client, self.stop)
 
     def look(self, key: str) -> dict[str, Any] | None:
         """Return what a listing says of one object (``Size``, ``ETag``, ``LastModified``), None where it is not there.
@@ -243,7 +264,7 @@ class Bucket:
             region = error.response["Error"].get("Region") or headers.get("x-amz-bucket-region")
             hint = f"Set region to {region}." if region else "Set region to the bucket's own."
         elif code in ("AccessDenied", "403", "Forbidden", "AllAccessDisabled"):
-            right = _RIGHTS.get(operation, "the right to do that")
+            right = RIGHTS.get(operation, "the right to do that")
             hint = f"Allow {right} on the bucket {self.name} (and the use of its key, where it has one)."
         elif code.startswith("KMS."):
             hint = "Correct encryption_kms_key_id, or allow the use of the key."
@@ -285,7 +306,9 @@ class _Interruptible:
             yield page
 
 
-def _connect(session: Any, options: S3Options, attempts: int) -> tuple[Any, bool]:
+def _connect(
+    session: Any, options: S3Options, attempts: int, signature: Any = "s3v4", patience: float = 0
+) -> tuple[Any, bool]:
     """Return an S3 client, and whether it speaks to AWS itself. Nothing is sent."""
 
     addressing: Any = {"addressing_style": options.addressing_style}
@@ -303,9 +326,9 @@ def _connect(session: Any, options: S3Options, attempts: int) -> tuple[Any, bool
             endpoint_url=options.endpoint_url or None,
             verify=(options.aws_ca_bundle or None) if options.validate_certs else False,
             config=botocore.config.Config(
-                signature_version="s3v4",
+                signature_version=signature,
                 connect_timeout=_CONNECT_TIMEOUT,
-                read_timeout=_READ_TIMEOUT,
+                read_timeout=patience or _READ_TIMEOUT,
                 max_pool_connections=_CONNECTIONS,
                 tcp_keepalive=True,
                 retries={"mode": "standard", "total_max_attempts": attempts},

@@ -1,5 +1,7 @@
 #!/bin/bash -eu
-# Run ansible-test sanity on the collection as it is in the checkout, committed or not.
+# Run ansible-test on the collection as it is in the checkout, committed or not.
+#
+# usage: tests/tools/ansible_test.sh sanity --venv --python 3.11
 #
 # ansible-test wants the collection in a folder called ansible_collections/govuk/env_sync, so the files are copied there,
 # into a cache folder that later runs use again (ENV_SYNC_TEST_CACHE names another one). HOME is there too: what
@@ -45,10 +47,10 @@ reachable() {
   "$python" -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=10)' "$url" 2>/dev/null
 }
 if [ ! -e "$stand_in" ] && ! reachable; then
-  echo "sanity: $url is out of reach, pip $version comes from the package index"
+  echo "ansible-test: $url is out of reach, pip $version comes from the package index"
   mkdir -p "$(dirname "$stand_in")"
   cat >"$stand_in" <<'SCRIPT'
-"""Stands in for get-pip, where it can't be downloaded: see tests/tools/sanity.sh in the collection."""
+"""Stands in for get-pip, where it can't be downloaded: see tests/tools/ansible_test.sh in the collection."""
 import subprocess
 import sys
 
@@ -59,5 +61,4 @@ SCRIPT
 fi
 
 cd "$tree"
-minor=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-PATH="$bin:$PATH" exec "$python" "$bin/ansible-test" sanity --venv --python "$minor" --color no "$@"
+PATH="$bin:$PATH" exec "$python" "$bin/ansible-test" "$@" --color no
