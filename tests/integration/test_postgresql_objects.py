@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any, Callable
 
@@ -170,7 +171,13 @@ def test_a_table_whose_end_was_not_seen_fails_the_push(
     production: PostgresServer, database: str, task_values: Values, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     production.create_database(database, LONG)
-    monkeypatch.setattr(pg_follow.Follower, "_open_files", lambda self: set())
+
+    def none_is_open(follower: Any) -> set[str]:
+        if any(file.size() for file in follower._files.values()):
+            follower._dump.signal(signal.SIGSTOP)  # in the middle of the table, whatever else this machine does
+        return set()
+
+    monkeypatch.setattr(pg_follow.Follower, "_open_files", none_is_open)
     with pytest.raises(EnvSyncError, match=r"storing .*\.dat: its end was not there when \d+ bytes"):
         push.push(Task.from_mapping(task_values("push", database)), Host())
     assert [path for path in (tmp_path / "store").rglob("*") if path.is_file()] == []
