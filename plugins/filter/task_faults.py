@@ -23,6 +23,10 @@ options:
     description: Only tasks are told of whose titles match this, with C(*) and C(?) as wildcards.
     type: str
     default: "*"
+  scheduled:
+    description: Whether a task wants C(hour) and C(minute). One that is run by hand may be without.
+    type: bool
+    default: true
 """
 
 EXAMPLES = r"""
@@ -42,8 +46,13 @@ import fnmatch
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.inventory import Faults, declared
 
 
-def task_faults(tasks, pattern="*"):
+def task_faults(tasks, pattern="*", scheduled=True):
     """Return what is wrong with the tasks, by title."""
+    if not scheduled:
+        tasks = {
+            title: {"hour": 0, "minute": 0, **values} if isinstance(values, dict) else values
+            for title, values in tasks.items()
+        }
     try:
         declared(tasks, {}, "/nonexistent", here=False)
     except Faults as error:

@@ -279,6 +279,9 @@ def test_faults_are_those_that_keep_a_task_from_being_deployed() -> None:
         "text": "is not a mapping of keys",
     }
     assert set(task_faults(tasks, "[dl]*")) == {"late", "day"}
+    untimed = {"idle": {**{key: good[key] for key in ("action", "dbms", "storagebackend", "url")}, "database": "i"}}
+    assert task_faults(untimed) == {"idle": "missing key hour; missing key minute"}
+    assert task_faults({**untimed, "text": "x", "late": tasks["late"]}, scheduled=False).keys() == {"text", "late"}
     host = {"host": "db", "tasks": tasks, "chosen": ["late"], "faults": found, "results": [], "unreachable": "gone"}
     assert [(row["task"], row["result"], row["what"]) for row in plan_rows([host])] == [
         ("late", "FAILS", found["late"])
