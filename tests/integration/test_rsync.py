@@ -94,6 +94,31 @@ def test_what_is_stored_is_the_group_s_to_read_and_nobody_else_s(store: RsyncSto
     assert modes == ["0o750", "0o750", "0o640"]
 
 
+@pytest.mark.parametrize("name", ["point/folder/member", "member"])
+def test_a_folder_that_another_push_makes_in_the_same_moment(
+    store: RsyncStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    far, run_once = tmp_path / "far", rsync_client.Remote._run_once
+    far.symlink_to("not-there-yet")  # as when it is not there, and there when it is to be made
+
+    def run(*given: Any) -> Any:
+        done = run_once(*given)
+        if far.is_symlink():
+            far.unlink()
+            far.mkdir()
+        return done
+
+    monkeypatch.setattr(rsync_client.Remote, "_run_once", run)
+    store.put_bytes(name, b"data")
+    assert store.get_bytes(name) == b"data"
+
+
+def test_a_file_in_the_place_of_the_folder_is_an_error(store: RsyncStore, tmp_path: Path) -> None:
+    (tmp_path / "far").write_text("")
+    with pytest.raises(EnvSyncError, match=r"storing .*far"):
+        store.put_bytes("member", b"data")
+
+
 def test_names_that_a_shell_or_a_pattern_would_read_otherwise(store: RsyncStore, tmp_path: Path) -> None:
     names = ["$(touch x)/`id`;a|b&c", "--help", "*", "a[b]c?", "#not a comment", "new\nline", "a:b/c:d", "back\\#012",
              "latin\udce9", " lead and trail ", "é" * 127]  # fmt: skip

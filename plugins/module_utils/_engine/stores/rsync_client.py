@@ -114,6 +114,11 @@ class Done:
         return self.lost and (not self.stderr.strip() or _CUT.search(self.stderr) is not None)
 
     @property
+    def overtaken(self) -> bool:
+        """Whether rsync was to make its folder, and another had made it meanwhile (get_local_name in its main.c)."""
+        return self.status == 11 and re.search(r'mkdir ".*" failed: File exists \(17\)', self.stderr) is not None
+
+    @property
     def missing(self) -> bool:
         """Whether nothing went wrong but that something is not there."""
         # 23: something of what was asked for; 12, as the other side gave up at once: the directory itself.
@@ -162,6 +167,8 @@ class Remote:
         """
         for left in reversed(range(self._attempts)):
             done = self._run_once(arguments, doing, names)
+            if done.overtaken:
+                done = self._run_once(arguments, doing, names)
             if not done.lost or not left:
                 break
             self.pause(self._attempts - left, doing)
