@@ -28,8 +28,8 @@ _RUNNER = """
 import json, resource, sys
 sys.path.insert(0, sys.argv[1])
 from _engine import pull, push
-from _engine.progress import Host
-from _engine.task import Task
+from _engine.host.progress import Host
+from _engine.tasks.task import Task
 task = Task.from_mapping(json.load(sys.stdin))
 result = {"push": push.push, "pull": pull.pull}[task.action](task, Host())
 json.dump({"seconds": result["durations"], "raw": result["raw_bytes"], "stored": result["stored_bytes"],

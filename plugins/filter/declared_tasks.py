@@ -55,7 +55,7 @@ _value:
 import fnmatch
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.inventory import Timing
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.inventory import Timing
 
 
 def declared_tasks(tasks, s3_sync_tasks=None, pattern="*"):

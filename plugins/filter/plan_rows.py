@@ -60,7 +60,7 @@ _value:
 
 import os
 
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.inventory import Timing
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.inventory import Timing
 from ansible_collections.govuk.env_sync.plugins.plugin_utils.next_run import NEVER, next_run
 from ansible_collections.govuk.env_sync.plugins.plugin_utils.said import reason
 

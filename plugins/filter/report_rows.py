@@ -75,7 +75,7 @@ _value:
 
 import datetime
 
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.schedule import Schedule
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.schedule import Schedule
 from ansible_collections.govuk.env_sync.plugins.plugin_utils.next_run import next_run
 from ansible_collections.govuk.env_sync.plugins.plugin_utils.said import reason
 

@@ -44,7 +44,7 @@ import csv
 import io
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.cli_text import size
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.command.text import size
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import one_line, visible
 
 

@@ -43,7 +43,7 @@ _value:
 
 import fnmatch
 
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.inventory import Faults, declared
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.inventory import Faults, declared
 
 
 def task_faults(tasks, pattern="*", scheduled=True):

@@ -17,17 +17,17 @@ from collections.abc import Mapping
 from typing import Any, Callable, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine import task as engine
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.config import default_conf_dir
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import (
     Cancelled,
     EnvSyncError,
     NoPoint,
     one_line,
 )
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.signals import Signals
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Task
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.host.progress import Host
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.host.signals import Signals
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks import task as engine
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.config import default_conf_dir
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.task import Task
 
 #: where names of transformation files are looked up: in the folder of the command that is deployed on the host
 CONF_DIR = default_conf_dir()

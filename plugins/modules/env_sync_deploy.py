@@ -224,11 +224,11 @@ timers:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.govuk.env_sync.plugins.module_utils._deployment import Deployment, warnings
+from ansible_collections.govuk.env_sync.plugins.module_utils._deploy.deployment import Deployment, warnings
+from ansible_collections.govuk.env_sync.plugins.module_utils._deploy.host import Change, summary
+from ansible_collections.govuk.env_sync.plugins.module_utils._deploy.systemd import UNITS, Systemd
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.inventory import Faults
-from ansible_collections.govuk.env_sync.plugins.module_utils._host import Change, summary
-from ansible_collections.govuk.env_sync.plugins.module_utils._systemd import UNITS, Systemd
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.inventory import Faults
 
 
 def main() -> None:

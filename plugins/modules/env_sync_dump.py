@@ -289,7 +289,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.govuk.env_sync.plugins.module_utils import _args
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine import cli_text, push
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine import push
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.command import text as command_text
 
 
 def main() -> None:
@@ -300,7 +301,7 @@ def main() -> None:
         required_by={"url": ["storagebackend"]},
         supports_check_mode=True,
     )
-    verb, sentence = (push.plan, planned) if module.check_mode else (push.push, cli_text.pushed)
+    verb, sentence = (push.plan, planned) if module.check_mode else (push.push, command_text.pushed)
     _args.run(module, lambda host: verb(_args.read_task(module.params), host), sentence)
 
 

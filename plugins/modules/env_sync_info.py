@@ -311,9 +311,11 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.govuk.env_sync.plugins.module_utils import _args
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine import catalogue, progress, task
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.point import iso_utc
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine import catalogue
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.host import progress
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.points.name import iso_utc
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores import Store, open_store
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks import task
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.version import VERSION
 
 

@@ -367,7 +367,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.govuk.env_sync.plugins.module_utils import _args
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine import cli_text, pull
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine import pull
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.command import text as command_text
 
 
 def main() -> None:
@@ -378,7 +379,7 @@ def main() -> None:
         required_by={"url": ["storagebackend"]},
         supports_check_mode=True,
     )
-    verb, sentence = (pull.plan, planned) if module.check_mode else (pull.pull, cli_text.pulled)
+    verb, sentence = (pull.plan, planned) if module.check_mode else (pull.pull, command_text.pulled)
     _args.run(module, lambda host: verb(_args.read_task(module.params), host), sentence)
 
 

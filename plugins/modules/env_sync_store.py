@@ -506,16 +506,12 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.govuk.env_sync.plugins.module_utils import _args
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine import (
-    bucket_sync,
-    cli_text,
-    store_check,
-    task,
-    upkeep,
-)
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine import bucket_sync, store_check, upkeep
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.command import text as command_text
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.host.progress import Host
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.inspector import FAILED, WARNING
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Task
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks import task
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.task import Task
 
 OPERATIONS = ("verify", "prune", "copy", "sweep", "check", "s3_sync")
 
@@ -585,13 +581,13 @@ def tell(params: Mapping[str, Any], dry_run: bool, result: Mapping[str, Any]) ->
     """Return in one sentence what the operation did, or with ``dry_run`` would do."""
     operation, would = params["operation"], "would " if dry_run else ""
     if operation == "s3_sync":
-        return f"would {'; '.join(result['steps'])}" if dry_run else cli_text.synced(result)
+        return f"would {'; '.join(result['steps'])}" if dry_run else command_text.synced(result)
     if operation == "verify":
-        return cli_text.verified(result)
+        return command_text.verified(result)
     if operation == "check":
         return result.get("msg") or f"checked {result['store']}: nothing is wrong with it"
     if operation == "prune":
-        return cli_text.pruned(params["database"], result, dry_run)
+        return command_text.pruned(params["database"], result, dry_run)
     if operation == "copy":
         what = f"{result['point']} from {result['store']} to {result['destination']}"
         return f"{would}{'copy' if dry_run else 'copied'} {what}"

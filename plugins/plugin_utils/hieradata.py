@@ -12,7 +12,7 @@ import os
 import yaml
 from ansible.errors import AnsibleLookupError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.inventory import declared
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.inventory import declared
 from ansible_collections.govuk.env_sync.plugins.plugin_utils import migration
 
 #: what is read, and what it is called here

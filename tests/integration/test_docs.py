@@ -21,10 +21,12 @@ from typing import Any, Callable
 
 import pytest
 import yaml
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine import cli_options, push, task
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine import push
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.command import options as command_options
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Task
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.host.progress import Host
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks import task
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.task import Task
 
 from tests.servers.postgresql import PostgresServer
 from tests.servers.s3 import SwiftS3
@@ -158,7 +160,7 @@ def test_examples_of_modules_run_as_they_stand(s3_server: SwiftS3, tmp_path: Pat
 
 #: runs the command with the folders of a host below the one that is its first argument
 ON_A_HOST = (
-    "import sys; from _engine import cli; root = sys.argv.pop(1); "
+    "import sys; from _engine.command import main as cli; root = sys.argv.pop(1); "
     "cli.CONF_ROOT, cli.LOG_ROOT = root + '/etc', root + '/var/log'; sys.exit(cli.main())"
 )
 
@@ -274,7 +276,7 @@ def test_the_command_says_what_its_page_shows(
 
 
 def test_the_page_of_the_command_has_all_flags_with_a_letter() -> None:
-    options = [option for group in cli_options.OPTIONS.values() for option in group if option.short]
+    options = [option for group in command_options.OPTIONS.values() for option in group if option.short]
     expected = {(option.short, "--" + option.key.replace("_", "-"), option.key, option.also) for option in options}
     documented = set()
     for short, long, keys in table("command", "flag"):

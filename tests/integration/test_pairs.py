@@ -35,13 +35,14 @@ from typing import Any, Callable
 
 import psycopg2
 import pytest
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine import catalogue, locks, pull, push, upkeep
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine import catalogue, pull, push, upkeep
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases import server_keys
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.journal import Journal
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.host import locks
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.host.journal import Journal
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.host.progress import Host
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores import open_store
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Task
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.task import Task
 
 from tests.servers import Unavailable
 from tests.servers.mariadb import MariaServer
@@ -60,10 +61,15 @@ Values = Callable[..., dict[str, Any]]
 RUN = """
 import json, sys
 sys.path.insert(0, {engine!r})
-from _engine import locks, push, pull
-from _engine.databases import elasticsearch, lease, mongo, mysql, postgresql
-from _engine.progress import Host
-from _engine.task import Task
+from _engine.host import locks
+from _engine import push, pull
+from _engine.databases.elasticsearch import database as elasticsearch
+from _engine.databases import lease
+from _engine.databases.mongo import database as mongo
+from _engine.databases.mysql import database as mysql
+from _engine.databases.postgresql import database as postgresql
+from _engine.host.progress import Host
+from _engine.tasks.task import Task
 
 def reached(*args, **kwargs):
     print("reached", flush=True)
@@ -258,7 +264,7 @@ def test_two_users_see_each_other_at_one_tree(tree: Path, tmp_path: Path) -> Non
     push.push(Task.from_mapping({"action": "push", **values}), Host())
     link = tmp_path / "another way"
     link.symlink_to(tree.parent)
-    hook = "from _engine.databases import files; before(files.Files, 'check')"
+    hook = "from _engine.databases.files import database as files; before(files.Files, 'check')"
     with stopped_at({"action": "pull", **values}, tmp_path, hook) as run:
         for action, do in (("push", push.push), ("pull", pull.pull)):
             with pytest.raises(EnvSyncError, match="another push or pull of it is running"):

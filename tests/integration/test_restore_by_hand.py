@@ -24,8 +24,8 @@ from typing import Any, Callable
 
 import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import push
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Task
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.host.progress import Host
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.task import Task
 
 from tests.servers.awscli import awscli
 from tests.servers.mariadb import MariaServer

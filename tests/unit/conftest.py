@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.manifest import Manifest, Member, totals
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.point import manifest_name, point_name
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.points.manifest import Manifest, Member, totals
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.points.name import manifest_name, point_name
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.directory import DirectoryStore
 
 

@@ -13,11 +13,11 @@ import pytest
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.govuk.env_sync.plugins.module_utils import _args
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine import task as engine
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.inventory import DEPLOYMENT
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import ElasticOptions, S3Options, Task
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.host.progress import Host
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks import task as engine
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.inventory import DEPLOYMENT
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.task import ElasticOptions, S3Options, Task
 from ansible_collections.govuk.env_sync.plugins.modules import env_sync_dump, env_sync_restore
 
 GROUPS = {

@@ -12,10 +12,15 @@ from pathlib import Path
 from typing import Callable
 
 import pytest
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine import catalogue, cli_text
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine import catalogue
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.command import text as command_text
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.manifest import Manifest, Member
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.point import iso_utc, manifest_name, point_name
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.points.manifest import Manifest, Member
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.points.name import (
+    iso_utc,
+    manifest_name,
+    point_name,
+)
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.directory import DirectoryStore
 
 MONDAY, TUESDAY, LATER, WEDNESDAY = (
@@ -175,7 +180,7 @@ def test_a_point_from_the_future_is_shown_and_never_the_newest(store: DirectoryS
     store.put_bytes(f"{NEVER}-old.gz", b"x")
     listed = catalogue.list_points(store)
     assert [point.from_future for point in listed] == [False, True, True, True]
-    lines = [line for line in cli_text.points(listed)[1:] if " app " in line]
+    lines = [line for line in command_text.points(listed)[1:] if " app " in line]
     assert ["complete, from the future" in line for line in lines] == [False, True, True]
     warned: list[str] = []
     assert catalogue.choose(store, "app", warn=warned.append).timestamp == MONDAY

@@ -6,11 +6,7 @@ from __future__ import annotations
 
 import errno
 
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import (
-    EnvSyncError,
-    MissingLibrary,
-    advice,
-)
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError, MissingLibrary, advice
 
 
 def test_three_parts_make_one_line() -> None:

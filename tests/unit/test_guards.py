@@ -10,9 +10,9 @@ import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import guards
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.base import Identity
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.manifest import Manifest
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.scripts import Effect, Script
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Task
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.points.manifest import Manifest
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.points.scripts import Effect, Script
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.task import Task
 
 Maker = Callable[..., Manifest]
 SOURCE = Identity("postgresql", "7001", "15.4", "another-name-of-db-1:5432")

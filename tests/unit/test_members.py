@@ -18,18 +18,18 @@ from pathlib import Path
 from typing import Callable
 
 import pytest
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine import compression as engine_compression
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import members
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.manifest import Manifest, Member
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.members import (
     PointSource,
     StoreSink,
     VerifyingReader,
 )
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.pipeline import Group
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.base import BLOCK, BytesReader, Reader
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.points.manifest import Manifest, Member
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.directory import DirectoryStore
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.streams import compression as engine_compression
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.streams.pipeline import Group
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.streams.reader import BLOCK, BytesReader, Reader
 
 Maker = Callable[..., Manifest]
 POINT = "2026-01-02T03:04:05-app"

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import push
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.journal import Journal
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.point import parse
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.host.journal import Journal
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.host.progress import Host
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.points.name import parse
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.run import Run
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.directory import DirectoryStore
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Task
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.task import Task
 
 
 @pytest.mark.parametrize("asked", ["2026-01-02T03:04:05", "2026-01-02T03:04", ""])

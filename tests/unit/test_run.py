@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import run
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host, read_statuses
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Task
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.host.progress import Host, read_statuses
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.task import Task
 
 
 def test_a_working_directory_is_empty_private_and_gone_afterwards(tmp_path: Path) -> None:

@@ -13,11 +13,12 @@ from typing import Any, Callable
 import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import upkeep
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host, read_statuses
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.host.progress import Host, read_statuses
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.run import running
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.base import Reader, Stored
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.base import Stored
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.directory import DirectoryStore
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Task
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.streams.reader import Reader
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.task import Task
 
 Putter = Callable[..., str]
 DAYS = [f"2026-01-0{day}T01:00:00" for day in range(1, 6)]

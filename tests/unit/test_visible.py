@@ -18,22 +18,23 @@ from typing import Any
 import pytest
 from ansible_collections.govuk.env_sync.plugins.filter import table as table_filter
 from ansible_collections.govuk.env_sync.plugins.module_utils import _args
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine import cli, cli_text
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.catalogue import Point
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.cli_log import Log
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.cli_terminal import Terminal
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.tree_archive import shown
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.command import main as command_main
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.command import text as command_text
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.command.log import Log
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.command.terminal import Terminal
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.files.archive import shown
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError, one_line, visible
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.monitoring import command_file, prometheus, report
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.monitoring.outcome import Outcome
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import (
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.host.progress import (
     Host,
     Progress,
     Snapshot,
     read_statuses,
 )
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.monitoring import command_file, prometheus, report
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.monitoring.outcome import Outcome
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.run import Run
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Task
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.task import Task
 
 #: a name that clears the screen, sets its title, goes back to the line's start, turns the writing, and forges a line
 EVIL = "a\x1b[2J\x1b]0;x\x07\r\u202eb\x9bc\x7fd\u2066e\u200bf\n2026-01-01T00:00:00Z t[1]: pulled\tg\u2028h"
@@ -112,10 +113,10 @@ def test_the_progress_line_and_what_is_said_above_it() -> None:
 
 def test_tables_plans_and_closing_lines() -> None:
     point = Point("2026-01-02T03:04:05", EVIL, "complete", 1, (), environment=EVIL)
-    assert_harmless("\n".join(cli_text.points([point])), lines=2)
+    assert_harmless("\n".join(command_text.points([point])), lines=2)
     status = Snapshot(title=EVIL, action="pull", database=EVIL, state="failed", message=EVIL)
-    assert_harmless("\n".join(cli_text.statuses([status])), lines=2)
-    lines = cli_text.plan("pull app", {"steps": [EVIL], "warnings": [one_line(EVIL)]})
+    assert_harmless("\n".join(command_text.statuses([status])), lines=2)
+    lines = command_text.plan("pull app", {"steps": [EVIL], "warnings": [one_line(EVIL)]})
     assert len(lines) == 4
     assert_harmless("\n".join(map(visible, lines)), lines=4)
 
@@ -126,15 +127,15 @@ def test_the_commands_answer(
     """The real command lists a store that somebody put objects with evil names into."""
     for name in ("a\x1b[2J\u202e\r", "b\nforged", "c\x7f"):
         (tmp_path / f"2026-01-02T03:04:05-{name}.gz").write_bytes(b"x")
-    monkeypatch.setattr(cli, "LOG_ROOT", str(tmp_path / "nowhere"))
+    monkeypatch.setattr(command_main, "LOG_ROOT", str(tmp_path / "nowhere"))
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out := io.BytesIO(), encoding="utf-8"))
     argv = ["--list", "-S", "directory", "-u", str(tmp_path)]
-    assert cli.main(argv) == 0
+    assert command_main.main(argv) == 0
     assert_harmless(out.getvalue().decode(), lines=4)
     assert "b\\nforged" in out.getvalue().decode()
     out.truncate(0)
     out.seek(0)
-    assert cli.main([*argv, "--json"]) == 0
+    assert command_main.main([*argv, "--json"]) == 0
     answer = out.getvalue().decode()
     assert not set(FORBIDDEN) & set(answer)
     assert {point["database"] for point in json.loads(answer)} == {"a\x1b[2J\u202e\r", "b\nforged", "c\x7f"}, (

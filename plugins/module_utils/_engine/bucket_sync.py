@@ -14,17 +14,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from . import locks, policy
-from .bucket_compare import DIFFERENT, DOUBTFUL, Listed, by_listing, by_looking, is_gone, may_not_look
-from .bucket_tally import Tally, surplus_file
 from .errors import Cancelled, EnvSyncError
-from .pipeline import Group
-from .progress import Host
+from .host import locks
+from .host.progress import Host
+from .host.stopping import Stop
 from .run import Run, result, running
-from .stopping import Stop
-from .stores.s3 import split_url
-from .stores.s3_client import Bucket
-from .task import S3Options, Task
+from .stores.s3.client import Bucket
+from .stores.s3.compare import DIFFERENT, DOUBTFUL, Listed, by_listing, by_looking, is_gone, may_not_look
+from .stores.s3.store import split_url
+from .stores.s3.tally import Tally, surplus_file
+from .streams.pipeline import Group
+from .tasks import policy
+from .tasks.task import S3Options, Task
 
 MIB = 1024 * 1024
 

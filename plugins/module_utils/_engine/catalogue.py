@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Callable
 
 from .errors import EnvSyncError, NoPoint
-from .manifest import Manifest
-from .point import TIMESTAMP_FORM, iso_utc, manifest_name, moment, parse, point_name
+from .points.manifest import Manifest
+from .points.name import TIMESTAMP_FORM, iso_utc, manifest_name, moment, parse, point_name
 from .stores.base import Store
 
 COMPLETE = "complete"

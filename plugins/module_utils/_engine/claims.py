@@ -17,7 +17,7 @@ import time
 from typing import Callable
 
 from .errors import Cancelled, EnvSyncError
-from .point import manifest_name
+from .points.name import manifest_name
 from .stores.base import Store
 
 _CLAIM = "/.claim-"

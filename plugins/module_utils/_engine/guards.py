@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from .databases.base import Identity
 from .errors import EnvSyncError
-from .manifest import Manifest
-from .scripts import Effect
-from .task import Task
+from .points.manifest import Manifest
+from .points.scripts import Effect
+from .tasks.task import Task
 
 
 def not_the_source(manifest: Manifest, target: Identity, database: str, allowed: bool) -> None:

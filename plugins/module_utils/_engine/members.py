@@ -14,11 +14,12 @@ import subprocess
 import threading
 from typing import IO, Any, Callable
 
-from .compression import SUFFIXES, Compressing, Decompressing, compressor, decompressor, in_process
 from .errors import EnvSyncError
-from .manifest import Manifest, Member
-from .pipeline import Group, Stage, StageReader
-from .stores.base import BLOCK, HashingReader, Reader, Store, write_all
+from .points.manifest import Manifest, Member
+from .stores.base import Store
+from .streams.compression import SUFFIXES, Compressing, Decompressing, compressor, decompressor, in_process
+from .streams.pipeline import Group, Stage, StageReader
+from .streams.reader import BLOCK, HashingReader, Reader, write_all
 
 #: how much is written at once to who restores it, in bytes: little enough to be still in the processor's cache there
 SEND_BLOCK = 256 * 1024

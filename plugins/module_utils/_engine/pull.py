@@ -9,21 +9,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from . import catalogue, guards, locks, policy
+from . import catalogue, guards
 from .catalogue import LEGACY, Point
 from .databases import Database, database_class, open_database, server_keys
 from .databases.base import Plan
 from .databases.lease import LockLost
 from .errors import Cancelled, EnvSyncError
-from .manifest import Manifest, Member
+from .host import locks
+from .host.progress import Host
 from .members import PointSource
-from .pipeline import Group
-from .point import how_long
-from .progress import Host
+from .points.manifest import Manifest, Member
+from .points.name import how_long
+from .points.scripts import Effect, Script, read_scripts
 from .run import Run, nothing_to_do, result, running, work_dir
-from .scripts import Effect, Script, read_scripts
 from .stores import Store, open_store
-from .task import Task
+from .streams.pipeline import Group
+from .tasks import policy
+from .tasks.task import Task
 
 
 def plan(task: Task, host: Host) -> dict[str, Any]:

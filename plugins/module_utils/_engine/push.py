@@ -13,22 +13,24 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from . import catalogue, claims, guards, locks, policy
+from . import catalogue, claims, guards
 from .catalogue import COMPLETE, Point
 from .databases import Database, open_database, server_keys
 from .databases.base import DumpAgain, DumpFacts, Identity
 from .errors import EnvSyncError, NothingToDo
-from .journal import Begun, Entry, Journal
-from .manifest import Manifest, totals
+from .host import locks
+from .host.journal import Begun, Entry, Journal
+from .host.progress import Host
+from .host.stopping import pause
 from .members import StoreSink
-from .pipeline import Group
-from .point import belongs, encode, iso_utc, manifest_name, moment, now, parse, point_name
-from .progress import Host
+from .points.manifest import Manifest, totals
+from .points.name import belongs, encode, iso_utc, manifest_name, moment, now, parse, point_name
+from .points.scripts import Effect, Script, read_scripts
 from .run import Run, nothing_to_do, result, running, work_dir
-from .scripts import Effect, Script, read_scripts
-from .stopping import pause
 from .stores import Store, open_store
-from .task import Task
+from .streams.pipeline import Group
+from .tasks import policy
+from .tasks.task import Task
 from .version import VERSION
 
 _LONG_TIMESTAMP = "YYYY-MM-DDTHH:MM:SS"

@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from .errors import EnvSyncError, one_line
-from .ownership import folder, remove_tree, temporary_folder, workplace
-from .progress import Host, Progress, Snapshot, default_state_dir
-from .task import Task
+from .host.ownership import folder, remove_tree, temporary_folder, workplace
+from .host.progress import Host, Progress, Snapshot, default_state_dir
+from .tasks.task import Task
 
 
 class Run:

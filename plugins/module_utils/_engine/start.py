@@ -20,7 +20,7 @@ if __name__ == "__main__":
     __package__ = "_engine"  # PEP 366: so that relative imports know where they start
     program = sys.argv.pop(1)
     if program == "reboot_lock":
-        from .reboot_lock import main
+        from .host.reboot_lock import main
     else:
-        from .cli import main
+        from .command.main import main
     raise SystemExit(main())

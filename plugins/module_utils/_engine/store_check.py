@@ -20,13 +20,13 @@ from typing import Any
 
 from .catalogue import TOLERANCE
 from .errors import Cancelled, EnvSyncError
-from .point import how_long
-from .progress import Host
+from .host.progress import Host
+from .host.stopping import pause
+from .points.name import how_long
 from .run import Run, result, running
-from .stopping import pause
 from .stores import Store, open_store
 from .stores.inspector import FAILED, NOTE, OK, SEVERITIES, UNKNOWN, WARNING, Finding
-from .task import Task
+from .tasks.task import Task
 
 #: what the objects that a check writes begin with: none of them is named like one of a point's
 PREFIX = "env_sync-check-"

@@ -12,21 +12,22 @@ import secrets
 from dataclasses import replace
 from typing import Any
 
-from . import catalogue, claims, guards, locks, push
+from . import catalogue, claims, guards, push
 from .catalogue import COMPLETE, INCOMPLETE, LEGACY, Point
 from .databases import database_class
 from .errors import EnvSyncError
-from .journal import Journal
-from .manifest import Manifest, Member
+from .host import locks
+from .host.journal import Journal
+from .host.progress import Host
 from .members import PointSource, VerifyingReader
-from .pipeline import Group
-from .point import iso_utc, manifest_name, parse
-from .progress import Host
+from .points.manifest import Manifest, Member
+from .points.name import iso_utc, manifest_name, parse
 from .pull import manifest_of
 from .run import Run, result, running, work_dir
 from .stores import Store, open_store
-from .stores.base import BLOCK
-from .task import Task
+from .streams.pipeline import Group
+from .streams.reader import BLOCK
+from .tasks.task import Task
 
 #: an interrupted push that no journal here knows of may be running on another host; after this many hours it isn't
 ABANDONED_HOURS = 48

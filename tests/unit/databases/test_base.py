@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases import DATABASES, open_database
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.base import within
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.mongo_client import write_config
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Task
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.mongo.client import write_config
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.task import Task
 
 
 @pytest.mark.parametrize("nothing", [None, ""])

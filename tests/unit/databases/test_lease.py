@@ -18,8 +18,8 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.l
     LockLost,
 )
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.linux import Process, this_process
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stopping import Stop
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.host.linux import Process, this_process
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.host.stopping import Stop
 
 
 class Memory:

@@ -13,10 +13,10 @@ import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.govuk.env_sync.plugins.filter.task_options import task_options
 from ansible_collections.govuk.env_sync.plugins.module_utils import _args
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine import task
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.inventory import declared
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Task
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks import task
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.inventory import declared
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.task import Task
 
 #: values that some keys take; the others take a word, a number, an absolute path, or a truth
 VALUES = {

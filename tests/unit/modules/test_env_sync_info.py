@@ -7,8 +7,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Callable
 
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine import progress
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.point import manifest_name
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.host import progress
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.points.name import manifest_name
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.directory import DirectoryStore
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.version import VERSION
 from ansible_collections.govuk.env_sync.plugins.modules import env_sync_info

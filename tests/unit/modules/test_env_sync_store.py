@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine import catalogue, progress
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine import catalogue
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.host import progress
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.directory import DirectoryStore
 from ansible_collections.govuk.env_sync.plugins.modules import env_sync_store
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.govuk.env_sync.plugins.module_utils._deployment import Deployment
+from ansible_collections.govuk.env_sync.plugins.module_utils._deploy.deployment import Deployment
+from ansible_collections.govuk.env_sync.plugins.module_utils._deploy.host import Change
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.monitoring import Outcome, prometheus
-from ansible_collections.govuk.env_sync.plugins.module_utils._host import Change
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="owners can be set by root only")
 

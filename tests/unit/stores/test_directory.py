@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.base import BLOCK, BytesReader
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.directory import DirectoryStore
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.streams.reader import BLOCK, BytesReader
 
 WRITER = """
 import fcntl, os, sys, time

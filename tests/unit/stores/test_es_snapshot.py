@@ -12,17 +12,21 @@ from typing import Any, Callable
 import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import catalogue
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.es_client import Client, ServerError
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.es_points import (
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.search.client import Client, ServerError
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.search.points import (
     NOTE_BYTES,
     Note,
     fault,
     read_note,
     snapshot_name,
 )
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.base import BytesReader
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.es_snapshot import SnapshotStore
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Connection, ElasticOptions, S3Options
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.streams.reader import BytesReader
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.task import (
+    Connection,
+    ElasticOptions,
+    S3Options,
+)
 
 NOTE = Note("1.0", "Search", "uuid", "7.10.2", "production", "host", 100, [{"script": "x", "sha256": "y"}], ["c*"])
 WHOLE = {"state": "SUCCESS", "shards": {"total": 2, "failed": 0, "successful": 2}, "failures": []}

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Callable
 
 from ..errors import EnvSyncError
-from ..stopping import Stop
-from ..task import Task
+from ..host.stopping import Stop
+from ..tasks.task import Task
 from .base import Database
 
 __all__ = ["DATABASES", "Database", "Keys", "database_class", "open_database", "server_keys"]
@@ -22,37 +22,37 @@ __all__ = ["DATABASES", "Database", "Keys", "database_class", "open_database", "
 
 
 def _documentdb() -> type[Database]:
-    from .documentdb import DocumentDB
+    from .mongo.documentdb import DocumentDB
 
     return DocumentDB
 
 
 def _elasticsearch() -> type[Database]:
-    from .elasticsearch import Elasticsearch
+    from .elasticsearch.database import Elasticsearch
 
     return Elasticsearch
 
 
 def _files() -> type[Database]:
-    from .files import Files
+    from .files.database import Files
 
     return Files
 
 
 def _mongo() -> type[Database]:
-    from .mongo import Mongo
+    from .mongo.database import Mongo
 
     return Mongo
 
 
 def _mysql() -> type[Database]:
-    from .mysql import MySQL
+    from .mysql.database import MySQL
 
     return MySQL
 
 
 def _postgresql() -> type[Database]:
-    from .postgresql import PostgreSQL
+    from .postgresql.database import PostgreSQL
 
     return PostgreSQL
 

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any, Callable
 
 from ..errors import EnvSyncError
-from ..manifest import Manifest
+from ..host.stopping import Stop
 from ..members import PointSource, StoreSink
-from ..pipeline import Group
-from ..scripts import Effect, Script
-from ..stopping import Stop
-from ..task import Task
+from ..points.manifest import Manifest
+from ..points.scripts import Effect, Script
+from ..streams.pipeline import Group
+from ..tasks.task import Task
 
 
 class DumpAgain(EnvSyncError):

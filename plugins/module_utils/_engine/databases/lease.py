@@ -26,9 +26,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Callable, Protocol
 
 from ..errors import Cancelled, EnvSyncError
-from ..linux import process_from, this_process
-from ..locks import FileLock
-from ..stopping import Stop, pause
+from ..host.linux import process_from, this_process
+from ..host.locks import FileLock
+from ..host.stopping import Stop, pause
 
 #: how long a holder that says nothing is taken to live, in seconds
 LIFE = 60.0

@@ -10,8 +10,8 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 
-from .. import programs
 from ..errors import EnvSyncError, one_line
+from ..host import programs
 from .outcome import Outcome
 
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 
 from ..errors import EnvSyncError, one_line
-from ..ownership import read_small, write_small
+from ..host.ownership import read_small, write_small
 from .outcome import Outcome
 
 _PREFIX = "env_sync"

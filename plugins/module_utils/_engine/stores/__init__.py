@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Callable
 
 from ..errors import EnvSyncError
-from ..stopping import Stop
-from ..task import Task
+from ..host.stopping import Stop
+from ..tasks.task import Task
 from .base import Store
 
 __all__ = ["STORES", "Store", "open_store"]
@@ -25,7 +25,7 @@ def _directory(task: Task, stop: Stop) -> Store:
 
 
 def _es_snapshot(task: Task, stop: Stop) -> Store:
-    from ..es_client import Client
+    from ..search.client import Client
     from .es_snapshot import SnapshotStore
 
     client = Client.from_task(task)
@@ -34,13 +34,13 @@ def _es_snapshot(task: Task, stop: Stop) -> Store:
 
 
 def _s3(task: Task, stop: Stop) -> Store:
-    from .s3 import S3Store
+    from .s3.store import S3Store
 
     return S3Store(task.url, task.path, task.s3, task.temppath, stop=stop)
 
 
 def _rsync(task: Task, stop: Stop) -> Store:
-    from .rsync import RsyncStore
+    from .rsync.store import RsyncStore
 
     return RsyncStore(task.url, task.path, task.ssh, task.temppath, stop=stop)
 

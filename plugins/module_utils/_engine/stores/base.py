@@ -8,26 +8,12 @@ from __future__ import annotations
 
 import abc
 import builtins
-import hashlib
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 from ..errors import EnvSyncError
+from ..streams.reader import BLOCK, BytesReader, Reader
 from .inspector import Inspector
-
-BLOCK = 1024 * 1024
-
-
-class Reader(Protocol):
-    """A source of bytes. ``read`` gives at most ``size`` bytes; ``b""`` means the end, reached without error."""
-
-    def read(self, size: int) -> bytes:
-        """Return the next bytes, ``b""`` at the end; raise when the source turned out to be incomplete."""
-
-    def close(self) -> None:
-        """Let go of the source; safe to call twice."""
 
 
 @dataclass(frozen=True)
@@ -175,47 +161,3 @@ class Store(abc.ABC):
             return b"".join(blocks)
         finally:
             reader.close()
-
-
-class BytesReader:
-    """A :class:`Reader` over bytes in memory."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = memoryview(data)
-
-    def read(self, size: int) -> bytes:
-        block, self._data = self._data[:size], self._data[size:]
-        return bytes(block)
-
-    def close(self) -> None:
-        self._data = memoryview(b"")
-
-
-class HashingReader:
-    """A :class:`Reader` that counts and hashes what passes through it."""
-
-    def __init__(self, source: Reader) -> None:
-        self._source = source
-        self._hash = hashlib.sha256()
-        self.size = 0
-
-    def read(self, size: int) -> bytes:
-        block = self._source.read(size)
-        self._hash.update(block)
-        self.size += len(block)
-        return block
-
-    def close(self) -> None:
-        self._source.close()
-
-    @property
-    def sha256(self) -> str:
-        """The SHA-256 (hex) of what has been read so far."""
-        return self._hash.hexdigest()
-
-
-def write_all(descriptor: int, block: bytes) -> None:
-    """Write the whole block, however little of it the kernel takes at once."""
-    view = memoryview(block)
-    while view:
-        view = view[os.write(descriptor, view) :]

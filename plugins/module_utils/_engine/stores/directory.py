@@ -18,8 +18,9 @@ from collections.abc import Iterable, Iterator
 from typing import Callable
 
 from ..errors import EnvSyncError, advice
-from ..ownership import folder, follows_links, hand_over, make_folders, open_file, remove_file
-from .base import BLOCK, Reader, Store, Stored, StoredObject, write_all
+from ..host.ownership import folder, follows_links, hand_over, make_folders, open_file, remove_file
+from ..streams.reader import BLOCK, Reader, write_all
+from .base import Store, Stored, StoredObject
 from .inspector import DirectoryInspector, Inspector
 
 _PARTIAL = ".partial"

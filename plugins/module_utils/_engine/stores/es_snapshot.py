@@ -15,12 +15,22 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ..errors import EnvSyncError
-from ..es_client import Client, ServerError, path
-from ..es_points import IN_PROGRESS, MEMBER, Note, fault, read_note, snapshot_name, timestamp_and_database, total_bytes
-from ..manifest import Manifest, Member
-from ..point import iso_utc, manifest_name, parse, point_name
-from ..task import ElasticOptions
-from .base import Reader, Store, Stored, StoredObject
+from ..points.manifest import Manifest, Member
+from ..points.name import iso_utc, manifest_name, parse, point_name
+from ..search.client import Client, ServerError, path
+from ..search.points import (
+    IN_PROGRESS,
+    MEMBER,
+    Note,
+    fault,
+    read_note,
+    snapshot_name,
+    timestamp_and_database,
+    total_bytes,
+)
+from ..streams.reader import Reader
+from ..tasks.task import ElasticOptions
+from .base import Store, Stored, StoredObject
 from .inspector import FAILED, OK, UNKNOWN, WARNING, Finding, Inspector
 
 
