@@ -253,7 +253,7 @@ def _dump(
 def _make_way(store: Store, point: str, run: Run) -> bool:
     """Take away what a failed dump has stored, before the next one stores under the same names.
 
-    In a bucket a push need not have the right to remove objects: the next dump may overwrite all that stays.
+    A push need not have the right to delete where that is one of its own: the next dump may overwrite all that stays.
 
     :returns: whether nothing stays.
     """
@@ -261,7 +261,7 @@ def _make_way(store: Store, point: str, run: Run) -> bool:
         _remove_members(store, point)
         return True
     except EnvSyncError as error:
-        if store.kind != "s3":
+        if not store.delete_right:
             raise
         store.sweep(point)
         run.warn(f"objects of the dump that failed stay in {store.url(point)}: {error}")
@@ -281,7 +281,7 @@ def _require_only(store: Store, point: str, sink: StoreSink) -> None:
             f"pushing {store.url(point)}",
             f"{len(left)} objects of a dump that failed could not be removed, and the dump that followed has not "
             f"overwritten them: {', '.join(left[:5])}",
-            "Allow s3:DeleteObject to this push, or push at a time when no tables are created, altered or dropped.",
+            f"Allow {store.delete_right} to this push, or push while no tables are created, altered or dropped.",
         )
 
 

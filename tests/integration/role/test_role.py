@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.govuk.env_sync.plugins.module_utils._deploy.deployment import engine_sources
 
 from tests.servers.hosts import Network
 from tests.servers.playbooks import changed, play
@@ -236,6 +237,43 @@ def test_what_is_deployed_is_the_same_the_second_time(site: Site) -> None:
     staging = site.network["staging"]
     assert staging.ssh(f"cat {CFG}/transformation_sql/shop.sql").stdout == SANITISE
     assert staging.ssh("stat -c '%a %U' /var/tmp").stdout == "1777 root\n", "it was there before"
+
+
+#: makes of the release that is deployed one as 0.4 was: other files, in other folders
+AS_BEFORE = """
+import json, os, shutil
+os.chdir("/usr/local/lib/govuk_env_sync")
+now, before = os.readlink("current"), "0.4.0-0123456789ab"
+engine = f"{before}/_engine"
+os.makedirs(f"{engine}/databases")
+for old in ("__init__.py", "cli.py", "databases/__init__.py", "databases/pg_client.py", "es_client.py"):
+    open(f"{engine}/{old}", "w").close()
+with open(f"{engine}/start.py", "w") as file:
+    file.write("print('the one before')")
+shutil.rmtree(now)
+os.unlink("current")
+os.symlink(before, "current")
+with open("deployed-install.json") as file:
+    record = [path for path in json.load(file) if f"/{now}" not in path]
+for folder, folders, files in os.walk(os.path.abspath(before)):
+    record += [os.path.join(folder, name) for name in folders + files]
+with open("deployed-install.json", "w") as file:
+    json.dump([*record, os.path.abspath(before)], file)
+"""
+
+
+def test_a_release_of_another_layout_is_replaced_and_nothing_of_it_stays(site: Site) -> None:
+    host = site.network["staging"]
+    (site.folder / "as_before.py").write_text(AS_BEFORE, encoding="utf-8")
+    host.put(site.folder / "as_before.py", "/srv")
+    host.ssh("python3 /srv/as_before.py && rm /srv/as_before.py")
+    assert host.ssh("govuk_env_sync --version").stdout == "the one before\n"
+    site.deploy(hosts="staging")
+    listed = host.ssh("cd /usr/local/lib/govuk_env_sync && ls -d [0-9]* && cd current && find _engine -type f").stdout
+    (release,), files = [line for line in listed.split() if line[0].isdigit()], listed.split()[1:]
+    assert not release.startswith("0.4.0-0123") and sorted(files) == [path for path, _content in engine_sources()]
+    host.ssh("su govuk-backup -c 'govuk_env_sync --version'")
+    assert changed(site.deploy(hosts="staging")) == {"staging": 0}
 
 
 def test_logrotate_takes_its_file_and_turns_over_a_log_that_is_too_large(site: Site) -> None:

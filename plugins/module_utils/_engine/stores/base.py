@@ -50,6 +50,9 @@ class Store(abc.ABC):
     #: whether two runs can begin an object of one name at once, so that each has to claim its point
     claims = True
 
+    #: the name of the right to delete, where a writer may be without it; empty where whoever writes may delete
+    delete_right = ""
+
     @property
     def peak_temporary_bytes(self) -> int:
         """What the store's own temporary files on this host took at most, in bytes."""

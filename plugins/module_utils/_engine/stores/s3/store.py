@@ -53,6 +53,7 @@ class S3Store(Store):
     """
 
     kind = "s3"
+    delete_right = "s3:DeleteObject"
 
     def __init__(
         self,
