@@ -109,7 +109,8 @@ TRAPS = {
     # what Python would import
     **dict.fromkeys(
         (
-            *("_engine/__init__.py", "_engine/__main__.py", "_engine/cli.py", "_engine/reboot_lock.py", "start.py"),
+            *("_engine/__init__.py", "_engine/__main__.py", "_engine/command/main.py", "_engine/host/reboot_lock.py"),
+            *("start.py", "main.py", "command/__init__.py", "host/__init__.py", "tasks/__init__.py"),
             *("argparse.py", "json.py", "os.py", "sitecustomize.py", "usercustomize.py", "encodings/__init__.py"),
             *("psycopg2.py", "pymysql.py", "pymongo.py", "boto3.py", "urllib3.py", "zstandard.py"),
         ),

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from plugins.module_utils._engine.tasks.task import KEYS
 
 ROOT = Path(__file__).resolve().parents[2]

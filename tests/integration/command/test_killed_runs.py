@@ -42,7 +42,8 @@ import json, sys, time
 sys.path.insert(0, {engine!r})
 from _engine import push, pull
 from _engine.streams import pipeline
-from _engine.databases.postgresql import client as pg_client, feed as pg_feed, follow as pg_follow, swap as pg_swap, database as postgresql
+from _engine.databases.postgresql import client as pg_client, database as postgresql, feed as pg_feed
+from _engine.databases.postgresql import follow as pg_follow, swap as pg_swap
 from _engine.members import PointSource
 from _engine.host.progress import Host
 from _engine.stores import directory

@@ -990,7 +990,9 @@ def test_the_command_and_the_module_do_the_same(
 
 
 def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    logging = "import sys; from _engine.command import main as cli; cli.LOG_ROOT = sys.argv.pop(1); sys.exit(cli.main())"
+    logging = (
+        "import sys; from _engine.command import main as cli; cli.LOG_ROOT = sys.argv.pop(1); sys.exit(cli.main())"
+    )
     environment = {**os.environ, "PYTHONPATH": str(ENGINE), "HOME": str(folder)}
     argv = [sys.executable, "-c", logging, str(folder / "log"), *arguments]
     return subprocess.run(argv, capture_output=True, text=True, env=environment, timeout=100, check=False)

@@ -217,7 +217,7 @@ def test_an_unexpected_error_is_one_line_with_its_traceback_in_the_log(
     failing(monkeypatch, KeyError("a value of a row"))
     assert command_main.main(["-f", str(config)]) == 1
     said = capsys.readouterr()
-    assert said.err.count("\n") == 1 and "unexpected KeyError in test_cli.py, line" in said.err
+    assert said.err.count("\n") == 1 and "unexpected KeyError in test_main.py, line" in said.err
     assert str(log) in said.err and "a value of a row" not in said.err
     assert "Traceback (most recent call last)" in log.read_text(encoding="utf-8")
 

@@ -168,7 +168,7 @@ class Stage:
 
 
 class StageReader:
-    """A stage's standard output as a :class:`~.stores.base.Reader`.
+    """A stage's standard output as a :class:`~.reader.Reader`.
 
     The end is reported only after the stage, and all stages named in ``upstream``, exited with status zero.
     """

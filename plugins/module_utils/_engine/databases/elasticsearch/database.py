@@ -588,7 +588,7 @@ class Elasticsearch(Database):
         return [run_script(script, self._client, names, group, doing) for script in scripts]
 
     def purge(self, effects: Sequence[Effect], group: Group) -> Sequence[str]:
-        """Rewrite what holds documents that the scripts replaced or deleted; see :mod:`.es_purge`."""
+        """Rewrite what holds documents that the scripts replaced or deleted; see :mod:`.purge`."""
         doing = f"removing from the files of {self._database} what the scripts replaced"
         changed = {live for effect in effects for live in effect.tables}
         return purge(self._client, {live: self._restored[live] for live in sorted(changed)}, group, doing)

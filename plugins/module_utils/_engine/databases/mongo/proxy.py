@@ -30,7 +30,7 @@ try:
 
     HAS_BSON = True
 except ImportError:
-    HAS_BSON = False  # it comes with pymongo, whose lack mongo_client reports
+    HAS_BSON = False  # it comes with pymongo, whose lack client.py reports
 
 #: what a hello says of a server that a driver goes by; all else (sets, sessions, logins) is between us and the server
 _ABILITIES = ("maxBsonObjectSize", "maxMessageSizeBytes", "maxWriteBatchSize", "minWireVersion", "maxWireVersion")

@@ -21,7 +21,7 @@ try:
 
     HAS_BSON = True
 except ImportError:
-    HAS_BSON = False  # it comes with pymongo, whose lack mongo_client reports
+    HAS_BSON = False  # it comes with pymongo, whose lack client.py reports
 
 _HEADER = struct.Struct("<iiii")
 _REPLY = struct.Struct("<iqii")

@@ -274,7 +274,7 @@ def _quoted(value: str) -> str:
 def _connect(options: Mapping[str, Any], several: bool) -> Any:
     """Return a connection on which the server takes one statement at a time, or several.
 
-    The guard of dumps (:mod:`.my_dump`) goes by how a statement begins, and does not read rows: what followed a
+    The guard of dumps (:mod:`.statements`) goes by how a statement begins, and does not read rows: what followed a
     semicolon in them would run too where several statements may come at once. PyMySQL before 1.0 allows that unasked.
     """
     connection = pymysql.connect(**options, defer_connect=True)

@@ -33,7 +33,7 @@ try:
 
     HAS_PYMYSQL = True
 except ImportError:
-    HAS_PYMYSQL = False  # there is no connection then: see my_client
+    HAS_PYMYSQL = False  # there is no connection then: see client.py
 
 #: flags of the server's status (MySQL source, ``mysql_com.h``)
 _IN_TRANSACTION, _NO_BACKSLASH = 1, 512

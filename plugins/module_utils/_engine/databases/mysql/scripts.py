@@ -18,7 +18,7 @@ from ...errors import EnvSyncError
 from . import statements
 from .statements import Token
 
-# As in my_dump, but a `$` belongs to a word, and strings may be long.
+# As in statements.py, but a `$` belongs to a word, and strings may be long.
 _TOKEN = rb"""
  (?P<space>\s+)
 |(?P<comment>/\*(?!M?!).*?\*/|\#[^\n]*|--(?=[\s\x00-\x1f]|\Z)[^\n]*)

@@ -295,7 +295,7 @@ class _RsyncInspector(Inspector):
 
 
 class _Download:
-    """A :class:`~.base.Reader` behind the end of a file that rsync appends to; what was read gives its space back."""
+    """A :class:`~.streams.reader.Reader` behind a file that rsync appends to; what was read gives its space back."""
 
     def __init__(
         self, remote: Remote, argv: Sequence[str], name: str, spool: _Spool, attempts: int, doing: str

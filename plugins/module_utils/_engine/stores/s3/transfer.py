@@ -362,7 +362,7 @@ class _Span:
 
 
 class ObjectReader:
-    """A :class:`~.base.Reader` over an object, with pieces fetched ahead where helpers are free.
+    """A :class:`~.streams.reader.Reader` over an object, with pieces fetched ahead where helpers are free.
 
     :param size: the object's size in bytes, where the caller knows it.
     """
