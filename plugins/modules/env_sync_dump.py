@@ -190,7 +190,7 @@ store:
   sample: s3://example-database-backups/postgresql
 manifest:
   description:
-    - The point's manifest. C(docs/manifest.md) in the collection describes every key.
+    - The point's manifest. C(docs/reference/manifest.md) in the collection describes every key.
   returned: success, outside check mode, with O(details=true)
   type: dict
   sample:

@@ -174,7 +174,7 @@ points:
       type: bool
       sample: false
     manifest:
-      description: The point's manifest. C(docs/manifest.md) in the collection describes every key.
+      description: The point's manifest. C(docs/reference/manifest.md) in the collection describes every key.
       returned: success, when O(details=true) and the point is complete
       type: dict
       sample:

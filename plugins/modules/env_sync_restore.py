@@ -217,7 +217,7 @@ store:
   sample: s3://example-database-backups/postgresql
 manifest:
   description:
-    - The point's manifest. C(docs/manifest.md) in the collection describes every key.
+    - The point's manifest. C(docs/reference/manifest.md) in the collection describes every key.
     - For a point of the original tool, which has none, what its name and size say.
   returned: success, with O(details=true)
   type: dict

@@ -310,7 +310,7 @@ point:
   sample: 2026-01-02T03:04:05-shop
 manifest:
   description:
-    - The point's manifest. C(docs/manifest.md) in the collection describes every key.
+    - The point's manifest. C(docs/reference/manifest.md) in the collection describes every key.
   returned: success, when O(operation) is V(verify) or V(copy), with O(details=true)
   type: dict
   sample:

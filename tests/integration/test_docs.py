@@ -4,7 +4,7 @@
 
 """What the documentation shows is what there is: its examples are read, run, and compared with what comes of them.
 
-``docs/restore-by-hand.md`` has a test of its own.
+``docs/operate/restore-by-hand.md`` has a test of its own.
 """
 
 from __future__ import annotations
@@ -97,7 +97,9 @@ def _module_faults(module: str, options: dict[str, Any]) -> str:
     return f"env_sync_{module} has no {', '.join(unknown)}" if unknown else "ok"
 
 
-@pytest.mark.parametrize(("page", "least"), [("s3", 2), ("rsync", 1), ("files", 1), ("s3_sync", 2)])
+@pytest.mark.parametrize(
+    ("page", "least"), [("stores/s3", 2), ("stores/rsync", 1), ("databases/files", 1), ("stores/s3_sync", 2)]
+)
 def test_examples_of_tasks_and_modules_are_valid(page: str, least: int) -> None:
     found = [fault for block in blocks(page, "yaml") for fault in faults(yaml.safe_load(block))]
     assert set(found) == {"ok"}
@@ -108,7 +110,7 @@ def test_examples_of_modules_run_as_they_stand(s3_server: SwiftS3, tmp_path: Pat
     """Those that work on buckets alone, in one playbook; where the buckets are is said by the environment."""
     steps = [
         step
-        for page in ("s3", "s3_sync")
+        for page in ("stores/s3", "stores/s3_sync")
         for block in blocks(page, "yaml")
         for step in yaml.safe_load(block)
         if isinstance(step, dict)
@@ -152,7 +154,7 @@ def test_examples_of_modules_run_as_they_stand(s3_server: SwiftS3, tmp_path: Pat
             s3_server.delete_bucket(name)
     synced = json.loads(results.read_text())
     assert (staging["Key"], synced["copied"], synced["deleted"]) == ("new", 1, 1)
-    named = re.search(r"register: synced +# (.*)", text_of("s3_sync"))
+    named = re.search(r"register: synced +# (.*)", text_of("stores/s3_sync"))
     assert named is not None and set(named[1].split(", ")) <= set(synced)
 
 
@@ -166,7 +168,7 @@ ON_A_HOST = (
 
 
 class DocumentedHost:
-    """The staging host of ``docs/command.md``, on which everything happens on a terminal."""
+    """The staging host of ``docs/operate/command.md``, on which everything happens on a terminal."""
 
     def __init__(self, folder: Path, production: PostgresServer, staging: PostgresServer) -> None:
         self.folder = folder
@@ -175,7 +177,7 @@ class DocumentedHost:
         for made in (self.conf / "transformation_sql", self.log.parent, folder / "mnt" / "backups"):
             made.mkdir(parents=True)
         self._staging = staging
-        (pull,) = blocks("command", "sh")
+        (pull,) = blocks("operate/command", "sh")
         self.write("pull_users_nightly.cfg", self._reachable(pull, staging))
         push = pull.replace('action="pull"', 'action="push"').replace('transformation_sql_filename="users.sql"', "")
         self.write("push_users_nightly.cfg", self._reachable(push, production) + 'environment="production"\n')
@@ -257,7 +259,7 @@ def test_the_command_says_what_its_page_shows(
     host.runs("govuk_env_sync -f push_users_nightly -t 2026-01-01T00:00:00", production.password)
     shown: list[str] = []
     ran = 0
-    for block in blocks("command", "console"):
+    for block in blocks("operate/command", "console"):
         # A block that begins with no command shows what the one before it said in the end.
         for part in re.split(r"^(?=\$ )", block, flags=re.M):
             first, *expected = part.splitlines() if part.startswith("$ ") else ["", *part.splitlines()]
@@ -269,8 +271,8 @@ def test_the_command_says_what_its_page_shows(
                 shown = host.runs(first[2:], password)
                 ran += 1
             assert missing(host.alike(expected), shown) == [], f"{first}: {shown}"
-    assert ran == len(re.findall(r"^\$ ", text_of("command"), re.M)) >= 8
-    (log,) = blocks("command", "text")
+    assert ran == len(re.findall(r"^\$ ", text_of("operate/command"), re.M)) >= 8
+    (log,) = blocks("operate/command", "text")
     logged = host.alike(host.log.read_text(encoding="utf-8").splitlines())
     assert [line for line in host.alike(log.splitlines()) if line not in logged] == []
 
@@ -279,7 +281,7 @@ def test_the_page_of_the_command_has_all_flags_with_a_letter() -> None:
     options = [option for group in command_options.OPTIONS.values() for option in group if option.short]
     expected = {(option.short, "--" + option.key.replace("_", "-"), option.key, option.also) for option in options}
     documented = set()
-    for short, long, keys in table("command", "flag"):
+    for short, long, keys in table("operate/command", "flag"):
         names = re.findall(r"`([^`]*)`", keys)
         documented.add((short.strip("`"), long.strip("`"), *[*names, "", ""][:2]))
     assert documented == expected | {("-f", "--config", "", ""), ("-h", "--help", "", "")}
@@ -293,7 +295,7 @@ def test_the_page_of_the_manifest_names_every_key_and_every_member(
 ) -> None:
     production.create_database(database, "CREATE TABLE t AS SELECT 1 AS n; SELECT lo_from_bytea(1, 'x') \\g /dev/null")
     manifest = push.push(Task.from_mapping(task_values("push", database)), Host())["manifest"]
-    documented = {name for row in table("manifest", "key") for name in re.findall(r"`([^`]*)`", row[0])}
+    documented = {name for row in table("reference/manifest", "key") for name in re.findall(r"`([^`]*)`", row[0])}
     assert documented == set(manifest) | {"checksum"}
 
     for form, compression in (("custom", "zstd"), ("custom", "gzip")):
@@ -304,7 +306,7 @@ def test_the_page_of_the_manifest_names_every_key_and_every_member(
         for path in (tmp_path / "store").rglob("*")
         if path.is_file()
     }
-    shown = {line.split()[0] for block in blocks("manifest", "") for line in block.splitlines() if line}
+    shown = {line.split()[0] for block in blocks("reference/manifest", "") for line in block.splitlines() if line}
     when = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d-[a-z0-9_]+"
     assert {re.sub(r"\d{4,}\.dat", "N.dat", re.sub(when, "POINT", name)) for name in shown} == {
         re.sub(when, "POINT", name) for name in names

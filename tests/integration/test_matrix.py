@@ -2,7 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Every kind of database over every kind of store: pushed, listed, verified, pulled, compared (``docs/matrix.md``)."""
+"""Every kind of database over every kind of store: pushed, listed, verified, pulled, compared.
+
+``docs/reference/matrix.md`` is the table of it.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Points that the engine pushed, restored without it: by the commands of ``docs/restore-by-hand.md``, as they stand.
+"""Points that the engine pushed, restored without it, by the commands of ``docs/operate/restore-by-hand.md``.
 
 A test names the sections of the page that it follows. Their commands become one script, as the page tells an operator
 to make it, with nothing of the checkout on the way: a fresh home, bash, and the programs that the page names.
@@ -39,7 +39,7 @@ from tests.servers.sshd import SshServer
 # The first test with MongoDB builds its server, which takes minutes on a machine that has never done it.
 pytestmark = pytest.mark.timeout(1500)
 
-PAGE = Path(__file__).parents[2] / "docs" / "restore-by-hand.md"
+PAGE = Path(__file__).parents[2] / "docs" / "operate" / "restore-by-hand.md"
 SQL = Path(__file__).parent / "sql"
 
 FETCH = "From a directory"

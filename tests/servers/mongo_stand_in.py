@@ -6,9 +6,9 @@
 
 They speak to a real server and write and read the archive format of the MongoDB Database Tools, with the options that
 the engine uses and no others. What they write, what they say on standard error and their exit statuses are those seen
-of mongodump and mongorestore 100.18.0 (docs/mongo.md), their quirks with them: time limits of the address taken for
-seconds, the address with its password in what they say when nobody answers, an index's ``ns``, an empty block before a
-collection's end. They show that the engine works with programs that do so; not that MongoDB's own always will.
+of mongodump and mongorestore 100.18.0 (docs/databases/mongo.md), their quirks with them: time limits of the address
+taken for seconds, the address with its password in what they say when nobody answers, an index's ``ns``, an empty block
+before a collection's end. They show that the engine works with programs that do so; not that MongoDB's own always will.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Make the table of a task's keys in ``docs/tasks.md``: ``python -m tests.tools.task_keys`` writes it.
+"""Make the table of a task's keys in ``docs/reference/tasks.md``: ``python -m tests.tools.task_keys`` writes it.
 
 The keys are those that the engine knows; what is said of each comes from the modules' documentation, or from here where
 no module has it.
@@ -21,7 +21,7 @@ import yaml
 from plugins.module_utils._engine.tasks.task import KEYS
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs" / "tasks.md"
+PAGE = ROOT / "docs" / "reference" / "tasks.md"
 BEGIN, END = "<!-- made by tests/tools/task_keys.py: begin -->\n", "<!-- end -->\n"
 
 #: keys that a module does not have, or of which it says something else: their type and meaning in an inventory

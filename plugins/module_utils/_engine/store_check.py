@@ -195,11 +195,11 @@ class _Probe:
         self._removed = True
         if self._account == "pull" and self._store.kind == "s3":
             why = "allowed, and a pull never removes anything"
-            return True, Finding("remove", WARNING, why, "Take that right away (docs/policies/pull.json).")
+            return True, Finding("remove", WARNING, why, "Take that right away (docs/stores/policies/pull.json).")
         if self._account == "push" and self._store.kind == "s3":
             why = "allowed: who breaks into this host can remove all points"
             return True, Finding(
-                "remove", NOTE, why, "Take that right away (docs/policies/push.json), or lock objects."
+                "remove", NOTE, why, "Take that right away (docs/stores/policies/push.json), or lock objects."
             )
         return True, Finding("remove", OK, "allowed")
 
@@ -214,21 +214,21 @@ class _Probe:
             return
         if readable and self._account == "push":
             why = "allowed, and a push needs no right to read"
-            yield Finding("read", NOTE, why, "Take that right away (docs/policies/push.json).")
+            yield Finding("read", NOTE, why, "Take that right away (docs/stores/policies/push.json).")
         elif readable:
             yield Finding("read", OK, "allowed")
         elif self._account == "push":
             yield Finding("read", OK, "refused: who breaks into this host cannot read points")
         else:
             severity = FAILED if self._account == "pull" else NOTE
-            yield Finding("read", severity, "refused", "Allow s3:GetObject (docs/policies/pull.json).")
+            yield Finding("read", severity, "refused", "Allow s3:GetObject (docs/stores/policies/pull.json).")
 
     def _writing(self) -> Finding:
         if self._account != "pull":
             return Finding("write", OK, "allowed")
         why = "allowed, and a pull writes nothing: who breaks into this host can replace points"
         if self._store.kind == "s3":
-            return Finding("write", WARNING, why, "Take that right away (docs/policies/pull.json).")
+            return Finding("write", WARNING, why, "Take that right away (docs/stores/policies/pull.json).")
         return Finding("write", WARNING, why, "Let another user own it, or mount it read-only.")
 
     def _no_writing(self, error: EnvSyncError) -> Finding:

@@ -499,7 +499,7 @@ def test_a_policy_that_would_hide_rows_from_a_transformation_fails_it(
 
 # -- the rights in the documentation -----------------------------------------------------------------------------------
 
-DOCS = Path(__file__).resolve().parents[3] / "docs" / "postgresql.md"
+DOCS = Path(__file__).resolve().parents[3] / "docs" / "databases" / "postgresql.md"
 
 
 @pytest.fixture

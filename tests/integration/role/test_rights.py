@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The rights in S3 that each action needs: the policies in ``docs/policies`` allow these, no more and no less.
+"""The rights in S3 that each action needs: the policies in ``docs/stores/policies`` allow these, no more and no less.
 
 The S3 server here knows no policies. So a gate in the engine's own client reads them, and answers as AWS does to what
 they do not allow; what they allow goes to the server.
@@ -40,7 +40,7 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.task 
 from tests.servers.postgresql import PostgresServer
 from tests.servers.s3 import SwiftS3
 
-POLICIES = Path(__file__).resolve().parents[3] / "docs" / "policies"
+POLICIES = Path(__file__).resolve().parents[3] / "docs" / "stores" / "policies"
 
 MIB = 1024 * 1024
 

@@ -80,14 +80,18 @@ def test_rules_dashboard_and_documentation_have_the_metrics_that_are_written_and
     for text in (queries, rules):
         assert set(re.findall(r"env_sync_\w+", text)) <= metrics
     documented = set(
-        re.findall(r"^\| `(env_sync_\w+_(?:seconds|bytes|success))` \|", _text(ROOT / "docs" / "monitoring.md"), re.M)
+        re.findall(
+            r"^\| `(env_sync_\w+_(?:seconds|bytes|success))` \|",
+            _text(ROOT / "docs" / "operate" / "monitoring.md"),
+            re.M,
+        )
     )
     assert documented == metrics
 
 
 def test_every_alert_is_documented() -> None:
     rules = _text(ROOT / "roles" / "env_sync" / "files" / "prometheus" / "env_sync.rules.yml")
-    documented = re.findall(r"^\| `(EnvSync\w+)` \|", _text(ROOT / "docs" / "monitoring.md"), re.M)
+    documented = re.findall(r"^\| `(EnvSync\w+)` \|", _text(ROOT / "docs" / "operate" / "monitoring.md"), re.M)
     assert documented == re.findall(r"- alert: (\w+)", rules)
 
 

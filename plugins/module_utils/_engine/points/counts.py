@@ -5,7 +5,8 @@
 """Rows are counted: what a restore has made of a point is compared with what its manifest says, table by table.
 
 Each DBMS counts in its own way, of the dump's own state at the push and of the scratch database after the restore,
-before any script runs; docs/manifest.md has the table. What is compared, and what is said of a difference, is here.
+before any script runs; docs/reference/manifest.md has the table. This module compares the counts and words the
+differences.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
 
 """The manifest of a point: what was stored, written last. A point without one is not a point.
 
-The format is JSON, ``manifest_version`` 1; docs/manifest.md describes every key. Whoever may write to a store may
-write a manifest, so what one says is checked here, where it is read, by :mod:`.manifest_rules`: nothing behind this
+The format is JSON, ``manifest_version`` 1; docs/reference/manifest.md describes every key. Whoever may write to a store
+may write a manifest, so what one says is checked here, where it is read, by :mod:`.manifest_rules`: nothing behind this
 module has to doubt a type, a name or a size again.
 """
 
