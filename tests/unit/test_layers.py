@@ -26,8 +26,8 @@ LAYERS = [
     {"members"},
     {"databases"},
     {"run", "guards", "catalogue", "claims"},
-    {"push", "pull", "store_check"},
-    {"bucket_sync", "upkeep"},
+    {"removal"},
+    {"push", "pull", "store_check", "bucket_sync", "upkeep"},
     {"command"},
     {"start"},
 ]
@@ -84,6 +84,7 @@ def test_imports_go_downwards(module: str) -> None:
         ("host.locks", "def f():\n    from ..tasks.task import Task"),
         ("streams.reader", "from ..points import name"),
         ("pull", "from . import push"),
+        ("upkeep", "from . import push"),
         ("tasks.task", "from .. import run"),
     ],
 )

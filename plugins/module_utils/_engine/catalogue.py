@@ -16,8 +16,9 @@ import time
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Callable
 
+from .databases import database_class
 from .errors import EnvSyncError, NoPoint
-from .points.manifest import Manifest
+from .points.manifest import Manifest, Member
 from .points.name import TIMESTAMP_FORM, iso_utc, manifest_name, moment, parse, point_name
 from .stores.base import Store
 
@@ -182,6 +183,35 @@ def read_manifest(store: Store, point: Point) -> Manifest:
             "Choose another point (--list shows them).",
         )
     return manifest
+
+
+def manifest_of(store: Store, point: Point, dbms: str) -> Manifest:
+    """Return the point's manifest; for a legacy point, which has none, what its name and size say.
+
+    :param dbms: what the legacy point is of: its name does not say.
+    :raises EnvSyncError: the manifest is damaged, or another point's.
+    """
+    if point.state != LEGACY:
+        return read_manifest(store, point)
+    form, compression = database_class(dbms).legacy
+    return Manifest(
+        tool_version="",
+        dbms="",
+        database=point.database,
+        timestamp=point.timestamp,
+        environment="",
+        host="",
+        server={},
+        client_version="",
+        format=form,
+        compression=compression,
+        jobs=1,
+        started="",
+        finished=point.finished,
+        raw_bytes=0,
+        stored_bytes=point.stored_bytes,
+        members=(Member(point.objects[0], point.stored_bytes, "", point.stored_bytes),),
+    )
 
 
 def choose(

@@ -18,7 +18,7 @@ from .errors import Cancelled, EnvSyncError
 from .host import locks
 from .host.progress import Host
 from .members import PointSource
-from .points.manifest import Manifest, Member
+from .points.manifest import Manifest
 from .points.name import how_long
 from .points.scripts import Effect, Script, read_scripts
 from .run import Run, nothing_to_do, result, running, work_dir
@@ -37,7 +37,7 @@ def plan(task: Task, host: Host) -> dict[str, Any]:
     store.preflight(write=False)
     warnings: list[str] = []
     point = catalogue.choose(store, task.database, task.timestamp, task.timezone, warnings.append)
-    manifest = manifest_of(store, point, task.dbms)
+    manifest = catalogue.manifest_of(store, point, task.dbms)
     age = _age(point, manifest, task)
     policy.check_point(task, manifest, age, f"pulling {store.url(point.name)}")
     with open_database(task, None, host.cancelled) as database:
@@ -88,7 +88,7 @@ def pull(task: Task, host: Host) -> dict[str, Any]:
         store.prepare(write=False)
         point = catalogue.choose(store, task.database, task.timestamp, task.timezone, run.warn)
         run.progress.point(point.name)
-        manifest = manifest_of(store, point, task.dbms)
+        manifest = catalogue.manifest_of(store, point, task.dbms)
         age = _age(point, manifest, task)
         policy.check_point(task, manifest, age, f"pulling {store.url(point.name)}")
         host.log("info", f"taking {store.url(point.name)}, which is {how_long(age)} old")
@@ -157,31 +157,6 @@ def _discard(database: Database, task: Task, host: Host, error: BaseException) -
         # Anything else is noted for the next run.
         if isinstance(left, LockLost) and not isinstance(error, (Cancelled, LockLost)):
             raise left from error
-
-
-def manifest_of(store: Store, point: Point, dbms: str) -> Manifest:
-    """Return the point's manifest; for one of the original's, which has none, what its name and size say."""
-    if point.state != LEGACY:
-        return catalogue.read_manifest(store, point)
-    form, compression = database_class(dbms).legacy
-    return Manifest(
-        tool_version="",
-        dbms="",
-        database=point.database,
-        timestamp=point.timestamp,
-        environment="",
-        host="",
-        server={},
-        client_version="",
-        format=form,
-        compression=compression,
-        jobs=1,
-        started="",
-        finished=point.finished,
-        raw_bytes=0,
-        stored_bytes=point.stored_bytes,
-        members=(Member(point.objects[0], point.stored_bytes, "", point.stored_bytes),),
-    )
 
 
 def _age(point: Point, manifest: Manifest, task: Task) -> int:

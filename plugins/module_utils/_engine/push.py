@@ -13,18 +13,18 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from . import catalogue, claims, guards
+from . import catalogue, claims, guards, removal
 from .catalogue import COMPLETE, Point
 from .databases import Database, open_database, server_keys
 from .databases.base import DumpAgain, DumpFacts, Identity
 from .errors import EnvSyncError, NothingToDo
 from .host import locks
-from .host.journal import Begun, Entry, Journal
+from .host.journal import Begun, Journal
 from .host.progress import Host
 from .host.stopping import pause
 from .members import StoreSink
 from .points.manifest import Manifest, totals
-from .points.name import belongs, encode, iso_utc, manifest_name, moment, now, parse, point_name
+from .points.name import belongs, encode, iso_utc, manifest_name, moment, now, point_name
 from .points.scripts import Effect, Script, read_scripts
 from .run import Run, nothing_to_do, result, running, work_dir
 from .stores import Store, open_store
@@ -102,8 +102,8 @@ def push(task: Task, host: Host) -> dict[str, Any]:
         ):
             database.observe(run.waiting)
             identity = database.identity()
-            sweep(store, task.database, journal, run)
-            sweep(store, task.database, Journal(run.state_dir, store.url(), keys.former), run)
+            removal.sweep(store, task.database, journal, run)
+            removal.sweep(store, task.database, Journal(run.state_dir, store.url(), keys.former), run)
             points = catalogue.list_points(store, task.database, timezone=task.timezone)
             before = [found.name for found in points]
             # After the listing: a point that another host begins in between is a reason to skip, and no clash.
@@ -184,7 +184,9 @@ def _beginning(task: Task, run: Run, store: Store, journal: Journal, before: Seq
         point = _new_point(task)
         why = "there is such a point already" if point in before else ""
         if not why:
-            with journal.entry(point, secrets.token_hex(8), lambda begun: remove_begun(store, begun, run)) as begun:
+            with journal.entry(
+                point, secrets.token_hex(8), lambda begun: removal.remove_begun(store, begun, run)
+            ) as begun:
                 if claims.take(store, point, begun.entry.run, run.host.cancelled):
                     begun.claim()
                     yield begun
@@ -258,7 +260,7 @@ def _make_way(store: Store, point: str, run: Run) -> bool:
     :returns: whether nothing stays.
     """
     try:
-        _remove_members(store, point)
+        removal.remove_objects(store, point)
         return True
     except EnvSyncError as error:
         if not store.delete_right:
@@ -320,81 +322,3 @@ def _manifest(
         peak_temporary_bytes=facts.peak_temporary_bytes,
         details=facts.details,
     )
-
-
-def remove_begun(store: Store, begun: Begun, run: Run) -> list[str] | None:
-    """Take away what this very push has left, as :func:`remove` does; note what may still write to it."""
-    removed = remove(store, begun.entry, run)
-    if run.stop.stragglers or store.straggling(begun.entry.point):
-        begun.straggle()
-    return removed
-
-
-def remove(store: Store, entry: Entry, run: Run) -> list[str] | None:
-    """Take away all that a push without a manifest has left, and return what that was; None where it could not be.
-
-    What another run's push has of the same name stays. Never raises, as it runs when something failed.
-    """
-    point = entry.point
-    left = f"what is left of {store.url(point)}"
-    try:
-        with run.stop.cleaning(left):
-            run.stop.settle()
-            removed = _remove(store, entry)
-            if run.stop.stragglers or store.straggling(point):
-                raise EnvSyncError(
-                    f"removing {left}", "something that did not end in time may still write to it", "Push again."
-                )
-        return removed
-    except EnvSyncError as error:
-        run.warn(f"{left} could not be removed: {error}")
-        return None
-
-
-def _remove(store: Store, entry: Entry) -> list[str]:
-    point = entry.point
-    claim = claims.claim_name(point, entry.run) if store.claims and entry.run else ""
-    if not entry.claimed:
-        if claim:
-            store.unclaim(claim)
-        return []
-    if not store.made_by(point, entry.run):
-        return []
-    removed = _remove_members(store, point)
-    if claim:
-        store.unclaim(claim)
-    return removed
-
-
-def _remove_members(store: Store, point: str) -> list[str]:
-    """Take away all of a point but the claims on it; return what there was."""
-    names = [found.name for found in store.list(point) if belongs(found.name, point)]
-    # The manifest goes first: from then on the point is no point, whatever happens next. The claim goes last.
-    store.delete([name for name in names if name == manifest_name(point)])
-    store.delete([name for name in names if not claims.is_claim(name, point)])
-    # After these, as it takes a right (to list unfinished uploads) that nothing else here needs.
-    return store.sweep(point) + [store.url(name) for name in names]
-
-
-def sweep(store: Store, database: str, journal: Journal, run: Run) -> None:
-    """Remove what killed and failed pushes of this database left: it is in the journal, and has no manifest.
-
-    The caller holds the journal's lock: none of them is at work. Something of one that gave up may still write: that
-    entry stays until its process is gone.
-    """
-    for entry in journal.unfinished():
-        point = entry.point
-        noted = parse(manifest_name(point))
-        if noted is None or (noted.point, noted.database) != (point, database):
-            continue  # no note of ours: others than root may write to the journal's folder
-        if not entry.claimed or store.stat(manifest_name(point)) is None:
-            removed = remove(store, entry, run)
-            if removed is None:
-                continue
-            if removed:
-                run.host.log(
-                    "info", f"removed what an interrupted push left: {store.url(point)}, {len(removed)} objects"
-                )
-            if entry.may_write():
-                continue
-        journal.clear(point)

@@ -12,7 +12,7 @@ import secrets
 from dataclasses import replace
 from typing import Any
 
-from . import catalogue, claims, guards, push
+from . import catalogue, claims, guards, removal
 from .catalogue import COMPLETE, INCOMPLETE, LEGACY, Point
 from .databases import database_class
 from .errors import EnvSyncError
@@ -22,7 +22,6 @@ from .host.progress import Host
 from .members import PointSource, VerifyingReader
 from .points.manifest import Manifest, Member
 from .points.name import iso_utc, manifest_name, parse
-from .pull import manifest_of
 from .run import Run, result, running, work_dir
 from .stores import Store, open_store
 from .streams.pipeline import Group
@@ -45,7 +44,7 @@ def verify(task: Task, host: Host) -> dict[str, Any]:
         store.preflight(write=False)
         point = catalogue.choose(store, task.database, task.timestamp, task.timezone, run.warn)
         run.progress.point(point.name)
-        manifest = manifest_of(store, point, task.dbms)
+        manifest = catalogue.manifest_of(store, point, task.dbms)
         if point.state != LEGACY:
             guards.same_dbms("verifying", manifest, task.dbms)
         key = f"verify {store.url()} {task.database}"
@@ -92,7 +91,7 @@ def prune(task: Task, host: Host, keep: int, dry_run: bool = False) -> dict[str,
         doomed = complete[:-keep]
         if not dry_run:
             for point in doomed:
-                _remove_point(store, point)
+                removal.remove_point(store, point)
         run.progress.finish("done", f"{len(doomed)} points removed")
         return result(
             run,
@@ -103,13 +102,6 @@ def prune(task: Task, host: Host, keep: int, dry_run: bool = False) -> dict[str,
             before={"points": [point.name for point in complete]},
             after={"points": [point.name for point in complete[-keep:]]},
         )
-
-
-def _remove_point(store: Store, point: Point) -> None:
-    """Remove a point: its manifest first, so that what an interruption leaves is no point."""
-    manifest = manifest_name(point.name)
-    store.delete([name for name in point.objects if name == manifest])
-    store.delete([name for name in point.objects if name != manifest])
 
 
 def copy(task: Task, target: Task, host: Host, dry_run: bool = False) -> dict[str, Any]:
@@ -156,9 +148,9 @@ def copy(task: Task, target: Task, host: Host, dry_run: bool = False) -> dict[st
                 journal.held(what, task.lock_wait, host.cancelled),
                 run.phase("copying", point.stored_bytes, len(manifest.members)),
             ):
-                push.sweep(destination, task.database, journal, run)
+                removal.sweep(destination, task.database, journal, run)
                 with journal.entry(
-                    point.name, secrets.token_hex(8), lambda begun: push.remove_begun(destination, begun, run)
+                    point.name, secrets.token_hex(8), lambda begun: removal.remove_begun(destination, begun, run)
                 ) as begun:
                     if not claims.take(destination, point.name, begun.entry.run, host.cancelled):
                         raise EnvSyncError(
