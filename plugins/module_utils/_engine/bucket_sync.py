@@ -9,7 +9,6 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import itertools
-import queue
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,7 @@ from .host import locks
 from .host.progress import Host
 from .host.stopping import Stop
 from .run import Run, result, running
-from .stores.s3.client import Bucket
+from .stores.s3.client import DELETE_BATCH, Bucket, kept
 from .stores.s3.compare import DIFFERENT, DOUBTFUL, Listed, by_listing, by_looking, is_gone, may_not_look
 from .stores.s3.store import split_url
 from .stores.s3.tally import Tally, surplus_file
@@ -34,9 +33,6 @@ _AT_ONCE = 16
 
 #: how many parts of one large object are copied at once
 _PARTS_AT_ONCE = 8
-
-#: how many objects one request removes at most
-_DELETE_BATCH = 1000
 
 #: how many copies may fail before the rest is not tried
 _MOST_FAILURES = 20
@@ -308,17 +304,13 @@ def _delete(place: _Place, names: Iterator[str], run: Run) -> None:
     while True:
         if run.host.cancelled():
             raise Cancelled(f"removing objects from {place.url}", "it was told to stop")
-        batch = [{"Key": place.prefix + name} for name in itertools.islice(names, _DELETE_BATCH)]
+        batch = [place.prefix + name for name in itertools.islice(names, DELETE_BATCH)]
         if not batch:
             return
         doing = f"removing {len(batch)} objects from {place.url}"
-        with place.bucket.during(doing):
-            answer = place.bucket.client.delete_objects(
-                Bucket=place.bucket.name, Delete={"Objects": batch, "Quiet": True}
-            )
-        errors = [error for error in answer.get("Errors", []) if error["Code"] != "NoSuchKey"]
-        if errors:
-            why = f"{len(errors)} are still there; {errors[0].get('Key')}: {errors[0]['Code']}"
+        still = place.bucket.delete(batch, doing)
+        if still:
+            why = f"{len(still)} are still there; {still[0].get('Key')}: {still[0]['Code']}"
             raise EnvSyncError(
                 doing, why, f"Allow s3:DeleteObject on the bucket {place.bucket.name}, or leave out delete."
             )
@@ -334,7 +326,7 @@ class _Copier:
         self._source = source
         self._destination = destination
         self._client = Bucket(destination.bucket.name, options, _ATTEMPTS, 1, run.stop, limits.patience)
-        self._keeping = _keeping(options)
+        self._keeping = kept(options, "none")
         self._most_parts = options.max_upload_parts
         self._limits = limits
         self._run = run
@@ -344,16 +336,14 @@ class _Copier:
 
     def copy_all(self, at_once: int) -> None:
         """Copy all that there is to copy; raise the first failure when the others have been tried too."""
-        waiting: queue.Queue[tuple[Listed, bool] | None] = queue.Queue(2 * at_once)
+        objects = _to_copy(self._source, self._destination, self._tally)
         with Group(self._run.host.cancelled) as group:
-            workers = [group.start(self._work, group, waiting) for _number in range(at_once)]
-            for item in _to_copy(self._source, self._destination, self._tally):
-                _put(group, waiting, item)
-                if len(self._failures) >= _MOST_FAILURES:
-                    break
-            for _worker in workers:
-                _put(group, waiting, None)
-            group.join(workers)
+
+            def work(objects: Iterator[tuple[Listed, bool]]) -> None:
+                for item, certain in objects:
+                    self._try(group, item, certain)
+
+            group.each(work, itertools.takewhile(self._goes_on, objects), at_once)
         self._tally.copied -= len(self._not_copied)
         self._tally.copied_bytes -= sum(item.size for item in self._not_copied)
         self._tally.vanished = len(self._not_copied) - len(self._failures)
@@ -364,16 +354,8 @@ class _Copier:
             )
             raise EnvSyncError(first.doing, first.why + many, first.hint)
 
-    def _work(self, group: Group, waiting: queue.Queue[tuple[Listed, bool] | None]) -> None:
-        while True:
-            group.check()
-            try:
-                item = waiting.get(timeout=0.2)
-            except queue.Empty:
-                continue
-            if item is None:
-                return
-            self._try(group, *item)
+    def _goes_on(self, _item: object) -> bool:
+        return len(self._failures) < _MOST_FAILURES
 
     def _try(self, group: Group, item: Listed, certain: bool) -> None:
         try:
@@ -446,25 +428,3 @@ class _Copier:
 
     def _target(self, item: Listed) -> dict[str, str]:
         return {"Bucket": self._destination.bucket.name, "Key": self._destination.prefix + item.name}
-
-
-def _keeping(options: S3Options) -> dict[str, str]:
-    """Return how copies are to be kept, as boto3 names it: nothing but what was asked for, the rest is the bucket's."""
-    mode = options.encryption_mode or ("aws:kms" if options.encryption_kms_key_id else "none")
-    wanted = {
-        "ServerSideEncryption": "" if mode == "none" else mode,
-        "SSEKMSKeyId": options.encryption_kms_key_id if mode == "aws:kms" else "",
-        "ACL": options.acl,
-        "StorageClass": options.storage_class,
-    }
-    return {name: value for name, value in wanted.items() if value}
-
-
-def _put(group: Group, waiting: queue.Queue[tuple[Listed, bool] | None], item: tuple[Listed, bool] | None) -> None:
-    while True:
-        group.check()
-        try:
-            waiting.put(item, timeout=0.2)
-            return
-        except queue.Full:
-            continue

@@ -6,9 +6,9 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import secrets
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -180,18 +180,12 @@ def _copy_members(source: Store, destination: Store, manifest: Manifest, at_once
                 pass
         run.progress.add(member.size, 1)
 
-    waiting = collections.deque(manifest.members)
-
-    def copy_all(group: Group) -> None:
-        with contextlib.suppress(IndexError):  # another worker took the last one
-            while waiting:
-                group.check()
-                copy_one(waiting.pop())
+    def copy_all(members: Iterator[Member]) -> None:
+        for member in members:
+            copy_one(member)
 
     with Group(run.host.cancelled) as group:
-        for _unused in range(min(at_once, len(waiting))):
-            group.start(copy_all, group)
-        group.wait()
+        group.each(copy_all, manifest.members, at_once)
 
 
 def sweep(task: Task, host: Host, dry_run: bool = False) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine import cata
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.host.progress import Host
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores import open_store
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.s3.store import S3Store
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.s3.store import Limits, S3Store
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks import task
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.task import S3Options, Task
 
@@ -168,7 +168,7 @@ def test_an_upload_of_a_thousand_parts_and_more(moto: MotoS3, tmp_path: Path, si
     moto.client().create_bucket(Bucket=name)
     keys = {"region": moto.region, "access_key": "key", "secret_key": "any-secret", "addressing_style": "path"}
     options = S3Options(endpoint_url=moto.endpoint, max_upload_parts=most, **keys)
-    store = S3Store(name, "", options, str(tmp_path), part=1024)
+    store = S3Store(name, "", options, str(tmp_path), Limits(part=1024))
 
     stored = store.put("object", Stream(size), size_hint=size)
 

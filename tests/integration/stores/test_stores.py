@@ -27,9 +27,9 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores impo
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.directory import DirectoryStore
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.rsync.store import RsyncStore
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.s3 import client as s3_client
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.s3 import download as s3_download
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.s3 import store as s3_module
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.s3 import transfer as s3_transfer
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.s3.store import S3Store
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.s3.store import Limits, S3Store
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.task import S3Options, SshOptions, Task
 
 from tests.servers.postgresql import PostgresServer, free_port
@@ -222,7 +222,7 @@ def test_a_sweep_aborts_the_uploads_of_its_own_point_alone(s3_server: SwiftS3, b
 
 
 def test_more_objects_than_one_request_removes(s3_store: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3_module, "_DELETE_BATCH", 3)
+    monkeypatch.setattr(s3_module, "DELETE_BATCH", 3)
     names = [f"{number}" for number in range(8)]
     for name in names:
         s3_store.put_bytes(name, b"")
@@ -232,7 +232,7 @@ def test_more_objects_than_one_request_removes(s3_store: S3Store, monkeypatch: p
 
 
 def test_parts_grow_when_the_hint_was_far_too_small(s3_server: SwiftS3, bucket: str, tmp_path: Path) -> None:
-    store = S3Store(bucket, "", s3_options(s3_server, max_upload_parts=4), str(tmp_path), part=5 * MIB)
+    store = S3Store(bucket, "", s3_options(s3_server, max_upload_parts=4), str(tmp_path), Limits(part=5 * MIB))
     stored = store.put("object", Stream(60_000_000), size_hint=10)
 
     assert s3_server.client().head_object(Bucket=bucket, Key="object")["ETag"].endswith('-3"')
@@ -242,7 +242,7 @@ def test_parts_grow_when_the_hint_was_far_too_small(s3_server: SwiftS3, bucket: 
 
 def test_a_wrong_region_is_put_right_by_what_the_server_says(s3_server: SwiftS3, bucket: str) -> None:
     """It declines every request of another region, and says which one is its own."""
-    store = S3Store(bucket, "", s3_options(s3_server, region="eu-west-3"), attempts=2)
+    store = S3Store(bucket, "", s3_options(s3_server, region="eu-west-3"), limits=Limits(attempts=2))
     store.preflight(write=True)
     stored = store.put("object", Stream(20_000_000))
     assert sha256_of(store, "object") == stored.sha256
@@ -328,7 +328,7 @@ def test_a_proxy_that_is_slow_to_hand_out_is_waited_for(
     proxy = SlowProxy(s3_server.endpoint, 0, 0)
     try:
         stored = S3Store(bucket, "", s3_options(s3_server)).put("object", Stream(2_500_000))
-        store = S3Store(bucket, "", s3_options(s3_server, endpoint_url=proxy.endpoint), attempts=1)
+        store = S3Store(bucket, "", s3_options(s3_server, endpoint_url=proxy.endpoint), limits=Limits(attempts=1))
         began = time.monotonic()
         assert sha256_of(store, "object") == stored.sha256
         assert time.monotonic() - began > 5
@@ -393,7 +393,7 @@ def test_what_is_set_up_wrongly_is_said_in_one_clear_line(
         "TLS": s3_server.endpoint.replace("http://", "https://"),
     }
     options = {name: real.get(value, value) for name, value in options.items()}
-    store = S3Store(options.pop("bucket", bucket), "", s3_options(s3_server, **options), attempts=2)
+    store = S3Store(options.pop("bucket", bucket), "", s3_options(s3_server, **options), limits=Limits(attempts=2))
 
     with pytest.raises(EnvSyncError, match=why) as caught:
         store.preflight(write=True)
@@ -411,7 +411,7 @@ def cutting(s3_server: SwiftS3, bucket: str) -> Iterator[Callable[..., tuple[Cut
     def make(after: int, cuts: int) -> tuple[CuttingProxy, S3Store]:
         proxies.append(CuttingProxy(s3_server.endpoint, after, cuts))
         options = s3_options(s3_server, endpoint_url=proxies[-1].endpoint)
-        return proxies[-1], S3Store(bucket, "a path/below", options, attempts=2)
+        return proxies[-1], S3Store(bucket, "a path/below", options, limits=Limits(attempts=2))
 
     yield make
     for proxy in proxies:
@@ -431,7 +431,7 @@ def test_a_download_that_is_cut_is_taken_up_again(s3_store: S3Store, cutting: An
 def test_a_download_that_is_always_cut_is_an_error_and_no_end(
     s3_store: S3Store, cutting: Any, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3_transfer, "_RESUMES", 2)
+    monkeypatch.setattr(s3_download, "_RESUMES", 2)
     s3_store.put("object", Stream(size))
     _proxy, store = cutting(after=20_000, cuts=1000)
 

@@ -445,3 +445,55 @@ def test_a_process_that_does_not_end_by_itself_is_killed_when_the_run_is_ended()
         stage = group.run(["sleep", "60"], "x")
         stop.tell_the_end("stopped by SIGTERM; it hung")
         stage.wait()
+
+
+def test_items_are_shared_out_and_each_is_done_once() -> None:
+    done: list[int] = []
+    shares: list[list[int]] = []
+
+    def work(items: Iterator[int]) -> None:
+        share = []
+        for item in items:
+            time.sleep(0.001)
+            share.append(item)
+        shares.append(share)
+        done.extend(share)
+
+    with Group() as group:
+        group.each(work, range(50), 4)
+        assert sorted(done) == list(range(50))
+    assert len(shares) == 4
+
+
+def test_no_more_threads_than_items_where_their_number_is_known() -> None:
+    threads: list[str] = []
+    with Group() as group:
+        group.each(lambda items: threads.append("".join(items)), ["a", "b"], 8)
+        group.each(lambda items: threads.append("".join(items)), [], 8)
+    assert 1 <= len([share for share in threads if share]) <= len(threads) == 2
+
+
+def test_items_are_not_read_further_ahead_than_they_are_taken() -> None:
+    read: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(1000):
+            read.append(number)
+            yield number
+
+    def work(mine: Iterator[int]) -> None:
+        for _item in mine:
+            raise EnvSyncError("working", "the first one failed")
+
+    with pytest.raises(EnvSyncError, match="the first one failed"), Group() as group:
+        group.each(work, items(), 3)
+    assert len(read) <= 3
+
+
+def test_a_failure_of_what_gives_the_items_is_raised() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise EnvSyncError("listing", "the connection broke")
+
+    with pytest.raises(EnvSyncError, match="the connection broke"), Group() as group:
+        group.each(list, items(), 3)

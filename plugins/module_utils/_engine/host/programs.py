@@ -10,9 +10,12 @@ is called in folders where others may write.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Mapping
+
+from ..errors import EnvSyncError, advice
 
 #: the directory that programs start in
 START = "/"
@@ -51,3 +54,23 @@ def environment() -> dict[str, str]:
     }
     found["PATH"] = os.pathsep.join(search_path())
     return found
+
+
+#: what to do where a program can't be started, beside what holds for any error of the kernel's
+_START_ADVICE = {
+    errno.EACCES: "Make it executable for this user.",
+    errno.E2BIG: "Name fewer tables; wildcards help.",
+    errno.ENOEXEC: "A script needs a first line that names its interpreter.",
+}
+
+
+def not_started(program: str, cwd: str, doing: str, error: OSError) -> EnvSyncError:
+    """Return what it means that a process could not be started: the program, its directory, or the host may be why."""
+    why, hint = str(error.strerror), _START_ADVICE.get(error.errno or 0) or advice(error)
+    if error.errno in (errno.ENOENT, errno.ENOTDIR) and not os.path.isdir(cwd):
+        why, hint = f"there is no directory {cwd} to start it in", "Run again; something removed it."
+    elif error.errno == errno.ENOENT and "/" in program and os.path.exists(program):
+        why, hint = "the interpreter that its first line names is missing", "Install that, or correct the line."
+    elif error.errno == errno.ENOENT:
+        why, hint = "it is not installed", f"Install {os.path.basename(program)}."
+    return EnvSyncError(doing, f"{program} can't be started: {why}", hint)

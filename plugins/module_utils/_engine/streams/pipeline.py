@@ -13,20 +13,24 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import select
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from typing import IO, Any, Callable
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from dataclasses import dataclass
+from typing import IO, Any, Callable, TypeVar
 
 from ..errors import Cancelled, EnvSyncError, advice, one_line
 from ..host import programs
 from ..host.linux import Guard
 from ..host.stopping import Stop
 from .reader import BLOCK, Reader
+
+_Item = TypeVar("_Item")
 
 _ROOM = "Make room, or set temppath to a folder with more."
 
@@ -46,20 +50,34 @@ LOOK = 0.2
 CONSEQUENCE = 3.0
 
 
+@dataclass(frozen=True)
+class Terms:
+    """What is expected of a process, and how its end is told.
+
+    ``checked``: an exit status other than zero is a failure of the group. ``silence`` is how long it may give nothing
+    while it is waited for, in seconds; 0: for ever. ``repeatable`` and ``explain`` are those of :meth:`Group.run`.
+    """
+
+    checked: bool = True
+    silence: float = 0.0
+    repeatable: Callable[[str], str] = str
+    explain: Callable[[EnvSyncError], EnvSyncError] = lambda error: error
+
+
 class Stage:
     """One running process of a group."""
 
-    def __init__(self, group: Group, argv: Sequence[str | bytes], popen: subprocess.Popen[bytes], doing: str) -> None:
+    def __init__(
+        self, group: Group, argv: Sequence[str | bytes], popen: subprocess.Popen[bytes], doing: str, terms: Terms
+    ) -> None:
         self.group = group
         self.argv = tuple(os.fsdecode(argument) for argument in argv)
         self.popen = popen
         self.doing = doing
-        self.stopped = False
-        self.repeatable: Callable[[str], str] = str
-        self.explain: Callable[[EnvSyncError], EnvSyncError] = lambda error: error
+        self._terms = terms
+        self._stopped = False
         self._stderr: list[bytes] = []
         self._ended = threading.Event()
-        self._silence = 0.0
 
     @property
     def stdin(self) -> IO[bytes]:
@@ -108,7 +126,7 @@ class Stage:
 
     def note_silence(self, seconds: float) -> None:
         """Raise where the process has given nothing for longer than it may, while it was waited for."""
-        if 0 < self._silence <= seconds:
+        if 0 < self._terms.silence <= seconds:
             tool = os.path.basename(self.argv[0])
             raise EnvSyncError(
                 self.doing,
@@ -116,19 +134,19 @@ class Stage:
                 "Find out what it waits for, or set stall_timeout higher (0: it may be silent for ever).",
             )
 
-    def ended(self) -> bool:
-        """Say whether the process has ended and its exit status is known."""
-        return self._ended.is_set()
+    def ended(self, patience: float = 0.0) -> bool:
+        """Say whether the process has ended and its exit status is known, within ``patience`` (seconds)."""
+        return self._ended.wait(patience)
 
     def error(self) -> EnvSyncError:
         """Return the error that this process's end amounts to."""
         status = self.popen.returncode
         how = f"ended by signal {-status}" if status < 0 else f"exit status {status}"
-        said = one_line(self.repeatable(self.stderr_text))[-2000:]
+        said = one_line(self._terms.repeatable(self.stderr_text))[-2000:]
         tool = os.path.basename(self.argv[0])
         full = os.strerror(errno.ENOSPC) in said
         hint = "Make room in temppath, or where else the tool and the server write." if full else ""
-        return self.explain(EnvSyncError(self.doing, f"{tool}: {how}" + (f": {said}" if said else ""), hint))
+        return self._terms.explain(EnvSyncError(self.doing, f"{tool}: {how}" + (f": {said}" if said else ""), hint))
 
     def signal(self, number: int) -> None:
         """Send a signal to the process and all that it started; ended processes are left alone."""
@@ -138,15 +156,19 @@ class Stage:
 
     def stop(self) -> None:
         """End the process, gently first; its exit status is no failure any more. Safe to call twice."""
-        self.stopped = True
+        self.disregard()
         self.signal(signal.SIGCONT)
         self.signal(signal.SIGTERM)
         if not self._ended.wait(GRACE):
             self.signal(signal.SIGKILL)
             self._ended.wait(GRACE)
 
-    def _follow(self) -> None:
-        """Collect standard error, then the exit status (runs in a thread of its own)."""
+    def disregard(self) -> None:
+        """The process is about to be stopped: however it ends, that is not a failure."""
+        self._stopped = True
+
+    def follow(self) -> None:
+        """Collect standard error, then the exit status; called by the group, in a thread of its own."""
         stderr = self.popen.stderr
         kept = 0
         if stderr is not None:
@@ -157,14 +179,14 @@ class Stage:
                     kept -= len(self._stderr.pop(0))
             stderr.close()
         status = self.popen.wait()
-        if status != 0 and not self.stopped:
+        if status != 0 and self._terms.checked and not self._stopped:
             # A tool that lost its reader is a consequence: the reader's own failure is about to be known.
             if status == -signal.SIGPIPE:
                 self.group.stopping.wait(CONSEQUENCE)
             self.group.fail(self.error())
         # After the failure is known: who sees that all has ended must also see how.
         self._ended.set()
-        self.group._wake()
+        self.group.wake()
 
 
 class StageReader:
@@ -191,17 +213,30 @@ class StageReader:
 
 
 class Worker:
-    """One running thread of a group."""
+    """One running thread of a group: what ``work`` raises is a failure of the group, what it returns the ``result``."""
 
-    def __init__(self, thread: threading.Thread) -> None:
-        self._thread = thread
+    def __init__(self, group: Group, work: Callable[[], Any], name: str) -> None:
+        self._group = group
+        self._work = work
         self._ended = False
+        self.thread = threading.Thread(target=self._run, daemon=True, name=name)
         self.result: Any = None
 
+    def _run(self) -> None:
+        try:
+            self.result = self._work()
+        except BaseException as error:  # every failure has to reach the thread that waits
+            self._group.fail_unless_consequence(error)
+        finally:
+            self._ended = True
+            self._group.wake()
+
     def join(self) -> None:
-        self._thread.join()
+        """Wait for its end, whatever that is."""
+        self.thread.join()
 
     def alive(self) -> bool:
+        """Say whether the work goes on; not any more as soon as its failure is known."""
         return not self._ended
 
 
@@ -220,7 +255,6 @@ class Group:
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._stages: list[Stage] = []
-        self._followers: list[threading.Thread] = []
         self._workers: list[Worker] = []
         self._failure: BaseException | None = None
         self._closers: list[Callable[[], None]] = []
@@ -269,36 +303,47 @@ class Group:
                 start_new_session=True,
             )
         except OSError as error:
-            raise _not_started(os.fsdecode(argv[0]), cwd, doing, error) from error
-        stage = Stage(self, argv, popen, doing)
-        stage.stopped = not checked
-        stage.repeatable = repeatable
-        stage.explain = explain
-        stage._silence = self._stall_timeout if dumps else 0.0
-        follower = threading.Thread(target=stage._follow, daemon=True, name=f"follow {stage.argv[0]}")
+            raise programs.not_started(os.fsdecode(argv[0]), cwd, doing, error) from error
+        terms = Terms(checked, self._stall_timeout if dumps else 0.0, repeatable, explain)
+        stage = Stage(self, argv, popen, doing, terms)
+        follower = threading.Thread(target=stage.follow, daemon=True, name=f"follow {stage.argv[0]}")
         with self._lock:
             self._stages.append(stage)
-            self._followers.append(follower)
         follower.start()
         return stage
 
     def start(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Worker:
         """Run ``function`` in a thread of the group; what it raises is a failure of the group."""
-
-        def body() -> None:
-            try:
-                worker.result = function(*args, **kwargs)
-            except BaseException as error:  # every failure has to reach the thread that waits
-                self.fail_unless_consequence(error)
-            finally:
-                worker._ended = True
-                self._wake()
-
-        worker = Worker(threading.Thread(target=body, daemon=True, name=getattr(function, "__name__", "worker")))
+        name = getattr(function, "__name__", "worker")
+        worker = Worker(self, functools.partial(function, *args, **kwargs), name)
         with self._lock:
             self._workers.append(worker)
-        worker._thread.start()
+        worker.thread.start()
         return worker
+
+    def each(self, work: Callable[[Iterator[_Item]], Any], items: Iterable[_Item], at_once: int) -> None:
+        """Share ``items`` out among threads, and wait for these; raise the first failure of the group.
+
+        :param work: called once in each thread, with an iterator over what falls to that one: the next item that none
+            has taken yet. So whatever it opens serves all of its items.
+        :param items: read by one thread at a time, and no further ahead than they are taken.
+        :param at_once: how many threads there are, but no more than items where their number is known.
+        """
+        if isinstance(items, Sized):
+            at_once = min(at_once, len(items))
+        left, lock = iter(items), threading.Lock()
+        self.join([self.start(work, self._taken(left, lock)) for _unused in range(at_once)])
+
+    def _taken(self, left: Iterator[_Item], lock: threading.Lock) -> Iterator[_Item]:
+        """Yield items that several threads take from one iterator, until the group fails."""
+        while True:
+            self.check()
+            with lock:
+                try:
+                    item = next(left)
+                except StopIteration:
+                    return
+            yield item
 
     def on_stop(self, closer: Callable[[], None]) -> None:
         """Call ``closer`` when the group is stopped by a failure, to wake what waits outside of pipes."""
@@ -314,7 +359,7 @@ class Group:
             if self._failure is None:
                 self._failure = error
         self.stopping.set()
-        self._wake()
+        self.wake()
 
     def fail_unless_consequence(self, error: BaseException) -> None:
         """Record a failure; a broken pipe first gives way to the failure that broke it."""
@@ -347,7 +392,8 @@ class Group:
                     break
         self.check()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Have all that wait for the group look at it again."""
         with self._changed:
             self._changed.notify_all()
 
@@ -381,26 +427,26 @@ class Group:
     def _stop_all(self) -> None:
         """End all processes and threads: all of them by one deadline. What does not end by then is left behind."""
         self.stopping.set()
-        self._wake()
+        self.wake()
         with self._lock:
             closers, stages, workers = list(self._closers), list(self._stages), list(self._workers)
         for stage in stages:
-            stage.stopped = True
+            stage.disregard()
         self._signal_all(signal.SIGCONT)
         self._signal_all(signal.SIGTERM)
         deadline = time.monotonic() + min(GRACE, self._cancelled.left())
         closing = threading.Thread(target=_call_all, args=(closers,), daemon=True, name="closers")
         closing.start()
         for stage in stages:
-            stage._ended.wait(max(0.0, deadline - time.monotonic()))
+            stage.ended(max(0.0, deadline - time.monotonic()))
         self._signal_all(signal.SIGKILL)
         deadline = time.monotonic() + SETTLE
-        for thread in [closing, *(worker._thread for worker in workers)]:
+        for thread in [closing, *(worker.thread for worker in workers)]:
             thread.join(max(0.0, deadline - time.monotonic()))
             if thread.is_alive():
                 self._cancelled.abandon(thread)
         for stage in stages:
-            stage._ended.wait(max(0.0, deadline - time.monotonic()))
+            stage.ended(max(0.0, deadline - time.monotonic()))
         if all(stage.ended() for stage in stages):
             self._guard.close()
 
@@ -408,26 +454,6 @@ class Group:
 def _call_all(functions: Sequence[Callable[[], None]]) -> None:
     for function in functions:
         function()
-
-
-#: what to do where a program can't be started, beside what holds for any error of the kernel's
-_START_ADVICE = {
-    errno.EACCES: "Make it executable for this user.",
-    errno.E2BIG: "Name fewer tables; wildcards help.",
-    errno.ENOEXEC: "A script needs a first line that names its interpreter.",
-}
-
-
-def _not_started(program: str, cwd: str, doing: str, error: OSError) -> EnvSyncError:
-    """Return what it means that a process could not be started: the program, its directory, or the host may be why."""
-    why, hint = str(error.strerror), _START_ADVICE.get(error.errno or 0) or advice(error)
-    if error.errno in (errno.ENOENT, errno.ENOTDIR) and not os.path.isdir(cwd):
-        why, hint = f"there is no directory {cwd} to start it in", "Run again; something removed it."
-    elif error.errno == errno.ENOENT and "/" in program and os.path.exists(program):
-        why, hint = "the interpreter that its first line names is missing", "Install that, or correct the line."
-    elif error.errno == errno.ENOENT:
-        why, hint = "it is not installed", f"Install {os.path.basename(program)}."
-    return EnvSyncError(doing, f"{program} can't be started: {why}", hint)
 
 
 def send_archive(group: Group, head: bytes, rest: Reader, stage: Stage) -> None:

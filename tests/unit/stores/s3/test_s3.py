@@ -15,8 +15,9 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine import cata
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError, MissingLibrary
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.s3 import client as s3_client
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.s3.client import Bucket, is_aws
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.s3.store import S3Store, split_url
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.s3.transfer import PIECE, part_size
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.s3.pieces import PIECE
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.s3.store import Limits, S3Store, split_url
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.s3.upload import part_size
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.task import S3Options
 from botocore.exceptions import ClientError, EndpointConnectionError
 from botocore.stub import ANY, Stubber
@@ -234,7 +235,7 @@ def listed(aws: Stubber, size: int, etag: str = '"0123-1"') -> None:
 
 
 def put_one_part(store: S3Store) -> int:
-    store._part = 4
+    store._limits = Limits(part=4)
     return store.put_bytes("object", b"1234").size
 
 

@@ -12,10 +12,9 @@ them there is a ``),(`` outside of all literals.
 
 from __future__ import annotations
 
-import queue
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ...errors import EnvSyncError
@@ -215,26 +214,18 @@ def _require_distinct(names: Sequence[str], fold: Any, doing: str) -> None:
 def _count(
     group: Group, server: Server, schema: str, statements: Mapping[str, str], jobs: int, doing: str
 ) -> dict[str, int]:
-    waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
-    for name in statements:
-        waiting.put(name)
     found: dict[str, int] = {}
     connections: list[int] = []
     group.on_stop(lambda: server.kill(connections))
 
-    def work() -> None:
+    def work(names: Iterator[str]) -> None:
         connection = server.connect(doing, schema)
         connections.append(connection.thread_id())
         try:
-            while True:
-                try:
-                    name = waiting.get_nowait()
-                except queue.Empty:
-                    return
+            for name in names:
                 found[name] = int(server.query(statements[name], (), doing, connection)[0][0])
-                group.check()
         finally:
             connection.close()
 
-    group.join([group.start(work) for _unused in range(min(jobs, len(statements)))])
+    group.each(work, statements, jobs)
     return found

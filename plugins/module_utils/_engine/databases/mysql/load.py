@@ -9,9 +9,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import queue
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Callable
 
@@ -96,24 +95,16 @@ class Loader:
 
     def load_all(self, names: Sequence[str], jobs: int) -> None:
         """Load members side by side, the longest first."""
-        waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
-        for name in sorted(names, key=lambda name: -self._source.member(name).raw_size):
-            waiting.put(name)
-        workers = [self._group.start(self._work, waiting) for _unused in range(min(jobs, len(names)))]
-        self._group.join(workers)
+        longest_first = sorted(names, key=lambda name: -self._source.member(name).raw_size)
+        self._group.each(self._work, longest_first, jobs)
 
-    def _work(self, waiting: queue.SimpleQueue[str]) -> None:
+    def _work(self, names: Iterator[str]) -> None:
         connection = self._connect()
         session = _Session(self._server, connection)
         try:
-            while True:
-                try:
-                    name = waiting.get_nowait()
-                except queue.Empty:
-                    return
+            for name in names:
                 session.begin()
                 self._load(name, connection, session)
-                self._group.check()
         finally:
             connection.close()
 
@@ -415,30 +406,21 @@ class _Check:
 
 
 def _side_by_side(group: Group, server: Server, schema: str, checks: Sequence[_Check], jobs: int, doing: str) -> None:
-    waiting: queue.SimpleQueue[_Check] = queue.SimpleQueue()
-    for check in checks:
-        waiting.put(check)
     connections: list[int] = []
     group.on_stop(lambda: server.kill(connections))
 
-    def work() -> None:
+    def work(checks: Iterator[_Check]) -> None:
         connection = server.connect(doing, schema)
         connections.append(connection.thread_id())
         try:
-            while True:
-                try:
-                    check = waiting.get_nowait()
-                except queue.Empty:
-                    return
+            for check in checks:
                 fault = check.fault(server.query(check.statement, (), doing, connection))
                 if fault:
                     raise EnvSyncError(doing, fault, "Push again, or correct the transformation SQL.")
-                group.check()
         finally:
             connection.close()
 
-    workers = [group.start(work) for _unused in range(min(jobs, len(checks)))]
-    group.join(workers)
+    group.each(work, checks, jobs)
 
 
 def _foreign_keys(server: Server, schema: str, doing: str) -> list[_Check]:

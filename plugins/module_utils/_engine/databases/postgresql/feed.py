@@ -14,8 +14,6 @@ of the data is written to disk first.
 
 from __future__ import annotations
 
-import collections
-import contextlib
 import errno
 import fcntl
 import itertools
@@ -106,8 +104,7 @@ class Feeder:
         with_pipes = not probed or self._reads_pipes(probed)
         if not with_pipes:
             self._take_as_files()
-        waiting = collections.deque(self._small + self._large_objects)
-        self._group.join([self._group.start(self._fetch_all, waiting) for _unused in range(_FETCHERS)])
+        self._group.each(self._fetch_all, self._small + self._large_objects, _FETCHERS)
         for name in self._pipes:
             os.mkfifo(self._path(name), 0o600)
         if with_pipes and len(self._large_objects) == 1:
@@ -183,11 +180,9 @@ class Feeder:
     def _path(self, name: str) -> str:
         return os.path.join(self._directory, name)
 
-    def _fetch_all(self, waiting: collections.deque[str]) -> None:
-        with contextlib.suppress(IndexError):  # another worker took the last one
-            while waiting:
-                self._group.check()
-                self._fetch(waiting.popleft())
+    def _fetch_all(self, names: Iterator[str]) -> None:
+        for name in names:
+            self._fetch(name)
 
     def _fetch(self, name: str) -> None:
         reader = self._source.open(f"/{name}")

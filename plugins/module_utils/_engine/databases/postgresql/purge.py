@@ -6,10 +6,9 @@
 
 from __future__ import annotations
 
-import queue
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Callable
@@ -161,22 +160,13 @@ class Purge:
 
     def _in_parallel(self, group: Group, command: str, names: Sequence[str], jobs: int) -> None:
         """Run a command on tables that are independent of each other; the first ones take longest."""
-        todo: queue.SimpleQueue[str] = queue.SimpleQueue()
-        for name in names:
-            todo.put(name)
 
-        def work() -> None:
+        def work(names: Iterator[str]) -> None:
             with self._connect() as connection:
-                while not group.stopping.is_set():
-                    try:
-                        name = todo.get_nowait()
-                    except queue.Empty:
-                        return
+                for name in names:
                     self._rewrite(command, name, connection, group)
 
-        for _unused in range(min(jobs, len(names))):
-            group.start(work)
-        group.wait()
+        group.each(work, names, jobs)
 
     def _rewrite(self, command: str, name: str, connection: Any, group: Group) -> None:
         """Run the command; a VACUUM FULL again and again while something keeps rows that are no more."""

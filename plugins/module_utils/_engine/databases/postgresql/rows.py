@@ -12,7 +12,6 @@ of a table out by itself: where row security would, it fails.
 from __future__ import annotations
 
 import contextlib
-import queue
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -224,24 +223,17 @@ class Comparison:
         return {(str(schema), str(name)) for schema, name in rows}
 
     def _count_all(self, group: Group, tables: Mapping[Table, int], forced: set[Table]) -> dict[Table, int]:
-        waiting: queue.SimpleQueue[Table] = queue.SimpleQueue()
-        for table in sorted(tables, key=lambda table: (-tables[table], table)):
-            waiting.put(table)
         found: dict[Table, int] = {}
 
-        def work() -> None:
+        def work(waiting: Iterator[Table]) -> None:
             with self._connect() as connection:
                 # A policy that would hide rows is an error then.
                 self._server.query("SET row_security = off", (), self._doing, connection)
-                while not group.stopping.is_set():
-                    try:
-                        table = waiting.get_nowait()
-                    except queue.Empty:
-                        return
+                for table in waiting:
                     with self._unforced(table, connection) if table in forced else contextlib.nullcontext():
                         found[table] = _count(self._server, connection, table, self._doing)
 
-        group.join([group.start(work) for _unused in range(min(self._jobs, len(tables)))])
+        group.each(work, sorted(tables, key=lambda table: (-tables[table], table)), self._jobs)
         return found
 
     @contextlib.contextmanager

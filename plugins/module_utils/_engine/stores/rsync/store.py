@@ -14,30 +14,23 @@ from __future__ import annotations
 import builtins
 import calendar
 import contextlib
-import errno
-import fcntl
-import hashlib
 import itertools
 import os
 import re
-import shutil
-import subprocess
-import tempfile
 import threading
 import time
-import weakref
 from collections.abc import Iterable, Iterator, Sequence
-from typing import BinaryIO, Callable
+from typing import Callable
 
 from ...errors import EnvSyncError
-from ...host.linux import end, punch_hole
-from ...host.ownership import temporary_folder, workplace
 from ...points.name import belongs, parse
-from ...streams.reader import BLOCK, Reader
+from ...streams.reader import Reader
 from ...tasks.task import SshOptions
 from ..base import Store, Stored, StoredObject
 from ..inspector import Finding, Inspector, modes
-from .client import Done, Remote, names_from
+from .client import Remote
+from .download import Download
+from .spool import Spool
 
 #: where rsync keeps what a broken connection left of a file, in that file's own folder
 _PARTIAL = ".env_sync-partial"
@@ -57,24 +50,8 @@ _ESCAPED = re.compile(rb"\\#(\d{3})")
 #: points hold personal data: nobody but the owner and the group may read them
 _MODES = "--chmod=D750,F640"
 
-#: what is left free on the disk of temporary files, in bytes: others use it too
-_RESERVE = 64 * BLOCK
-
-#: how often the free space is looked at, in bytes written
-_LOOK_EVERY = 32 * BLOCK
-
-#: how much a reader reads before it gives that space back, in bytes
-_PUNCH_STEP = 16 * BLOCK
-
+#: how often a transfer is tried in all
 _ATTEMPTS = 8
-
-#: takes the size in bytes that a temporary file has now
-_Count = Callable[[int], None]
-
-
-#: how long a reader waits for a file to grow, at first and at last, in seconds
-_SHORTEST_WAIT = 0.002
-_LONGEST_WAIT = 0.05
 
 
 class RsyncStore(Store):
@@ -103,7 +80,7 @@ class RsyncStore(Store):
         self._attempts = attempts
         self._path = path
         self._root = path if path.startswith("/") else f"./{path}".rstrip("/")
-        self._spool = _Spool(temp_dir)
+        self._spool = Spool(temp_dir)
         self._lock = threading.Lock()
         self._folders: set[str] = set()
         self._bases: dict[tuple[str, str], str] | None = None
@@ -161,7 +138,7 @@ class RsyncStore(Store):
             raise EnvSyncError(doing, "there is no such file", "Choose another point (--list shows them).")
         # Appending goes on where the attempt before was cut off, and never looks at what is there already.
         argv = ["--append", "--no-relative", "--from0", "--files-from=-", f"{self._remote.host}:{self._root}/"]
-        return _Download(self._remote, argv, name, self._spool, self._attempts, doing)
+        return Download(self._remote, argv, name, self._spool, self._attempts, doing)
 
     def delete(self, names: Iterable[str]) -> None:
         doomed = builtins.list(names)
@@ -292,231 +269,6 @@ class _RsyncInspector(Inspector):
         mode = self._store.mode()
         if mode is not None:
             yield modes(self._store.url(), mode)
-
-
-class _Download:
-    """A :class:`~.streams.reader.Reader` behind a file that rsync appends to; what was read gives its space back."""
-
-    def __init__(
-        self, remote: Remote, argv: Sequence[str], name: str, spool: _Spool, attempts: int, doing: str
-    ) -> None:
-        self._remote = remote
-        self._argv = argv
-        self._name = name
-        self._doing = doing
-        self._left = attempts
-        self._attempts = attempts
-        self._resources = contextlib.ExitStack()
-        self._path = self._resources.enter_context(spool.place(os.path.basename(name)))
-        self._counted = self._resources.enter_context(spool.count())
-        self._descriptor = -1
-        self._position = 0
-        self._punched = 0
-        self._whole = False
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def read(self, size: int) -> bytes:
-        wait = _SHORTEST_WAIT
-        while True:
-            ended = self._ended()
-            block = self._read(size)
-            if block or self._whole:
-                return block
-            # It is looked often while there is something to read, and ever less often while rsync has nothing.
-            wait = min(wait * 1.5, _LONGEST_WAIT)
-            if not ended:
-                self._remote.stop.check(self._doing)
-                time.sleep(wait)
-
-    def close(self) -> None:
-        self._stop()
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-        self._resources.close()
-
-    def _read(self, size: int) -> bytes:
-        if self._descriptor < 0:
-            try:
-                self._descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
-            except FileNotFoundError:
-                return b""
-        block = os.pread(self._descriptor, size, self._position)
-        self._position += len(block)
-        if self._position - self._punched >= _PUNCH_STEP:
-            self._counted(os.fstat(self._descriptor).st_blocks * 512)
-            self._punched = punch_hole(self._descriptor, self._punched, self._position)
-        return block
-
-    def _ended(self) -> bool:
-        """Say whether rsync is done, and start it where it was not yet, or its connection broke."""
-        if self._whole:
-            return True
-        if self._process is None:
-            failed = self._remote.connect(self._doing)
-            if failed:
-                self._failed(failed)
-                return True
-            self._process = self._remote.start([*self._argv, self._path], self._doing)
-            if self._process.stdin is not None:
-                with contextlib.suppress(BrokenPipeError), self._process.stdin as stdin:
-                    stdin.write(names_from([self._name]))
-            return False
-        if self._process.poll() is None:
-            return False
-        said = self._process.stderr.read() if self._process.stderr is not None else b""
-        done = Done(self._process.returncode, b"", said.decode("utf-8", "replace"))
-        self._stop()
-        if done.status == 0:
-            self._whole = True
-        else:
-            self._failed(done)
-        return True
-
-    def _failed(self, done: Done) -> None:
-        self._left -= 1
-        if not done.lost or not self._left:
-            raise self._remote.error(self._doing, done)
-        self._remote.pause(self._attempts - self._left, self._doing)
-
-    def _stop(self) -> None:
-        if self._process is None:
-            return
-        end(self._process)
-        self._process = None
-
-
-class _Spool:
-    """The folder of files that are under way, gone with the process; what a killed one left is removed by the next.
-
-    ``peak`` is what was in it at most, in bytes.
-    """
-
-    _PREFIX = "env_sync-rsync-"
-
-    def __init__(self, temp_dir: str) -> None:
-        self._parent = temp_dir
-        self._lock = threading.Lock()
-        self._made = ""
-        self._numbers = itertools.count()
-        self._sizes: dict[int, int] = {}
-        self.peak = 0
-
-    def folder(self) -> str:
-        """Return the folder, made and locked when it is first asked for."""
-        with self._lock:
-            if not self._made:
-                try:
-                    self._parent = workplace(self._parent or temporary_folder())
-                    self._sweep()
-                    descriptor = self._make()
-                except OSError as error:
-                    raise EnvSyncError(
-                        f"making a folder for temporary files{' in ' if self._parent else ''}{self._parent}",
-                        str(error.strerror),
-                        "Set temppath to a folder that this user can write to.",
-                    ) from error
-                weakref.finalize(self, _drop, self._made, descriptor)
-            return self._made
-
-    def _make(self) -> int:
-        """Make the folder; return a descriptor that has it locked, which others' sweeps respect."""
-        while True:
-            self._made = tempfile.mkdtemp(prefix=self._PREFIX, dir=self._parent)
-            with contextlib.suppress(FileNotFoundError):
-                descriptor = os.open(self._made, os.O_RDONLY | os.O_CLOEXEC)
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-                if os.path.exists(self._made):
-                    return descriptor
-                os.close(descriptor)  # somebody swept it before it was locked
-
-    def _sweep(self) -> None:
-        """Remove the folders that nobody holds any more."""
-        for entry in os.scandir(self._parent):
-            if entry.name.startswith(self._PREFIX) and entry.is_dir(follow_symlinks=False):
-                with contextlib.suppress(OSError):
-                    if entry.stat(follow_symlinks=False).st_uid != os.geteuid():
-                        continue
-                    descriptor = os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-                    try:
-                        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                        shutil.rmtree(entry.path)
-                    finally:
-                        os.close(descriptor)
-
-    @contextlib.contextmanager
-    def place(self, base: str) -> Iterator[str]:
-        """Give a path that ends in ``base``, in a folder of its own; what is there goes afterwards."""
-        folder = os.path.join(self.folder(), str(next(self._numbers)))
-        os.mkdir(folder, 0o700)
-        try:
-            yield os.path.join(folder, base)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-    @contextlib.contextmanager
-    def count(self) -> Iterator[_Count]:
-        """Give what takes the size in bytes, again and again, that one file in the folder has now."""
-        number = next(self._numbers)
-
-        def tell(size: int) -> None:
-            with self._lock:
-                self._sizes[number] = size
-                self.peak = max(self.peak, sum(self._sizes.values()))
-
-        try:
-            yield tell
-        finally:
-            with self._lock:
-                self._sizes.pop(number, None)
-
-    def write(self, path: str, source: Reader, doing: str) -> tuple[int, str]:
-        """Write all that ``source`` gives; return its size in bytes and its SHA-256 (hex)."""
-        digest = hashlib.sha256()
-        size = 0
-        looked = -_LOOK_EVERY
-        with self.count() as count, _open(path, doing) as stream:
-            while True:
-                block = source.read(BLOCK)
-                if not block:
-                    break
-                if size - looked >= _LOOK_EVERY:
-                    self._need_room(doing, size)
-                    looked = size
-                try:
-                    stream.write(block)
-                    stream.flush()
-                except OSError as error:
-                    raise _no_room(doing, self._parent, size, error) from error
-                digest.update(block)
-                size += len(block)
-                count(size)
-        return size, digest.hexdigest()
-
-    def _need_room(self, doing: str, size: int) -> None:
-        found = os.statvfs(self._parent)
-        if found.f_bavail * found.f_frsize < _RESERVE:
-            raise _no_room(doing, self._parent, size, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
-
-
-def _open(path: str, doing: str) -> BinaryIO:
-    try:
-        return open(path, "xb")
-    except OSError as error:
-        raise EnvSyncError(doing, f"{error.strerror}: {path}", "Correct temppath.") from error
-
-
-def _no_room(doing: str, parent: str, size: int, error: OSError) -> EnvSyncError:
-    return EnvSyncError(
-        doing,
-        f"its temporary file in {parent} has {size} bytes so far: {error.strerror}",
-        "A member is a file here before it is sent: set temppath to a folder with more room.",
-    )
-
-
-def _drop(folder: str, descriptor: int) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    os.close(descriptor)
 
 
 def _check(name: str, url: str) -> None:

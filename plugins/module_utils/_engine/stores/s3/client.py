@@ -14,7 +14,7 @@ import http.client
 import queue
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Callable, TypeVar
 from urllib.parse import urlsplit
 
@@ -109,6 +109,9 @@ _OPTIONS = {
     "x-amz-server-side-encryption-aws-kms-key-id": "encryption_kms_key_id",
     "x-amz-storage-class": "storage_class",
 }
+
+#: how many objects one request removes at most
+DELETE_BATCH = 1000
 
 _WRONG_REGION = ("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "301")
 
@@ -225,6 +228,19 @@ class Bucket:
         answer = self.client.list_objects_v2(Bucket=self.name, Prefix=key, MaxKeys=1)
         # Of the names that begin with the key, the key itself is the first.
         return next((found for found in answer.get("Contents", []) if found["Key"] == key), None)
+
+    def delete(self, keys: Sequence[str], doing: str) -> list[dict[str, str]]:
+        """Remove objects by one request; return what the server says of those that are still there.
+
+        :param keys: at most :data:`DELETE_BATCH`; one that is not there counts as removed.
+        :returns: of each object ``Key``, ``Code`` and perhaps ``Message``.
+        :raises EnvSyncError: the whole request failed.
+        """
+        with self.during(doing):
+            answer = self.client.delete_objects(
+                Bucket=self.name, Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True}
+            )
+        return [error for error in answer.get("Errors", []) if error["Code"] != "NoSuchKey"]
 
     @contextlib.contextmanager
     def during(self, doing: str) -> Iterator[None]:
@@ -350,6 +366,21 @@ def _connect(
         # Servers of an older day want it where boto3 sends a CRC only.
         made.meta.events.register("before-call.s3.DeleteObjects", _add_content_md5)
     return made, aws
+
+
+def kept(options: S3Options, otherwise: str) -> dict[str, str]:
+    """Return how objects are to be kept, as boto3 names it: what the options ask for, and no more.
+
+    :param otherwise: the mode of encryption where none is asked for; ``none`` leaves it to the bucket.
+    """
+    mode = options.encryption_mode or ("aws:kms" if options.encryption_kms_key_id else otherwise)
+    wanted = {
+        "ServerSideEncryption": "" if mode == "none" else mode,
+        "SSEKMSKeyId": options.encryption_kms_key_id if mode == "aws:kms" else "",
+        "ACL": options.acl,
+        "StorageClass": options.storage_class,
+    }
+    return {name: value for name, value in wanted.items() if value}
 
 
 def is_aws(endpoint: str) -> bool:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import itertools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Callable
 
 from ...errors import EnvSyncError
@@ -19,25 +21,32 @@ from ...streams.reader import BLOCK, HashingReader, Reader
 from ...tasks.task import S3Options
 from ..base import Store, Stored, StoredObject
 from ..inspector import Inspector
-from .client import Bucket, error_code
+from .client import DELETE_BATCH, Bucket, error_code, kept
+from .download import ObjectReader
 from .inspector import S3Inspector
-from .transfer import PIECE, ObjectReader, Part, Upload, part_size, put_whole
+from .pieces import PIECE
+from .upload import Part, Upload, part_size, put_whole
 
 #: how many pieces the store's helpers have in memory, for all of its readers and writers together
 _HELPERS = 4
-
-#: how often a request is tried in all, with growing pauses between
-_ATTEMPTS = 8
-
-#: how many objects one request removes at most
-_DELETE_BATCH = 1000
-
 
 #: what servers say of an object that is locked, where they do not just put a marker before it
 _LOCKED = re.compile(r"object ?lock|retention|worm", re.IGNORECASE)
 
 #: what a server answers to a call that it does not have
 _NO_SUCH_CALL = ("NotImplemented", "MethodNotAllowed")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What bounds a store's requests.
+
+    ``part`` is the size of a part of an upload, in bytes, as long as all parts will fit; ``attempts`` how often a
+    request is tried in all, with growing pauses between.
+    """
+
+    part: int = PIECE
+    attempts: int = 8
 
 
 class S3Store(Store):
@@ -47,8 +56,7 @@ class S3Store(Store):
     :param path: a folder below that prefix.
     :param temp_dir: where parts that are too large for memory are kept while they are sent (of objects that may be
         larger than 80 GB).
-    :param part: the size of a part, in bytes, as long as all parts will fit.
-    :param attempts: how often a request is tried in all.
+    :param limits: what bounds its requests.
     :param stop: says whether the run is to stop.
     """
 
@@ -61,16 +69,15 @@ class S3Store(Store):
         path: str,
         options: S3Options,
         temp_dir: str = "",
-        part: int = PIECE,
-        attempts: int = _ATTEMPTS,
+        limits: Limits | None = None,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
         name, prefix = split_url(url)
         self._prefix = "".join(f"{folder}/" for folder in (prefix.strip("/"), path.strip("/")) if folder)
-        self._bucket = Bucket(name, options, attempts, _HELPERS, stop)
+        self._limits = limits or Limits()
+        self._bucket = Bucket(name, options, self._limits.attempts, _HELPERS, stop)
         self._options = options
         self._temp_dir = temp_dir
-        self._part = part
         #: objects whose upload was given up while parts of it were under way
         self._straggling: builtins.list[str] = []
 
@@ -132,26 +139,21 @@ class S3Store(Store):
         )
 
     def delete(self, names: Iterable[str]) -> None:
-        left = [self._key(name) for name in names]
-        while left:
-            batch, left = left[:_DELETE_BATCH], left[_DELETE_BATCH:]
-            with self._bucket.during(f"removing {len(batch)} objects from {self.url()}"):
-                answer = self._bucket.client.delete_objects(
-                    Bucket=self._bucket.name, Delete={"Objects": [{"Key": key} for key in batch], "Quiet": True}
-                )
-            errors = [error for error in answer.get("Errors", []) if error["Code"] != "NoSuchKey"]
-            if errors:
-                locked = _LOCKED.search(f"{errors[0]['Code']} {errors[0].get('Message', '')}")
-                denied = errors[0]["Code"] == "AccessDenied"
-                raise EnvSyncError(
-                    f"removing {len(batch)} objects from {self.url()}",
-                    f"{len(errors)} are still there; {errors[0].get('Key')}: {errors[0]['Code']}",
-                    "It is locked: run again when its retention has ended (--check-store shows the bucket's)."
-                    if locked
-                    else f"Allow s3:DeleteObject on the bucket {self._bucket.name}."
-                    if denied
-                    else "Run again.",
-                )
+        keys = iter([self._key(name) for name in names])
+        while batch := list(itertools.islice(keys, DELETE_BATCH)):
+            doing = f"removing {len(batch)} objects from {self.url()}"
+            still = self._bucket.delete(batch, doing)
+            if still:
+                raise self._not_deleted(doing, still)
+
+    def _not_deleted(self, doing: str, still: Sequence[Mapping[str, str]]) -> EnvSyncError:
+        code = still[0]["Code"]
+        hint = "Run again."
+        if _LOCKED.search(f"{code} {still[0].get('Message', '')}"):
+            hint = "It is locked: run again when its retention has ended (--check-store shows the bucket's)."
+        elif code == "AccessDenied":
+            hint = f"Allow s3:DeleteObject on the bucket {self._bucket.name}."
+        return EnvSyncError(doing, f"{len(still)} are still there; {still[0].get('Key')}: {code}", hint)
 
     def sweep(self, prefix: str) -> builtins.list[str]:
         removed = []
@@ -235,25 +237,16 @@ class S3Store(Store):
         return self._prefix + name
 
     def _read_part(self, reader: Reader, number: int, size_hint: int | None) -> Part:
-        size = part_size(number, size_hint, self._part, self._options.max_upload_parts)
-        return Part.read(reader, size, self._part, self._temp_dir)
+        size = part_size(number, size_hint, self._limits.part, self._options.max_upload_parts)
+        return Part.read(reader, size, self._limits.part, self._temp_dir)
 
     def _arguments(self) -> dict[str, Any]:
         """Return how objects are to be kept, as boto3 names it."""
         options = self._options
-        mode = options.encryption_mode
-        if not mode and options.encryption_kms_key_id:
-            mode = "aws:kms"
-        elif not mode:
-            with self._bucket.during(f"opening {self.url()}"):
-                mode = "AES256" if self._bucket.is_aws else "none"
-        wanted = {
-            "ServerSideEncryption": "" if mode == "none" else mode,
-            "SSEKMSKeyId": options.encryption_kms_key_id if mode == "aws:kms" else "",
-            "ACL": options.acl,
-            "StorageClass": options.storage_class,
-        }
-        return {name: value for name, value in wanted.items() if value}
+        if options.encryption_mode or options.encryption_kms_key_id:
+            return kept(options, "none")
+        with self._bucket.during(f"opening {self.url()}"):
+            return kept(options, "AES256" if self._bucket.is_aws else "none")
 
 
 def split_url(url: str) -> tuple[str, str]:

@@ -2,18 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Objects on their way into a bucket and out of it, in pieces.
-
-This is driven here and not by s3transfer, boto3's transfer manager: that one chooses its parts by the size, and for a
-stream, whose size is not known, takes 8 MiB, so that an upload ends at 80 GB, after hours. Here parts grow. What is
-in memory is bounded for all transfers of a store together: a helper works on a piece where one is free, otherwise
-the transfer's own thread does; so nobody ever waits for a piece that another transfer holds.
-"""
+"""Objects on their way into a bucket: by a single request, or in parts that grow (``pieces`` says why)."""
 
 from __future__ import annotations
 
 import base64
-import collections
 import concurrent.futures
 import contextlib
 import hashlib
@@ -26,21 +19,12 @@ from typing import IO, Any, Union
 
 from ...errors import EnvSyncError
 from ...host.ownership import temporary_folder, workplace
-from ...host.stopping import pause
 from ...streams.reader import BLOCK, Reader
-from .client import FAILURES, Bucket, error_code, surely_not_done
-
-#: what is sent, or read ahead, in one piece, in bytes; a smaller object is stored by a single request
-PIECE = 8 * BLOCK
+from .client import Bucket, error_code, surely_not_done
+from .pieces import memory
 
 #: the largest part that S3 takes, in bytes
 _LARGEST_PART = 5 * 1024 * BLOCK
-
-#: how many pieces one reader has ahead at most
-_AHEAD = 4
-
-#: how often a download is taken up again within one piece
-_RESUMES = 5
 
 #: how long a failed upload waits for its parts under way, in seconds
 _ABORT_WAIT = 3.0
@@ -48,7 +32,6 @@ _ABORT_WAIT = 3.0
 _AGAIN = "Check the network, then run again."
 
 _MD5 = re.compile(r'"?([0-9a-f]{32})"?\Z')
-_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)\Z")
 
 _Body = Union[mmap.mmap, IO[bytes]]
 
@@ -89,7 +72,7 @@ class Part:
 
         :param in_memory: the largest part to keep in memory; others go to a file in ``temp_dir``.
         """
-        body = _memory(size) if size <= in_memory else _temporary_file(temp_dir)
+        body = memory(size) if size <= in_memory else _temporary_file(temp_dir)
         left = size
         try:
             while left:
@@ -122,14 +105,6 @@ class Part:
     def close(self) -> None:
         """Let go of the bytes."""
         self.body.close()
-
-
-def _memory(size: int) -> mmap.mmap:
-    """Return memory that is the process's only as far as it is written to, and is given back when it is closed.
-
-    The allocator keeps what large arrays leave behind, and copies them when they grow.
-    """
-    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
 def _shortened(memory: mmap.mmap, size: int) -> _Body:
@@ -289,161 +264,3 @@ class Upload:
         """Return what a listing says of the object, nothing where it is not there."""
         with self._bucket.during(self._doing):
             return self._bucket.look(self._key) or {}
-
-
-class _Span:
-    """The bytes of an object from ``start`` up to ``stop``; a connection cut is taken up again where it broke.
-
-    :param stop: where it ends; None means the end of the object.
-    :param etag: of the object that the other bytes come from; empty for the first span.
-    """
-
-    def __init__(self, bucket: Bucket, key: str, url: str, start: int, stop: int | None, etag: str = "") -> None:
-        self._bucket = bucket
-        self._key = key
-        self._doing = f"reading {url}"
-        self._position = start
-        self._body: Any = None
-        self._resumes = 0
-        self.etag = etag
-        self.total = 0
-        self.stop = self._connect(stop)
-
-    def read(self, size: int) -> bytes:
-        """Return the next bytes, ``b""`` at the span's end."""
-        while self._position < self.stop:
-            try:
-                if self._body is None:
-                    self._connect(self.stop)
-                block: bytes = self._body.read(min(size, self.stop - self._position))
-                if not block:
-                    raise ConnectionError("it ended early")
-            except FAILURES as error:
-                self._pause(error)
-                continue
-            self._position += len(block)
-            if self._position == self.stop:
-                self.close()
-            return block
-        return b""
-
-    def close(self) -> None:
-        if self._body is not None:
-            self._body.close()
-            self._body = None
-
-    def _connect(self, stop: int | None) -> int:
-        """Ask for what is left; return where it ends."""
-        wanted: dict[str, str] = {}
-        if self._position or stop is not None:
-            wanted["Range"] = f"bytes={self._position}-" + (str(stop - 1) if stop is not None else "")
-        if self.etag:
-            wanted["IfMatch"] = self.etag
-        with self._bucket.during(self._doing):
-            answer = self._bucket.client.get_object(Bucket=self._bucket.name, Key=self._key, **wanted)
-        self._body = answer["Body"]
-        self.etag = answer["ETag"]
-        found = _RANGE.match(answer.get("ContentRange", ""))
-        start, self.total = (int(found.group(1)), int(found.group(2))) if found else (0, answer["ContentLength"])
-        if start != self._position:
-            self.close()
-            raise EnvSyncError(self._doing, "the server does not send parts of objects", "Use a server that does.")
-        return self.total if stop is None else min(stop, self.total)
-
-    def _pause(self, error: BaseException) -> None:
-        with contextlib.suppress(*FAILURES):
-            self.close()
-        self._body = None
-        self._resumes += 1
-        if self._resumes > _RESUMES:
-            why = f"the connection was cut {self._resumes} times, at last at byte {self._position} of {self.total}"
-            raise self._bucket.error(self._doing, error, why) from error
-        pause(0.1 * 2 ** (self._resumes - 1), self._bucket.stop, self._doing)
-
-
-class ObjectReader:
-    """A :class:`~.streams.reader.Reader` over an object, with pieces fetched ahead where helpers are free.
-
-    :param size: the object's size in bytes, where the caller knows it.
-    """
-
-    def __init__(self, bucket: Bucket, key: str, url: str, size: int | None) -> None:
-        self._bucket = bucket
-        self._key = key
-        self._url = url
-        self._closed = False
-        self._ahead: collections.deque[concurrent.futures.Future[mmap.mmap]] = collections.deque()
-        self._piece: mmap.mmap | None = None
-        # With the size unknown the whole is asked for, and no more of it read than the first piece.
-        self._span = _Span(bucket, key, url, 0, PIECE if size and size > PIECE else None)
-        self._span.stop = min(self._span.stop, PIECE)
-        self._next = self._span.stop
-
-    def read(self, size: int) -> bytes:
-        while True:
-            self._look_ahead()
-            block = self._span.read(size) if self._piece is None else self._piece.read(size)
-            if block or not self._move_on():
-                return block
-
-    def close(self) -> None:
-        self._closed = True
-        self._span.close()
-        self._drop_piece()
-        while self._ahead:
-            future = self._ahead.popleft()
-            future.cancel()
-            future.add_done_callback(lambda _future: self._bucket.slots.release())
-
-    def _move_on(self) -> bool:
-        """Go to the next piece: one fetched ahead, or a span that this thread reads itself. False: that was the end."""
-        self._drop_piece()
-        if self._ahead:
-            try:
-                self._piece = self._ahead.popleft().result()
-            except BaseException:
-                self._bucket.slots.release()
-                raise
-        elif self._next < self._span.total:
-            self._span = self._span_at(*self._take_next())
-        else:
-            return False
-        return True
-
-    def _drop_piece(self) -> None:
-        if self._piece is not None:
-            self._piece.close()
-            self._piece = None
-            self._bucket.slots.release()
-
-    def _look_ahead(self) -> None:
-        while (
-            len(self._ahead) < _AHEAD
-            and self._next < self._span.total
-            and not self._closed
-            and self._bucket.slots.acquire(blocking=False)
-        ):
-            self._ahead.append(self._bucket.helpers.submit(self._fetch, *self._take_next()))
-
-    def _take_next(self) -> tuple[int, int]:
-        start, self._next = self._next, min(self._next + PIECE, self._span.total)
-        return start, self._next
-
-    def _span_at(self, start: int, stop: int) -> _Span:
-        return _Span(self._bucket, self._key, self._url, start, stop, self._span.etag)
-
-    def _fetch(self, start: int, stop: int) -> mmap.mmap:
-        """Return a piece of the object (runs in a helper)."""
-        piece = _memory(stop - start)
-        try:
-            with contextlib.closing(self._span_at(start, stop)) as span:
-                while not self._closed:
-                    block = span.read(BLOCK)
-                    if not block:
-                        break
-                    piece.write(block)
-            piece.seek(0)
-        except BaseException:
-            piece.close()
-            raise
-        return piece
