@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -45,6 +46,40 @@ def test_links_between_pages_lead_somewhere() -> None:
             path = link.partition("#")[0]
             if path and "://" not in path:
                 assert (page.parent / path).exists(), f"{page} has {link}"
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)", page.read_text(encoding="utf-8"), re.M)
+    plain = [re.sub(r"\]\([^)]*\)", "", heading) for heading in headings]
+    return {re.sub(r"[^\w -]", "", heading.lower()).strip().replace(" ", "-") for heading in plain}
+
+
+def test_links_lead_to_headings_that_are_there() -> None:
+    begin = f"{GALAXY['repository']}/blob/main/"
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "roles" / "env_sync" / "README.md"]:
+        for link in LINK.findall(page.read_text(encoding="utf-8")):
+            path, _hash, anchor = link.partition("#")
+            ours = path.startswith(begin)
+            if anchor and (ours or "://" not in path):
+                target = ROOT / path[len(begin) :] if ours else page.parent / (path or page.name)
+                assert anchor in anchors(target), f"{page} has {link}"
+
+
+def test_the_page_of_messages_quotes_messages_that_are_there() -> None:
+    said = []
+    for path in (ROOT / "plugins").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                said.append("...".join(str(part.value) for part in node.values if isinstance(part, ast.Constant)))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                said.append(node.value)
+    page = (ROOT / "docs" / "operate" / "troubleshooting.md").read_text(encoding="utf-8")
+    quoted = re.findall(r"^\| `([^`]*)` \|", page, re.M)
+    assert len(quoted) > 60
+    for message in quoted:
+        for part in message.split("..."):
+            assert any(part.strip() in text for text in said), f"nothing says {part.strip()!r} ({message})"
 
 
 def test_variables_that_pages_name_are_there() -> None:
