@@ -263,3 +263,12 @@ def test_a_member_keeps_its_place_when_only_its_record_differs(store: DirectoryS
     wrong = replace(member, sha256="0" * 64)
     with pytest.raises(EnvSyncError, match=f"its SHA-256 is {member.sha256}, the manifest says 0000"):
         read_all(VerifyingReader(store, wrong))
+
+
+def test_a_store_of_bytes_has_no_server_that_stores_or_vouches(store: DirectoryStore, make_manifest: Maker) -> None:
+    manifest = make_manifest(members=[put(store, "none")], compression="none")
+    with Group() as group:
+        with pytest.raises(EnvSyncError, match="takes bytes only"):
+            sink(group, store, "none").by_server()
+        with pytest.raises(EnvSyncError, match="takes bytes only"):
+            PointSource(group, store, POINT, manifest, Counter()).attest()

@@ -16,7 +16,7 @@ from typing import IO, Any, Callable
 
 from .errors import EnvSyncError
 from .points.manifest import Manifest, Member
-from .stores.base import Store
+from .stores.base import SelfStoring, Store
 from .streams.compression import SUFFIXES, Compressing, Decompressing, compressor, decompressor, in_process
 from .streams.pipeline import Group, Stage, StageReader
 from .streams.reader import BLOCK, HashingReader, Reader, write_all
@@ -37,7 +37,7 @@ class StoreSink:
     """Where a dump goes: members of one point in one store.
 
     :param progress: called with the number of bytes before compression that have come, and of members finished.
-    :param run: what tells this push from all others, for a server that stores its data by itself.
+    :param run: what tells this push from all others.
     """
 
     def __init__(
@@ -57,23 +57,16 @@ class StoreSink:
         self._level = level
         self._progress = progress
         self._lock = threading.Lock()
-        self.run = run
+        self._run = run
         self.members: list[Member] = []
 
-    @property
-    def point(self) -> str:
-        """The point's name, for a server that stores its data by itself."""
-        return self._point
+    def by_server(self) -> ServerSink:
+        """Return where a server notes what it stores by itself, in place of :meth:`member`.
 
-    def advance(self, size: int) -> None:
-        """Count bytes that a server has stored by itself."""
-        self._progress(size, 0)
-
-    def record(self, name: str, size: int) -> None:
-        """Note a member of ``size`` bytes that a server has stored by itself."""
-        with self._lock:
-            self.members.append(Member(self._point + name, size, "", size))
-        self._progress(0, 1)
+        :raises EnvSyncError: the store takes bytes only.
+        """
+        _self_storing(self._store, "storing", self._point)
+        return ServerSink(self._point, self._run, self.members, self._progress)
 
     def member(
         self,
@@ -120,6 +113,42 @@ class StoreSink:
         widen(stage.stdout)
         self._group.start(_feed, self._group, source, stage)
         return StageReader(stage)
+
+
+class ServerSink:
+    """Where a dump goes that a server stores by itself: its members are noted, and their bytes seen by nobody here.
+
+    :param members: takes what :meth:`record` notes.
+    :param progress: called with the number of bytes stored, and of members finished.
+    """
+
+    def __init__(self, point: str, run: str, members: list[Member], progress: Callable[[int, int], None]) -> None:
+        #: the point's name
+        self.point = point
+        #: what tells this push from all others
+        self.run = run
+        self._members = members
+        self._progress = progress
+
+    def advance(self, size: int) -> None:
+        """Count ``size`` bytes that the server has stored."""
+        self._progress(size, 0)
+
+    def record(self, name: str, size: int) -> None:
+        """Note a member that the server has stored.
+
+        :param name: what follows the point's name.
+        :param size: its size in bytes.
+        """
+        self._members.append(Member(self.point + name, size, "", size))
+        self._progress(0, 1)
+
+
+def _self_storing(store: Store, what: str, name: str) -> SelfStoring:
+    """Return the store, whose server stores by itself; raises where it takes bytes only."""
+    if isinstance(store, SelfStoring):
+        return store
+    raise EnvSyncError(f"{what} {store.url(name)}", "this store takes bytes only", "Choose another storagebackend.")
 
 
 class _Counting:
@@ -239,12 +268,16 @@ class PointSource:
             ) from None
 
     def advance(self, size: int) -> None:
-        """Count bytes that a server has read by itself."""
+        """Count ``size`` stored bytes that a server has read by itself."""
         self._progress(size, 0)
 
-    def attest(self, name: str) -> None:
-        """Have the store's own server vouch for a member that it never hands out."""
-        self._store.attest(self.member(name).name)
+    def attest(self) -> None:
+        """Have the store's own server vouch for the members, which it never hands out, in place of reading them.
+
+        :raises EnvSyncError: it does not, or the store is one that hands out bytes only.
+        """
+        for member in self._members.values():
+            _self_storing(self._store, "verifying", member.name).attest(member.name)
 
     def open(self, name: str) -> Reader:
         """Return a reader over the member's bytes before compression."""

@@ -28,6 +28,7 @@ from .points.name import belongs, encode, iso_utc, manifest_name, moment, now, p
 from .points.scripts import Effect, Script, read_scripts
 from .run import Run, nothing_to_do, result, running, work_dir
 from .stores import Store, open_store
+from .stores.base import SelfStoring
 from .streams.pipeline import Group
 from .tasks import policy
 from .tasks.task import Task
@@ -221,7 +222,10 @@ def _dump_and_store(
         run.warn(warning)
     with run.phase("writing the manifest"):
         manifest = _manifest(task, run, identity, point, facts, sink, effects)
-        store.put_bytes(manifest_name(point), manifest.to_json())
+        if isinstance(store, SelfStoring):
+            store.commit(point)  # its server has written down what a manifest is made of
+        else:
+            store.put_bytes(manifest_name(point), manifest.to_json())
     return manifest
 
 

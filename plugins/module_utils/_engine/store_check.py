@@ -25,6 +25,7 @@ from .host.stopping import pause
 from .points.name import how_long
 from .run import Run, result, running
 from .stores import Store, open_store
+from .stores.base import SelfStoring
 from .stores.inspector import FAILED, NOTE, OK, SEVERITIES, UNKNOWN, WARNING, Finding
 from .tasks.task import Task
 
@@ -106,10 +107,12 @@ class _Probe:
             told = self._inspector.server_time()
             if told is not None:
                 yield _clock(told - time.time())
-            if self._dry_run and self._inspector.takes_bytes:
+            if isinstance(self._store, SelfStoring):
+                return  # it takes no objects: its settings say all there is
+            if self._dry_run:
                 yield Finding("write", UNKNOWN, "not tried in check mode, nor are reading, listing and removing")
                 yield from self._inspector.exposure("")
-            elif self._inspector.takes_bytes:
+            else:
                 yield from self._objects(told is None)
         except Cancelled:
             raise

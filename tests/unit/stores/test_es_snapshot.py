@@ -129,10 +129,10 @@ def test_a_note_that_cannot_be_read_is_none(metadata: Any) -> None:
 
 def test_nothing_is_committed_that_is_not_whole(store: Callable[..., SnapshotStore]) -> None:
     found = store(snapshot("2026-01-01t03:04:05-search", state="PARTIAL"), snapshot("2026-01-02t03:04:05-search"))
-    found.put_bytes("2026-01-02T03:04:05-Search.manifest.json", b"{}")
+    found.commit("2026-01-02T03:04:05-Search")
     for day in ("01", "03"):
         with pytest.raises(EnvSyncError, match=r"PARTIAL|no such snapshot"):
-            found.put_bytes(f"2026-01-{day}T03:04:05-Search.manifest.json", b"{}")
+            found.commit(f"2026-01-{day}T03:04:05-Search")
     with pytest.raises(EnvSyncError, match="there is no such manifest"):
         found.get_bytes("2026-01-01T03:04:05-Search.manifest.json")
 

@@ -14,6 +14,7 @@ from ..catalogue import Point
 from ..errors import one_line, visible
 from ..host.progress import Snapshot
 from ..points.name import how_long, iso_utc
+from ..points.rules import stored_by_server
 
 
 def progress(snapshot: Snapshot) -> str:
@@ -90,7 +91,7 @@ def _volume(result: Mapping[str, Any]) -> str:
 
 
 def verified(result: Mapping[str, Any]) -> str:
-    if result["manifest"]["format"] == "snapshot":
+    if stored_by_server(result["manifest"]):
         return (
             f"{result['point']} in {result['store']} is whole, by what its server says of it: "
             "that its files can be read shows only when it is restored"

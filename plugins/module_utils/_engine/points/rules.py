@@ -373,14 +373,18 @@ def check(values: Mapping[str, Any]) -> None:
     _check_details(values["dbms"], values.get("details", {}))
 
 
+def stored_by_server(values: Mapping[str, Any]) -> bool:
+    """Say of a manifest whether the store's own server stored the data: it hands out no bytes to read or to hash."""
+    return bool(values["format"] == "snapshot" and values["dbms"] == "elasticsearch")
+
+
 def _check_members(values: Mapping[str, Any]) -> None:
     """Every member is the point's own, there once, and hashed."""
     members = values["members"]
     point = point_name(values["timestamp"], values["database"])
     if not members:
         raise Fault("members", "is empty")
-    # A server that stores its data by itself hands out no bytes to hash.
-    hashed = not (values["dbms"] == "elasticsearch" and values["format"] == "snapshot")
+    hashed = not stored_by_server(values)
     seen: set[str] = set()
     for place, member in enumerate(members):
         field, name = f"members[{place}]", member["name"]

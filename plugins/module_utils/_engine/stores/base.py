@@ -11,7 +11,6 @@ import builtins
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from ..errors import EnvSyncError
 from ..streams.reader import BLOCK, BytesReader, Reader
 from .inspector import Inspector
 
@@ -40,7 +39,7 @@ class Stored:
 class Store(abc.ABC):
     """One place for points: a bucket and prefix, a directory, a directory on another host.
 
-    Every method raises :class:`EnvSyncError` when the store cannot do what is asked.
+    Every method raises :class:`..errors.EnvSyncError` when the store cannot do what is asked.
     Methods may be called from several threads at once.
     """
 
@@ -141,10 +140,6 @@ class Store(abc.ABC):
         """What a run, and no plan, begins with: as :meth:`preflight`, and what the task has set up here is set up."""
         self.preflight(write)
 
-    def attest(self, name: str) -> None:
-        """Have the store's own server vouch for an object whose bytes it never hands out; raise when it doesn't."""
-        raise EnvSyncError(f"verifying {self.url(name)}", "this store does not know what it keeps", "Read the object.")
-
     def put_bytes(self, name: str, data: bytes) -> Stored:
         """Store ``data`` under ``name``."""
         return self.put(name, BytesReader(data), len(data))
@@ -164,3 +159,26 @@ class Store(abc.ABC):
             return b"".join(blocks)
         finally:
             reader.close()
+
+
+class SelfStoring(Store):
+    """A store whose server takes the data from the DBMS by itself, and hands none of it out.
+
+    :meth:`Store.put` and :meth:`Store.open` always raise. A point's objects are what the server says that it keeps, and
+    its manifest is made of that whenever it is read: :meth:`Store.get_bytes` returns it.
+    """
+
+    @abc.abstractmethod
+    def commit(self, point: str) -> None:
+        """Return only when the server says that all of the point is stored; it counts from then on.
+
+        :raises EnvSyncError: something of it is missing, or the server cannot be reached.
+        """
+
+    @abc.abstractmethod
+    def attest(self, name: str) -> None:
+        """Have the server look at all that it keeps of a member, in place of reading it.
+
+        :param name: the member's name, relative to the store's path.
+        :raises EnvSyncError: something of it is missing or failed, or the server cannot be reached.
+        """

@@ -30,11 +30,11 @@ from ..search.points import (
 )
 from ..streams.reader import Reader
 from ..tasks.task import ElasticOptions
-from .base import Store, Stored, StoredObject
+from .base import SelfStoring, Stored, StoredObject
 from .inspector import FAILED, OK, UNKNOWN, WARNING, Finding, Inspector
 
 
-class SnapshotStore(Store):
+class SnapshotStore(SelfStoring):
     """The snapshots in one repository that is registered at the server.
 
     :param repository: the repository's name.
@@ -126,14 +126,13 @@ class SnapshotStore(Store):
         note = read_note(snapshot) if snapshot else None
         return note is None or not note.run or note.run == run
 
-    def put_bytes(self, name: str, data: bytes) -> Stored:
-        """Commit: raise unless the server says that the snapshot is whole. Its manifest is made of what it says."""
+    def commit(self, point: str) -> None:
+        name = manifest_name(point)
         doing = f"reading back {self.url(name)}"
         snapshot = self._snapshot(name, doing)
         why = fault(snapshot) if snapshot else "there is no such snapshot"
         if why:
             raise EnvSyncError(doing, why, "Push again.")
-        return Stored(name, len(data), "")
 
     def get_bytes(self, name: str, limit: int = 0) -> bytes:
         """Return the manifest of a whole snapshot, made of what the server and the note in it say."""
@@ -144,7 +143,7 @@ class SnapshotStore(Store):
         return self._manifest(snapshot).to_json()
 
     def attest(self, name: str) -> None:
-        """Have the server read what it keeps of every shard; raise unless each is finished."""
+        """Have the server read what it keeps of every shard; raises unless each is finished."""
         doing = f"verifying {self.url(name)}"
         snapshot = self._snapshot(name, doing)
         why = fault(snapshot) if snapshot else "there is no such snapshot"
@@ -257,8 +256,6 @@ class SnapshotStore(Store):
 
 
 class _SnapshotInspector(Inspector):
-    takes_bytes = False
-
     def __init__(self, store: SnapshotStore, client: Client, repository: str) -> None:
         self._store = store
         self._client = client

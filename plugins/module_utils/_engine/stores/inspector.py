@@ -40,9 +40,6 @@ class Finding:
 class Inspector:
     """What a store tells of itself. This one is for stores that tell nothing."""
 
-    #: whether objects can be written and read; where not, :meth:`settings` says all there is
-    takes_bytes = True
-
     def settings(self, account: str, dry_run: bool) -> Iterator[Finding]:
         """Yield what there is to say about how the store is set up.
 

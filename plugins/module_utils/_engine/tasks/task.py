@@ -28,7 +28,9 @@ DBMS = ("postgresql", "mysql", "files", "mongo", "documentdb", "elasticsearch")
 #: which key names a local directory that stands in for a store
 LOCAL = MappingProxyType({"push": "dest", "pull": "src"})
 FILE_STORES = ("s3", "directory", "rsync")
-STORES = (*FILE_STORES, "es_snapshot")
+#: the stores whose server stores by itself, each with the only dbms that it stores
+SELF_STORING = MappingProxyType({"es_snapshot": "elasticsearch"})
+STORES = (*FILE_STORES, *SELF_STORING)
 
 #: what others call some keys: Puppet's cron
 _OTHER_NAMES = MappingProxyType({"monthday": "day"})
@@ -343,10 +345,13 @@ class Task:
         if given.get("storagebackend") != "rsync" and "path" in given:
             # Only an rsync store has a root of its own that a path could begin at.
             given["path"] = given["path"].lstrip("/")
-        if given.get("storagebackend") == "es_snapshot":
+        only_dbms = SELF_STORING.get(given.get("storagebackend", ""))
+        if only_dbms:
             given["compression"] = "none"  # the server stores its own files
-            if given.get("dbms") not in (None, "elasticsearch"):
-                faults.append(f"storagebackend es_snapshot is for dbms elasticsearch, not for {given['dbms']}")
+            if given.get("dbms", only_dbms) != only_dbms:
+                faults.append(
+                    f"storagebackend {given['storagebackend']} is for dbms {only_dbms}, not for {given['dbms']}"
+                )
         faults += _timing_faults(given)
         folders = {key: given.pop(key, "") for key in LOCAL.values()}
         local = folders.get(LOCAL.get(given.get("action", ""), ""))
@@ -409,7 +414,8 @@ def of_store(values: Mapping[str, Any]) -> dict[str, Any]:
 
     To list, check or prune points takes no database server, and no directory tree.
     """
-    whole = {"dbms": any_dbms(str(values.get("storagebackend") or "")), "database": "*"}
+    kind = str(values.get("storagebackend") or "")
+    whole = {"dbms": SELF_STORING.get(OLD_STORES.get(kind, kind), DBMS[0]), "database": "*"}
     whole.update({key: value for key, value in values.items() if value not in (None, "")})
     if whole["dbms"] == "files":
         whole.setdefault("directory", "/")
@@ -423,11 +429,6 @@ def did_you_mean(word: str, known: Collection[str], other_names: Mapping[str, st
     """
     near = [other_names[word]] if word in other_names else difflib.get_close_matches(word, known, 1, 0.75)
     return f" (did you mean {near[0]}?)" if near else ""
-
-
-def any_dbms(storagebackend: str) -> str:
-    """Return a dbms whose points such a store may hold: a stand-in, where only the store matters."""
-    return "elasticsearch" if OLD_STORES.get(storagebackend, storagebackend) == "es_snapshot" else DBMS[0]
 
 
 def _scripts(given: Mapping[str, Any], stem: str, conf_dir: str) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from ...errors import EnvSyncError, NothingToDo
 from ...host.stopping import Stop
-from ...members import PointSource, StoreSink
+from ...members import PointSource, ServerSink, StoreSink
 from ...points.manifest import Manifest
 from ...points.name import now, parse, point_name
 from ...points.scripts import Effect, Script
@@ -149,8 +149,7 @@ class Elasticsearch(Database):
     @classmethod
     def verify(cls, group: Group, source: PointSource, work_dir: str) -> None:
         """Have the server vouch for its snapshot; what is in it shows only when it is restored."""
-        for name in source.names():
-            source.attest(name)
+        source.attest()
 
     # -- push --------------------------------------------------------------------------------------------------------
 
@@ -187,16 +186,17 @@ class Elasticsearch(Database):
     def dump(self, group: Group, sink: StoreSink) -> DumpFacts:
         """Have the server make the snapshot: of each shard as it is when its turn comes."""
         doing = f"making a snapshot of {self._database} on {self._client.name}"
+        noted = sink.by_server()
         names = self._to_dump(doing)
-        snapshot = snapshot_name(sink.point)
+        snapshot = snapshot_name(noted.point)
         facts = DumpFacts(format="snapshot", jobs=1)
-        note = self._note(names, facts, sink.run, doing)
-        self._begin(sink.point, names, note, facts, doing)
-        self._give_way(sink.point, doing)
-        self._finish(snapshot, group, sink, doing)
+        note = self._note(names, facts, noted.run, doing)
+        self._begin(noted.point, names, note, facts, doing)
+        self._give_way(noted.point, doing)
+        self._finish(snapshot, group, noted, doing)
         status = self._status(snapshot, doing)
         size = total_bytes(status)
-        sink.record(MEMBER, size)
+        noted.record(MEMBER, size)
         facts.tables = [
             {"name": index, **({"rows": note.rows[index]} if index in note.rows else {})} for index in sorted(names)
         ]
@@ -327,7 +327,7 @@ class Elasticsearch(Database):
             said.append(f"{host} has made or is making the snapshot {snapshot['snapshot']}")
         return said
 
-    def _finish(self, snapshot: str, group: Group, sink: StoreSink, doing: str) -> None:
+    def _finish(self, snapshot: str, group: Group, sink: ServerSink, doing: str) -> None:
         """Wait for the snapshot; raise unless it is whole."""
         pause = _POLL_FIRST
         told = 0
