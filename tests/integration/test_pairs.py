@@ -245,7 +245,7 @@ def test_two_users_without_a_folder_in_common_see_each_other_by_the_database(
 ) -> None:
     production.create_database(database, "CREATE TABLE t AS SELECT g FROM generate_series(1, 9) g")
     push.push(Task.from_mapping(task_values("push", database)), Host())
-    monkeypatch.setattr(f"{PACKAGE}.databases.postgresql._LOCK_PATIENCE", 0.3)
+    monkeypatch.setattr(f"{PACKAGE}.databases.postgresql.database._LOCK_PATIENCE", 0.3)
     where = {"database_hostname": production.host, "database_port": production.port, "allow_restore_to_source": True}
     hook = f"before(postgresql.PostgreSQL, {'dump' if first == 'push' else 'check'!r})"
     way = {**where, "database_hostname": "127.0.0.1", "login_password": production.password}

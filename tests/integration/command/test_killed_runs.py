@@ -281,9 +281,9 @@ def test_a_pull_from_another_host_is_refused_by_the_server(
     victim = Victim(task_values("pull", database), "postgresql.PostgreSQL.check = reached")
     # Another host has locks and addresses of its own; the server is the same.
     engine = "ansible_collections.govuk.env_sync.plugins.module_utils._engine"
-    monkeypatch.setattr(f"{engine}.databases.postgresql._LOCK_PATIENCE", 0.5)
-    monkeypatch.setattr(f"{engine}.databases.postgresql.boot_id", lambda: "another")
-    monkeypatch.setattr(f"{engine}.locks.lock_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(f"{engine}.databases.postgresql.database._LOCK_PATIENCE", 0.5)
+    monkeypatch.setattr(f"{engine}.databases.postgresql.database.boot_id", lambda: "another")
+    monkeypatch.setattr(f"{engine}.host.locks.lock_dir", lambda: str(tmp_path))
     way = {"database_hostname": "127.0.0.1", "login_password": staging.password}
     try:
         with pytest.raises(EnvSyncError, match="another host is pulling into it"):
