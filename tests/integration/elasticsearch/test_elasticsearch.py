@@ -332,7 +332,7 @@ def test_a_snapshot_of_the_originals_can_be_pulled(
 def test_the_servers_own_api_restores_a_point(
     production: SearchServer, staging: SearchServer, tasks: Tasks, tmp_path: Path
 ) -> None:
-    """The requests are those of docs/databases/elasticsearch.md."""
+    """The requests are like those of docs/operate/restore-by-hand.md."""
     push.push(tasks("push", timestamp="2026-01-02T03:04"), Host())
 
     settings = {"location": tasks("pull").elastic.repository_settings["location"], "readonly": True}

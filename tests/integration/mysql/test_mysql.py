@@ -918,7 +918,7 @@ def test_a_dump_program_that_fails_or_stops_early(
 def test_restore_by_hand(
     production: MariaServer, staging: MariaServer, database: str, task_values: Values, tmp_path: Path
 ) -> None:
-    """As docs/databases/mysql.md says: zstd and the client program, the members in the order of their names."""
+    """As docs/operate/restore-by-hand.md says: zstd and the client program, the members in the order of their names."""
     production.create_database(database, OBJECTS.read_text(), "CHARACTER SET latin1 COLLATE latin1_german1_ci")
     pushed = do_push(task_values("push", database))
     staging.create_database(database, "", "CHARACTER SET latin1 COLLATE latin1_german1_ci")
