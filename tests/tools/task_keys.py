@@ -4,8 +4,8 @@
 
 """Make the table of a task's keys in ``docs/reference/tasks.md``: ``python -m tests.tools.task_keys`` writes it.
 
-The keys are those that the engine knows; what is said of each comes from the modules' documentation, or from here where
-no module has it.
+The keys are those that the engine knows. Their descriptions come from the modules' documentation, or from here if no
+module has the key.
 """
 
 from __future__ import annotations
@@ -24,41 +24,41 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "reference" / "tasks.md"
 BEGIN, END = "<!-- made by tests/tools/task_keys.py: begin -->\n", "<!-- end -->\n"
 
-#: keys that a module does not have, or of which it says something else: their type and meaning in an inventory
+#: keys that no module has, or that mean something else there: their type and meaning in an inventory
 INVENTORY: dict[str, tuple[str, str]] = {
-    "name": ("text", "In a config file, what messages call the task. In an inventory its title says that."),
+    "name": ("text", "In a config file, the task's name in messages. In an inventory, the title is the name."),
     "ensure": (
         "`present` (default), `disabled`, `absent`",
-        "Whether the task runs by itself. `disabled` keeps the config file, and takes schedule and check away; "
-        "`absent` takes all away.",
+        "Whether the task runs on a schedule. `disabled` keeps the config file, and removes schedule and check; "
+        "`absent` removes everything.",
     ),
-    "hour": ("cron's syntax", "The hour at which it runs by itself."),
-    "minute": ("cron's syntax", "The minute at which it runs by itself."),
-    "day": ("cron's syntax", "The days of the month on which it runs by itself; all unless given."),
-    "month": ("cron's syntax, `jan` to `dec`", "The months in which it runs by itself; all unless given."),
+    "hour": ("cron's syntax", "The hour of its schedule."),
+    "minute": ("cron's syntax", "The minute of its schedule."),
+    "day": ("cron's syntax", "The days of the month of its schedule; by default all."),
+    "month": ("cron's syntax, `jan` to `dec`", "The months of its schedule; by default all."),
     "weekday": (
         "cron's syntax, `sun` to `sat`",
-        "The days of the week on which it runs by itself; all unless given. With `day`, one of both is enough, as in a "
+        "The days of the week of its schedule; by default all. If `day` is given too, one of both is enough, as in a "
         "crontab, unless one begins with `*`.",
     ),
     "freshness": (
         "seconds",
-        "How old its last result may be before its check is critical. The longest time between two runs and four hours "
-        "unless given.",
+        "How old its last result may be before its check is critical. By default, the longest time between two runs "
+        "and four hours.",
     ),
-    "become_user": ("text", "The user that it runs as by itself; `env_sync_user` unless given."),
-    "action": ("`push`, `pull`, `s3_sync`", "What it does."),
-    "transformation_sql_file": ("list", "The same as `transformation_sql_filename`, as old config files have it."),
+    "become_user": ("text", "The user that the scheduled task runs as; by default `env_sync_user`."),
+    "action": ("`push`, `pull`, `s3_sync`", "What the task does."),
+    "transformation_sql_file": ("list", "The name of `transformation_sql_filename` in old config files."),
     "pre_dump_transformation_sql_file": (
         "list",
-        "The same as `pre_dump_transformation_sql_filename`, as old config files have it.",
+        "The name of `pre_dump_transformation_sql_filename` in old config files.",
     ),
     "source_bucket": ("text", "The bucket, or `bucket/prefix`, that an `s3_sync` copies from."),
     "destination_bucket": ("text", "The bucket, or `bucket/prefix`, that an `s3_sync` copies to."),
     "delete": ("true or false", "Whether an `s3_sync` removes what the destination has and the source does not."),
 }
 
-#: what people call Ansible's types
+#: plain names of Ansible's types
 _TYPES = {
     "str": "text",
     "path": "path",
