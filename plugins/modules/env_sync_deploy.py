@@ -222,66 +222,46 @@ timers:
 """
 
 import os
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.govuk.env_sync.plugins.module_utils._deploy.deployment import Deployment, warnings
+from ansible_collections.govuk.env_sync.plugins.module_utils._deploy.declare import check_group, check_present, declare
+from ansible_collections.govuk.env_sync.plugins.module_utils._deploy.deployment import PARTS, facts, parts
 from ansible_collections.govuk.env_sync.plugins.module_utils._deploy.host import Change, summary
+from ansible_collections.govuk.env_sync.plugins.module_utils._deploy.schedule import timers, warnings
 from ansible_collections.govuk.env_sync.plugins.module_utils._deploy.systemd import UNITS, Systemd
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.inventory import Faults
 
+OPTIONS = {
+    "name": {"type": "str", "default": "govuk_env_sync"},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "parts": {"type": "list", "elements": "str", "choices": list(PARTS), "default": list(PARTS)},
+    "user": {"type": "str", "default": "govuk-backup"},
+    "group": {"type": "str", "default": "govuk-backup"},
+    "tasks": {"type": "dict", "default": {}},
+    "s3_sync_tasks": {"type": "dict", "default": {}},
+    "environment": {"type": "str", "default": ""},
+    "protected": {"type": "bool", "default": False},
+    "require_sanitised": {"type": "bool", "default": False},
+    "sources": {"type": "list", "elements": "str", "default": []},
+    "max_point_age": {"type": "str", "default": ""},
+    "transformation_sql": {"type": "dict", "default": {}},
+    "environment_variables": {"type": "dict", "default": {}},
+    "secret_environment_variables": {"type": "dict", "default": {}, "no_log": True},
+    "monitoring": {"type": "dict", "default": {}},
+    "lock": {"type": "str", "choices": ["with_reboot_lock", "setlock", "none"], "default": "with_reboot_lock"},
+    "lock_directory": {"type": "path", "default": "/etc/unattended-reboot/no-reboot"},
+    "lock_scope": {"type": "str", "choices": ["host", "task"], "default": "host"},
+    "scheduler": {"type": "str", "choices": ["cron", "systemd"], "default": "cron"},
+    "python": {"type": "path"},
+}
+
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "name": {"type": "str", "default": "govuk_env_sync"},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "parts": {
-                "type": "list",
-                "elements": "str",
-                "choices": ["install", "configure", "monitor", "schedule"],
-                "default": ["install", "configure", "monitor", "schedule"],
-            },
-            "user": {"type": "str", "default": "govuk-backup"},
-            "group": {"type": "str", "default": "govuk-backup"},
-            "tasks": {"type": "dict", "default": {}},
-            "s3_sync_tasks": {"type": "dict", "default": {}},
-            "environment": {"type": "str", "default": ""},
-            "protected": {"type": "bool", "default": False},
-            "require_sanitised": {"type": "bool", "default": False},
-            "sources": {"type": "list", "elements": "str", "default": []},
-            "max_point_age": {"type": "str", "default": ""},
-            "transformation_sql": {"type": "dict", "default": {}},
-            "environment_variables": {"type": "dict", "default": {}},
-            "secret_environment_variables": {"type": "dict", "default": {}, "no_log": True},
-            "monitoring": {"type": "dict", "default": {}},
-            "lock": {
-                "type": "str",
-                "choices": ["with_reboot_lock", "setlock", "none"],
-                "default": "with_reboot_lock",
-            },
-            "lock_directory": {"type": "path", "default": "/etc/unattended-reboot/no-reboot"},
-            "lock_scope": {"type": "str", "choices": ["host", "task"], "default": "host"},
-            "scheduler": {"type": "str", "choices": ["cron", "systemd"], "default": "cron"},
-            "python": {"type": "path"},
-        },
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(argument_spec=OPTIONS, supports_check_mode=True)
     try:
-        deployment = Deployment(module.params)
-        deployment.readable()
-        changes = [Change(part.entries, part.record, part.others) for part in deployment.parts()]
-        systemd = Systemd(module.run_command)
-        result = {"changed": False, "deployed": [], "removed": [], "diff": [], **deployment.facts()}
-        for change in changes:
-            result["diff"] += change.diff()
-            for key, paths in summary(change).items():
-                result[key] += paths
-        idle = systemd.idle(deployment.timers)
-        result["changed"] = any(change.changed for change in changes) or bool(idle)
-        if result["changed"] and not module.check_mode:
-            deployment.ready()
-            apply(changes, systemd, idle)
+        result = deploy(module)
         if "schedule" in module.params["parts"]:
             for text in warnings(module.params["user"], module.params["name"]):
                 module.warn(text)
@@ -295,10 +275,35 @@ def main() -> None:
     module.exit_json(**result)
 
 
+def deploy(module: AnsibleModule) -> dict[str, Any]:
+    """Make the host as it is declared, unless in check mode; return what differs.
+
+    :raises EnvSyncError: what is declared has faults, or can't be had on this host.
+    :raises OSError: something could not be written; what was written before that stays.
+    """
+    wanted = declare(module.params)
+    check_group(wanted)
+    changes = [Change(part.entries, part.record, part.others) for part in parts(wanted)]
+    systemd = Systemd(module.run_command)
+    result: dict[str, Any] = {"changed": False, "deployed": [], "removed": [], "diff": [], **facts(wanted)}
+    for change in changes:
+        result["diff"] += change.diff()
+        for key, paths in summary(change).items():
+            result[key] += paths
+    idle = systemd.idle(timers(wanted))
+    result["changed"] = any(change.changed for change in changes) or bool(idle)
+    if result["changed"] and not module.check_mode:
+        check_present(wanted)
+        apply(changes, systemd, idle)
+    return result
+
+
 def apply(changes: list[Change], systemd: Systemd, idle: list[str]) -> None:
-    """Make the host as it is wanted.
+    """Make the host as it is wanted: units stop before their files go, and start when all is there.
 
     :param idle: timers that are to run, and do not.
+    :raises OSError: something could not be written.
+    :raises EnvSyncError: a file is not valid, or systemctl failed.
     """
     deployed = [path for change in changes for path in summary(change)["deployed"]]
     removed = [path for change in changes for path in summary(change)["removed"]]

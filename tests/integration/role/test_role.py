@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.govuk.env_sync.plugins.module_utils._deploy.deployment import engine_sources
+from ansible_collections.govuk.env_sync.plugins.module_utils._deploy.engine import engine_sources
 
 from tests.servers.hosts import Network
 from tests.servers.playbooks import changed, play

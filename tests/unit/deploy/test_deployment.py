@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.govuk.env_sync.plugins.module_utils._deploy.deployment import Deployment
+from ansible_collections.govuk.env_sync.plugins.module_utils._deploy.declare import check_group, check_present, declare
+from ansible_collections.govuk.env_sync.plugins.module_utils._deploy.deployment import parts
 from ansible_collections.govuk.env_sync.plugins.module_utils._deploy.host import Entry
 from ansible_collections.govuk.env_sync.plugins.module_utils._deploy.systemd import UNITS
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
@@ -56,8 +57,8 @@ DEFAULTS = {
 
 def entries(tasks: dict[str, Any], **more: Any) -> dict[str, Entry]:
     """Return what would be deployed, by path."""
-    parts = Deployment({**DEFAULTS, "tasks": tasks, **more}).parts()
-    return {entry.path: entry for part in parts for entry in part.entries}
+    wanted = declare({**DEFAULTS, "tasks": tasks, **more})
+    return {entry.path: entry for part in parts(wanted) for entry in part.entries}
 
 
 def text(entry: Entry) -> str:
@@ -192,23 +193,21 @@ def test_the_tasks_user_may_inhibit_a_shutdown_where_polkit_asks(folder: str, mo
 
 
 def test_what_has_to_be_there_before_is_named(tmp_path: Path) -> None:
-    deployment = Deployment(
-        {**DEFAULTS, "user": "no-such-user", "group": "no-such-group", "python": str(tmp_path / "x")}
-    )
+    wanted = declare({**DEFAULTS, "user": "no-such-user", "group": "no-such-group", "python": str(tmp_path / "x")})
     with pytest.raises(
         EnvSyncError, match=r"there is no .*/x; there is no user no-such-user; there is no group no-such"
     ):
-        deployment.ready()
+        check_present(wanted)
 
 
 def test_a_user_who_could_not_read_the_tasks_is_refused() -> None:
     with pytest.raises(
         EnvSyncError, match=r"nobody is there, and not in the group govuk-backup.*of nobody \(nogroup\)"
     ):
-        Deployment({**DEFAULTS, "user": "nobody"}).readable()
+        check_group(declare({**DEFAULTS, "user": "nobody"}))
     for user, group in (("nobody", "nogroup"), ("root", "govuk-backup"), ("no-such-user", "govuk-backup")):
-        Deployment({**DEFAULTS, "user": user, "group": group}).readable()
-    Deployment({**DEFAULTS, "user": "nobody", "state": "absent"}).readable()
+        check_group(declare({**DEFAULTS, "user": user, "group": group}))
+    check_group(declare({**DEFAULTS, "user": "nobody", "state": "absent"}))
 
 
 def test_all_that_is_wrong_is_told_at_once_and_no_secret_with_it(tmp_path: Path) -> None:
@@ -296,8 +295,8 @@ def test_a_temppath_that_is_there_has_to_be_one_that_the_task_can_write_to(tmp_p
 def test_a_shared_temppath_is_one_folder(first: str, second: str, owner: str, mode: int) -> None:
     push = {**PUSH, "become_user": first, "temppath": "/tmp/one"}
     pull = {**PUSH, "action": "pull", "become_user": second, "temppath": "/tmp/one/"}
-    parts = Deployment({**DEFAULTS, "tasks": {"push": push, "pull": pull}}).parts()
-    (entry,) = [entry for part in parts for entry in part.entries if entry.path.startswith("/tmp/one")]
+    wanted = declare({**DEFAULTS, "tasks": {"push": push, "pull": pull}})
+    (entry,) = [entry for part in parts(wanted) for entry in part.entries if entry.path.startswith("/tmp/one")]
     assert (entry.owner, entry.mode, entry.if_missing) == (owner, mode, True)
 
 

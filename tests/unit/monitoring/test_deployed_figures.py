@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.govuk.env_sync.plugins.module_utils._deploy.deployment import Deployment
+from ansible_collections.govuk.env_sync.plugins.module_utils._deploy.declare import declare
+from ansible_collections.govuk.env_sync.plugins.module_utils._deploy.deployment import parts
 from ansible_collections.govuk.env_sync.plugins.module_utils._deploy.host import Change
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.monitoring import Outcome, prometheus
 
@@ -49,7 +50,7 @@ def deploy(folder: Path, **ensure: str) -> bool:
         "monitoring": {"prometheus_dir": str(folder / "figures")},
         "parts": ["monitor"],
     }
-    (part,) = Deployment(parameters).parts()
+    (part,) = parts(declare(parameters))
     ours = [entry for entry in part.entries if entry.path.startswith(str(folder))]
     change = Change(ours, str(folder / "record.json"))
     if change.changed:
