@@ -41,7 +41,7 @@ _value:
 from ansible.errors import AnsibleFilterError
 from ansible_collections.govuk.env_sync.plugins.module_utils._args import OF_ACTIONS
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.inventory import DEPLOYMENT
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.task import KEYS
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.keys import KEYS
 
 #: old names of keys, which no module has
 OLD = {f"{stem}_file": f"{stem}_filename" for stem in ("transformation_sql", "pre_dump_transformation_sql")}

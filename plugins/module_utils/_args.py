@@ -25,7 +25,7 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors impo
 )
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.host.progress import Host
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.host.signals import Signals
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks import task as engine
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks import keys
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.config import default_conf_dir
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.task import Task
 
@@ -39,7 +39,7 @@ NAME: Spec = {"name": {"type": "str"}}
 DETAILS: Spec = {"details": {"type": "bool", "default": False}}
 
 DATABASE: Spec = {
-    "dbms": {"type": "str", "required": True, "choices": [*engine.DBMS, *engine.OLD_DBMS]},
+    "dbms": {"type": "str", "required": True, "choices": [*keys.DBMS, *keys.OLD_DBMS]},
     "database": {"type": "str", "required": True},
     "directory": {"type": "path"},
     "indices": {"type": "list", "elements": "str"},
@@ -62,8 +62,8 @@ S3: Spec = {
     "session_token": {"type": "str", "no_log": True, "aliases": ["aws_session_token"]},
     "validate_certs": {"type": "bool", "default": True},
     "aws_ca_bundle": {"type": "path"},
-    "addressing_style": {"type": "str", "choices": list(engine.ADDRESSING_STYLES), "default": "auto"},
-    "encryption_mode": {"type": "str", "choices": list(engine.ENCRYPTION_MODES)},
+    "addressing_style": {"type": "str", "choices": list(keys.ADDRESSING_STYLES), "default": "auto"},
+    "encryption_mode": {"type": "str", "choices": list(keys.ENCRYPTION_MODES)},
     "encryption_kms_key_id": {"type": "str", "no_log": False},
     "acl": {"type": "str"},
     "storage_class": {"type": "str"},
@@ -84,7 +84,7 @@ ELASTIC: Spec = {
 }
 
 STORE: Spec = {
-    "storagebackend": {"type": "str", "choices": [*engine.STORES, *engine.OLD_STORES]},
+    "storagebackend": {"type": "str", "choices": [*keys.STORES, *keys.OLD_STORES]},
     "url": {"type": "str"},
     "path": {"type": "str"},
     **S3,
@@ -100,7 +100,7 @@ RUN: Spec = {
 
 LOCKS: Spec = {"lock_timeout": {"type": "int", "default": 60}}
 
-TIME: Spec = {"timezone": {"type": "str", "choices": list(engine.TIMEZONES), "default": "utc"}}
+TIME: Spec = {"timezone": {"type": "str", "choices": list(keys.TIMEZONES), "default": "utc"}}
 
 STATE: Spec = {"state_dir": {"type": "path"}}
 
@@ -123,8 +123,8 @@ PUSH: Spec = {
     "excluded_tables": {"type": "list", "elements": "str"},
     "excluded_table_data": {"type": "list", "elements": "str"},
     "excluded_extensions": {"type": "list", "elements": "str"},
-    "format": {"type": "str", "choices": list(engine.FORMATS), "default": "directory"},
-    "compression": {"type": "str", "choices": list(engine.COMPRESSIONS), "default": "zstd"},
+    "format": {"type": "str", "choices": list(keys.FORMATS), "default": "directory"},
+    "compression": {"type": "str", "choices": list(keys.COMPRESSIONS), "default": "zstd"},
     "compression_level": {"type": "int"},
     "stall_timeout": {"type": "int", "default": 1800},
     "environment": {"type": "str"},
@@ -155,8 +155,8 @@ PULL: Spec = {
     "excluded_extensions": {"type": "list", "elements": "str"},
     "excluded_objects": {"type": "list", "elements": "str"},
     "allow_restore_to_source": {"type": "bool", "default": False},
-    "old_database": {"type": "str", "choices": list(engine.OLD_DATABASE), "default": "drop"},
-    "restore_as": {"type": "str", "choices": list(engine.RESTORE_AS), "default": "alias"},
+    "old_database": {"type": "str", "choices": list(keys.OLD_DATABASE), "default": "drop"},
+    "restore_as": {"type": "str", "choices": list(keys.RESTORE_AS), "default": "alias"},
     "analyze": {"type": "bool", "default": True},
 }
 
@@ -170,9 +170,9 @@ UPKEEP: Spec = {
     **RUN,
     **TIME,
     **STATE,
-    "action": {"type": "str", "choices": list(engine.ACTIONS)},
+    "action": {"type": "str", "choices": list(keys.ACTIONS)},
     "database": {"type": "str"},
-    "dbms": {"type": "str", "choices": [*engine.DBMS, *engine.OLD_DBMS]},
+    "dbms": {"type": "str", "choices": [*keys.DBMS, *keys.OLD_DBMS]},
     "source_bucket": {"type": "str"},
     "destination_bucket": {"type": "str"},
     "delete": {"type": "bool", "default": False},
@@ -189,7 +189,7 @@ def read_task(values: Mapping[str, Any], **fixed: Any) -> Task:
     :param fixed: keys that the module sets by itself.
     :raises EnvSyncError: names every fault at once.
     """
-    known = {key: value for key, value in values.items() if key in engine.KEYS}
+    known = {key: value for key, value in values.items() if key in keys.KEYS}
     return Task.from_mapping({**known, **fixed}, conf_dir=CONF_DIR)
 
 

@@ -315,7 +315,7 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine import cata
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.host import progress
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.points.name import iso_utc
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores import Store, open_store
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks import task
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks import keys, task
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.version import VERSION
 
 
@@ -328,7 +328,7 @@ def main() -> None:
             **_args.TIME,
             **_args.STATE,
             "database": {"type": "str"},
-            "dbms": {"type": "str", "choices": [*task.DBMS, *task.OLD_DBMS]},
+            "dbms": {"type": "str", "choices": [*keys.DBMS, *keys.OLD_DBMS]},
             "details": {"type": "bool", "default": False},
             "name": {"type": "str"},
         },
@@ -347,7 +347,7 @@ def look(params: Mapping[str, Any]) -> dict[str, Any]:
         points = catalogue.list_points(store, params["database"] or "", timezone=params["timezone"])
         found["store"] = store.url()
         found["points"] = [read_point(store, point) if params["details"] else point.to_dict() for point in points]
-        kinds = (None, "", task.OLD_DBMS.get(params["dbms"], params["dbms"]))
+        kinds = (None, "", keys.OLD_DBMS.get(params["dbms"], params["dbms"]))
         found["points"] = [point for point in found["points"] if not params["dbms"] or point["dbms"] in kinds]
     statuses = progress.read_statuses(params["state_dir"] or progress.default_state_dir())
     found["statuses"] = [describe(status) for status in statuses if params["name"] in (None, status.title)]

@@ -510,7 +510,7 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine import buck
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.command import text as command_text
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.host.progress import Host
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.inspector import FAILED, WARNING
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks import task
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks import keys, task
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.task import Task
 
 OPERATIONS = ("verify", "prune", "copy", "sweep", "check", "s3_sync")
@@ -522,7 +522,7 @@ def main() -> None:
     destination = {**_args.STORE}
     for needed in ("storagebackend", "url"):
         destination[needed] = {**destination[needed], "required": True}
-    destination["storagebackend"]["choices"] = list(task.FILE_STORES)
+    destination["storagebackend"]["choices"] = list(keys.FILE_STORES)
     module = AnsibleModule(
         argument_spec={
             **_args.UPKEEP,

@@ -10,7 +10,7 @@ import functools
 import os
 
 import yaml
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.task import did_you_mean
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.keys import did_you_mean
 
 #: the variable that chooses tasks
 SELECT = "env_sync_select"

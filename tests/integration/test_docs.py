@@ -25,7 +25,7 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine import push
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.command import options as command_options
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.host.progress import Host
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks import task
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks import keys
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.task import Task
 
 from tests.servers.postgresql import PostgresServer
@@ -93,7 +93,7 @@ def _task_faults(values: dict[str, Any]) -> str:
 def _module_faults(module: str, options: dict[str, Any]) -> str:
     source = (ROOT / "plugins" / "modules" / f"env_sync_{module}.py").read_text(encoding="utf-8")
     known = set(re.findall(r"^  (\w+):$", source.partition("\noptions:\n")[2].partition('"""')[0], re.M))
-    unknown = sorted(set(options) - known - set(task.KEYS))
+    unknown = sorted(set(options) - known - set(keys.KEYS))
     return f"env_sync_{module} has no {', '.join(unknown)}" if unknown else "ok"
 
 
@@ -281,8 +281,8 @@ def test_the_page_of_the_command_has_all_flags_with_a_letter() -> None:
     options = [option for group in command_options.OPTIONS.values() for option in group if option.short]
     expected = {(option.short, "--" + option.key.replace("_", "-"), option.key, option.also) for option in options}
     documented = set()
-    for short, long, keys in table("operate/command", "flag"):
-        names = re.findall(r"`([^`]*)`", keys)
+    for short, long, given in table("operate/command", "flag"):
+        names = re.findall(r"`([^`]*)`", given)
         documented.add((short.strip("`"), long.strip("`"), *[*names, "", ""][:2]))
     assert documented == expected | {("-f", "--config", "", ""), ("-h", "--help", "", "")}
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from plugins.module_utils._engine.tasks.task import KEYS
+from plugins.module_utils._engine.tasks.keys import KEYS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "reference" / "tasks.md"

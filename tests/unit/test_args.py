@@ -15,7 +15,7 @@ from ansible.module_utils.testing import patch_module_args
 from ansible_collections.govuk.env_sync.plugins.module_utils import _args
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.host.progress import Host
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks import task as engine
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks import keys
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.inventory import DEPLOYMENT
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.task import ElasticOptions, S3Options, Task
 from ansible_collections.govuk.env_sync.plugins.modules import env_sync_dump, env_sync_restore
@@ -57,10 +57,10 @@ def test_options_are_a_tasks_keys_with_the_engines_defaults(module: Any, monkeyp
         **ElasticOptions.__dataclass_fields__,
     }
 
-    assert set(GROUPS) <= set(spec) - {"details"} <= set(engine.KEYS)
+    assert set(GROUPS) <= set(spec) - {"details"} <= set(keys.KEYS)
     assert not set(spec) & DEPLOYMENT, "these would do nothing"
     for key, option in spec.items():
-        assert option.get("no_log", False) == (key in engine.SECRETS), key
+        assert option.get("no_log", False) == (key in keys.SECRETS), key
         if "default" in option and key not in ("action", "details"):
             assert option["default"] == of_task[key].default, key
 

@@ -20,7 +20,7 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors impo
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.host.progress import Host, Snapshot
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.host.signals import Signals
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.directory import DirectoryStore
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks import task
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks import keys, task
 
 Capture = pytest.CaptureFixture[str]
 
@@ -63,7 +63,7 @@ def given(monkeypatch: pytest.MonkeyPatch) -> Callable[..., task.Task]:
             tasks.append(of_task)
             return {"changed": True, "steps": [], "warnings": []}
 
-        actions = dict.fromkeys(task.ACTIONS, lambda: command_main._Action(plan, plan, str))
+        actions = dict.fromkeys(keys.ACTIONS, lambda: command_main._Action(plan, plan, str))
         monkeypatch.setattr(command_main, "_ACTIONS", actions)
         assert command_main.main([*map(str, arguments), "--plan"]) == 0
         return tasks[0]
@@ -163,7 +163,7 @@ def test_a_deployed_task_brings_its_environment_along(
         assert os.environ["PGUSER"] == user, arguments
 
 
-@pytest.mark.parametrize("key", sorted(task.SECRETS))
+@pytest.mark.parametrize("key", sorted(keys.SECRETS))
 def test_a_secret_in_a_config_file_is_refused_and_not_repeated(config: Path, capsys: Capture, key: str) -> None:
     config.write_text(CONFIG + f'{key}="hunter2"\n', encoding="utf-8")
     assert command_main.main(["-f", str(config), "--plan"]) == 1

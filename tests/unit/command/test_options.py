@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.command import options as command_options
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks import task
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks import keys
 
 
 def test_every_key_of_a_task_has_an_option_or_a_reason_not_to() -> None:
     options = {option.key for group in command_options.OPTIONS.values() for option in group}
     names = options | {option.also for group in command_options.OPTIONS.values() for option in group}
-    assert set(task.KEYS) == (names - {""}) | command_options.KEYS_WITHOUT_OPTION
+    assert set(keys.KEYS) == (names - {""}) | command_options.KEYS_WITHOUT_OPTION
     assert not options & command_options.KEYS_WITHOUT_OPTION
 
 

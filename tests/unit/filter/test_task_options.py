@@ -14,7 +14,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.govuk.env_sync.plugins.filter.task_options import task_options
 from ansible_collections.govuk.env_sync.plugins.module_utils import _args
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks import task
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks import keys
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.inventory import declared
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.task import Task
 
@@ -34,8 +34,8 @@ VALUES = {
     "excluded_tables": "public.a, public.b",
 }
 CHOICES = (
-    *(task.FORMATS[1], task.COMPRESSIONS[1], task.TIMEZONES[1], task.OLD_DATABASE[1], task.RESTORE_AS[1]),
-    *(task.ADDRESSING_STYLES[1], task.ENCRYPTION_MODES[1]),
+    *(keys.FORMATS[1], keys.COMPRESSIONS[1], keys.TIMEZONES[1], keys.OLD_DATABASE[1], keys.RESTORE_AS[1]),
+    *(keys.ADDRESSING_STYLES[1], keys.ENCRYPTION_MODES[1]),
 )
 
 
@@ -43,7 +43,7 @@ def value(key: str) -> str:
     """Return a value that a key takes."""
     for text in (VALUES.get(key, "word"), "/srv/word", "true", "12", *CHOICES):
         try:
-            task.KEYS[key](text)
+            keys.KEYS[key](text)
         except ValueError:
             continue
         return text
@@ -62,23 +62,23 @@ class Everything:
 
 
 def base(action: str, key: str) -> dict[str, str]:
-    dbms = "files" if key == "directory" and action != "s3_sync" else task.ONLY_FOR.get(key, ("postgresql",))[0]
+    dbms = "files" if key == "directory" and action != "s3_sync" else keys.ONLY_FOR.get(key, ("postgresql",))[0]
     found = {"action": action, "hour": "1", "minute": "2", "dbms": dbms, "database": "shop"}
     if action == "s3_sync":
         return {**found, "source_bucket": "a", "destination_bucket": "b"}
     return found if key == {"push": "dest", "pull": "src"}[action] else {**found, "storagebackend": "s3", "url": "u"}
 
 
-@pytest.mark.parametrize("action", task.ACTIONS)
-@pytest.mark.parametrize("key", task.KEYS)
+@pytest.mark.parametrize("action", keys.ACTIONS)
+@pytest.mark.parametrize("key", keys.KEYS)
 def test_what_can_be_deployed_can_be_planned(action: str, key: str) -> None:
     values = {**base(action, key), **({} if key in ("action", "name") else {key: value(key)})}
     try:
         (deployed,) = declared({"t": values}, {}, _args.CONF_DIR, scripts=Everything())
         meant = deployed.task
     except EnvSyncError as error:
-        assert key in task.SECRETS, str(error)  # those come from elsewhere, and are the module's options all the same
-        meant = Task.from_mapping({name: text for name, text in values.items() if name in task.KEYS}, "t")
+        assert key in keys.SECRETS, str(error)  # those come from elsewhere, and are the module's options all the same
+        meant = Task.from_mapping({name: text for name, text in values.items() if name in keys.KEYS}, "t")
 
     done = ArgumentSpecValidator(_args.OF_ACTIONS[action]).validate(task_options({"t": values}, "t"))
     assert done.error_messages == []

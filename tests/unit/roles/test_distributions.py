@@ -12,10 +12,10 @@ import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks import task
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks import keys
 
 VARS = Path(__file__).resolve().parents[3] / "roles" / "env_sync" / "vars"
-KEYS = {"base", "zstandard", "cron", "sudo", "setlock", "nsca", "files", "s3", "rsync", "virtualenv", *task.DBMS}
+KEYS = {"base", "zstandard", "cron", "sudo", "setlock", "nsca", "files", "s3", "rsync", "virtualenv", *keys.DBMS}
 
 
 def read(name: str) -> dict[str, Any]:

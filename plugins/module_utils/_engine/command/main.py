@@ -26,7 +26,7 @@ from ..host.progress import Host, Snapshot, default_state_dir, read_statuses
 from ..host.signals import Signals
 from ..stores import open_store
 from ..stores.inspector import FAILED, WARNING
-from ..tasks import task
+from ..tasks import keys, task
 from ..tasks.config import read_config, read_envdir
 from ..tasks.task import Task
 from . import options, text
@@ -339,7 +339,7 @@ class _Command:
             self._name = self._log.title = re.sub(r"\.cfg\Z", "", os.path.basename(path))
             self._conf_dir = os.path.dirname(os.path.abspath(path))
             values.update(self._read_config(path))
-            secrets = sorted(task.SECRETS & set(values))
+            secrets = sorted(keys.SECRETS & set(values))
             if secrets:
                 raise EnvSyncError(
                     f"reading the config file {path}",
@@ -398,7 +398,7 @@ class _Command:
 
 def _state_dir(values: Mapping[str, Any]) -> str:
     try:
-        return str(task.KEYS["state_dir"](values["state_dir"])) if values.get("state_dir") else ""
+        return str(keys.KEYS["state_dir"](values["state_dir"])) if values.get("state_dir") else ""
     except ValueError as error:
         raise EnvSyncError("reading state_dir", f"it {error}", "Correct it.") from None
 

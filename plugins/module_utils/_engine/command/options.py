@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from ..tasks import inventory, task
+from ..tasks import inventory, keys
 from ..tasks.task import Task
 from ..version import VERSION
 
@@ -35,8 +35,8 @@ def _one_of(words: Sequence[str]) -> str:
 
 OPTIONS: Mapping[str, Sequence[Option]] = {
     "what": (
-        Option("action", "ACTION", _one_of(task.ACTIONS), "-a"),
-        Option("dbms", "DBMS", _one_of(task.DBMS), "-D"),
+        Option("action", "ACTION", _one_of(keys.ACTIONS), "-a"),
+        Option("dbms", "DBMS", _one_of(keys.DBMS), "-D"),
         Option("database", "NAME", "the database", "-d"),
         Option("directory", "DIR", "the directory tree, where dbms is files"),
         Option("timestamp", "TIME", "the point to take, YYYY-MM-DDTHH:MM[:SS] (default: the newest)", "-t"),
@@ -53,7 +53,7 @@ OPTIONS: Mapping[str, Sequence[Option]] = {
         Option("login_user", "USER", "the role to log in as"),
     ),
     "the store": (
-        Option("storagebackend", "STORE", _one_of(task.STORES), "-S"),
+        Option("storagebackend", "STORE", _one_of(keys.STORES), "-S"),
         Option("url", "URL", "bucket, base directory, host (rsync), or snapshot repository", "-u"),
         Option("path", "PATH", "prefix in the bucket, or folder below the directory", "-p"),
         Option("src", "DIR", "pull from this local directory instead of a store"),
@@ -63,10 +63,10 @@ OPTIONS: Mapping[str, Sequence[Option]] = {
         Option("endpoint_url", "URL", "an S3 service other than AWS"),
         Option("region", "REGION", "the bucket's region"),
         Option("profile", "NAME", "a profile of the AWS configuration files"),
-        Option("addressing_style", "STYLE", _one_of(task.ADDRESSING_STYLES)),
+        Option("addressing_style", "STYLE", _one_of(keys.ADDRESSING_STYLES)),
         Option("validate_certs", "", "check the service's certificate"),
         Option("aws_ca_bundle", "FILE", "certificates of the authorities to trust"),
-        Option("encryption_mode", "MODE", "encryption at rest: " + _one_of(task.ENCRYPTION_MODES)),
+        Option("encryption_mode", "MODE", "encryption at rest: " + _one_of(keys.ENCRYPTION_MODES)),
         Option("encryption_kms_key_id", "ID", "the key for aws:kms"),
         Option("acl", "ACL", "canned ACL for what is stored (default: none is sent)"),
         Option("storage_class", "CLASS", "storage class for what is stored"),
@@ -74,7 +74,7 @@ OPTIONS: Mapping[str, Sequence[Option]] = {
     ),
     "Elasticsearch and OpenSearch": (
         Option("aws_sigv4", "", "sign requests for Amazon OpenSearch Service"),
-        Option("restore_as", "WHAT", "what the live names are after a pull: " + _one_of(task.RESTORE_AS)),
+        Option("restore_as", "WHAT", "what the live names are after a pull: " + _one_of(keys.RESTORE_AS)),
         Option("repository_type", "TYPE", "register the snapshot repository where it isn't: fs, s3, ..."),
         Option("repository_settings", "SETTINGS", "its settings: name=value, with commas"),
     ),
@@ -111,18 +111,18 @@ OPTIONS: Mapping[str, Sequence[Option]] = {
     "how": (
         Option("temppath", "DIR", "where to make temporary files", "-T"),
         Option("jobs", "N", "tables to dump or restore at once (default: as many as there are cores)"),
-        Option("format", "FORMAT", f"of a push: {_one_of(task.FORMATS)} (default: {Task.format})"),
-        Option("compression", "NAME", f"of a push: {_one_of(task.COMPRESSIONS)} (default: {Task.compression})"),
+        Option("format", "FORMAT", f"of a push: {_one_of(keys.FORMATS)} (default: {Task.format})"),
+        Option("compression", "NAME", f"of a push: {_one_of(keys.COMPRESSIONS)} (default: {Task.compression})"),
         Option("compression_level", "N", "1 (fast) to 19 (small)"),
         Option(
             "old_database",
             "WHAT",
-            f"what a pull replaced: {_one_of(task.OLD_DATABASE)} it (default: {Task.old_database})",
+            f"what a pull replaced: {_one_of(keys.OLD_DATABASE)} it (default: {Task.old_database})",
         ),
         Option("allow_special_files", "", "files: let device nodes and programs with rights of their own pass"),
         Option("allow_restore_to_source", "", "let a pull replace the database that the point was pushed from"),
         Option("analyze", "", "gather the planner's statistics before a pull goes live"),
-        Option("timezone", "ZONE", f"of points' timestamps: {_one_of(task.TIMEZONES)} (default: {Task.timezone})"),
+        Option("timezone", "ZONE", f"of points' timestamps: {_one_of(keys.TIMEZONES)} (default: {Task.timezone})"),
         Option("lock_wait", "SECONDS", "how long to wait for another run on the same database (default: 0)"),
         Option(
             "lock_timeout",
@@ -145,7 +145,7 @@ OPTIONS: Mapping[str, Sequence[Option]] = {
 
 #: keys that no option sets: what schedules and watches a task is no matter of one run; secrets, and what is their other
 #: half, come from the environment
-KEYS_WITHOUT_OPTION = frozenset({"name", "access_key"}) | inventory.DEPLOYMENT | task.SECRETS
+KEYS_WITHOUT_OPTION = frozenset({"name", "access_key"}) | inventory.DEPLOYMENT | keys.SECRETS
 
 #: keys of a config file that a flag for another key sets aside
 SET_ASIDE = {
@@ -248,11 +248,11 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Name
 def _instead(parser: argparse.ArgumentParser, option: str) -> str:
     """Return what to do where an option does not exist: a hint in parentheses, or nothing."""
     key = option.lstrip("-").replace("-", "_")
-    if key in task.SECRETS or key in ("access_key", "password"):
+    if key in keys.SECRETS or key in ("access_key", "password"):
         return " (secrets come from the environment, such as PGPASSWORD, or from ~/.pgpass and its like)"
     if key in inventory.DEPLOYMENT:
         return " (it is a key of a task that is deployed)"
-    return task.did_you_mean(option, [text for action in parser._actions for text in action.option_strings])
+    return keys.did_you_mean(option, [text for action in parser._actions for text in action.option_strings])
 
 
 def joined(parser: argparse.ArgumentParser, argv: Sequence[str]) -> list[str]:
@@ -302,20 +302,20 @@ def from_here(given: Mapping[str, Any], local: bool) -> dict[str, Any]:
     :param local: the store's ``url`` is a path.
     """
     values = dict(given)
-    for key in (*task.PATHS, *(["url"] if local else [])):
+    for key in (*keys.PATHS, *(["url"] if local else [])):
         if key in values:
             values[key] = _from_here(values[key])
-    for key in task.FILES & set(values):
+    for key in keys.FILES & set(values):
         names = (name.strip() for name in values[key].split(","))
         values[key] = ",".join(_from_here(name) if "/" in name else name for name in names)
     return values
 
 
 def _from_here(path: str) -> str:
-    return path if not path or path.startswith(("/", "~")) or task.is_here(path) else f"./{path}"
+    return path if not path or path.startswith(("/", "~")) or keys.is_here(path) else f"./{path}"
 
 
 def flags(asked: argparse.Namespace) -> dict[str, Any]:
     """Return the task's keys that were given as flags."""
-    keys = [option.key for options in OPTIONS.values() for option in options]
-    return {key: getattr(asked, key) for key in keys if getattr(asked, key) is not None}
+    names = [option.key for options in OPTIONS.values() for option in options]
+    return {key: getattr(asked, key) for key in names if getattr(asked, key) is not None}

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import EnvSyncError, one_line
+from .keys import FILES, KEYS, PATHS, SECRETS, is_here
 from .schedule import FIELDS, Schedule
-from .task import FILES, KEYS, PATHS, SECRETS, Task, is_here
+from .task import Task
 
 #: keys of a task's timing
 TIMING = frozenset({"ensure", "freshness", *FIELDS})

@@ -20,7 +20,8 @@ from ..errors import EnvSyncError
 from ..points.manifest import Manifest
 from ..points.name import how_long
 from .config import parse_config
-from .task import KEYS, Task, environment_name
+from .keys import KEYS, environment_name
+from .task import Task
 
 #: where it is, on every host
 PATH = "/etc/govuk_env_sync/policy.cfg"
