@@ -44,7 +44,7 @@ import csv
 import io
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.command.text import size
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.command import text as command_text
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import one_line, visible
 
 
@@ -63,19 +63,16 @@ def _for_people(head, rows):
     sizes = [name.endswith("_bytes") for name in head]
     names = [name[: -len("_bytes")] if is_size else name for name, is_size in zip(head, sizes)]
     cells = [
-        [size(int(cell)) if is_size and cell.isdigit() else cell for cell, is_size in zip(row, sizes)] for row in rows
+        [command_text.size(int(cell)) if is_size and cell.isdigit() else cell for cell, is_size in zip(row, sizes)]
+        for row in rows
     ]
     return [name.replace("_", " ") for name in names], cells
 
 
 def _text(head, rows):
     head, rows = _for_people(head, rows)
-    lines = [
-        [name.upper() for name in head],
-        *([one_line(cell) or "-" for cell in row] for row in rows),
-    ]
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
+    cells = [[one_line(cell) or "-" for cell in row] for row in rows]
+    return "\n".join(command_text.table([name.upper() for name in head], cells))
 
 
 def _markdown(head, rows):

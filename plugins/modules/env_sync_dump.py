@@ -294,13 +294,7 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine.command imp
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec=_args.PUSH,
-        required_one_of=[("url", "dest")],
-        mutually_exclusive=[("url", "dest")],
-        required_by={"url": ["storagebackend"]},
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(**_args.PUSH.arguments(), supports_check_mode=True)
     verb, sentence = (push.plan, planned) if module.check_mode else (push.push, command_text.pushed)
     _args.run(module, lambda host: verb(_args.read_task(module.params), host), sentence)
 

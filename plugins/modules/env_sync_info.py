@@ -320,21 +320,7 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine.version imp
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            **_args.CONNECTION,
-            **_args.ELASTIC,
-            **_args.STORE,
-            **_args.TIME,
-            **_args.STATE,
-            "database": {"type": "str"},
-            "dbms": {"type": "str", "choices": [*keys.DBMS, *keys.OLD_DBMS]},
-            "details": {"type": "bool", "default": False},
-            "name": {"type": "str"},
-        },
-        required_by={"url": ["storagebackend"]},
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(**_args.INFO.arguments(), supports_check_mode=True)
     _args.run(module, lambda host: look(module.params), tell)
 
 

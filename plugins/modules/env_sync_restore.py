@@ -372,13 +372,7 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine.command imp
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec=_args.PULL,
-        required_one_of=[("url", "src")],
-        mutually_exclusive=[("url", "src")],
-        required_by={"url": ["storagebackend"]},
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(**_args.PULL.arguments(), supports_check_mode=True)
     verb, sentence = (pull.plan, planned) if module.check_mode else (pull.pull, command_text.pulled)
     _args.run(module, lambda host: verb(_args.read_task(module.params), host), sentence)
 

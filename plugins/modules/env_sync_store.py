@@ -4,6 +4,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
+# long: Ansible has a module's documentation in its file, which is 500 lines of this one
+
 from __future__ import annotations
 
 DOCUMENTATION = r"""
@@ -513,33 +515,36 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.insp
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks import keys, task
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.task import Task
 
-OPERATIONS = ("verify", "prune", "copy", "sweep", "check", "s3_sync")
-
 POINTS = ("database", "storagebackend", "url")
+
+#: what each operation can't do without
+NEEDED = {
+    "verify": (*POINTS, "dbms"),
+    "prune": (*POINTS, "keep"),
+    "copy": (*POINTS, "destination"),
+    "sweep": POINTS,
+    "check": ("storagebackend", "url"),
+    "s3_sync": ("source_bucket", "destination_bucket"),
+}
+
+DESTINATION = {
+    **_args.STORE.argument_spec,
+    "storagebackend": {"type": "str", "required": True, "choices": list(keys.FILE_STORES)},
+    "url": {"type": "str", "required": True},
+}
+
+SPEC = _args.UPKEEP | _args.ArgumentSpec(
+    {
+        "operation": {"type": "str", "required": True, "choices": list(NEEDED)},
+        "keep": {"type": "int"},
+        "destination": {"type": "dict", "options": DESTINATION},
+    },
+    required_if=tuple(("operation", operation, needed) for operation, needed in NEEDED.items()),
+)
 
 
 def main() -> None:
-    destination = {**_args.STORE}
-    for needed in ("storagebackend", "url"):
-        destination[needed] = {**destination[needed], "required": True}
-    destination["storagebackend"]["choices"] = list(keys.FILE_STORES)
-    module = AnsibleModule(
-        argument_spec={
-            **_args.UPKEEP,
-            "operation": {"type": "str", "required": True, "choices": list(OPERATIONS)},
-            "keep": {"type": "int"},
-            "destination": {"type": "dict", "options": destination},
-        },
-        required_if=[
-            ("operation", "verify", (*POINTS, "dbms")),
-            ("operation", "prune", (*POINTS, "keep")),
-            ("operation", "copy", (*POINTS, "destination")),
-            ("operation", "sweep", POINTS),
-            ("operation", "check", ("storagebackend", "url")),
-            ("operation", "s3_sync", ("source_bucket", "destination_bucket")),
-        ],
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(**SPEC.arguments(), supports_check_mode=True)
     _args.run(
         module,
         lambda host: operate(module.params, module.check_mode, host),
