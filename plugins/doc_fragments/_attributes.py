@@ -26,8 +26,8 @@ attributes:
     description: Can run with C(async), detached from the connection that started it.
     support: full
     details:
-      - With a C(poll) of 0, M(govuk.env_sync.env_sync_info) on the same host tells how far the run is.
-      - Ansible ends a job that is past its C(async) limit with SIGKILL. What that leaves is removed by the next run.
+      - With a C(poll) of 0, M(govuk.env_sync.env_sync_info) on the same host reports the run's progress.
+      - Ansible ends a job that exceeds its C(async) limit with SIGKILL. The next run cleans up after it.
   platform:
     description: Target operating systems that can be operated against.
     platforms: linux
@@ -43,6 +43,6 @@ attributes:
     membership:
       - govuk.env_sync.env_sync
     details:
-      - The options that all modules of the group have are those of the store (O(storagebackend), O(url), O(path) and
+      - The options that all modules of the group share are those of the store (O(storagebackend), O(url), O(path) and
         the options for S3), O(database) and O(state_dir).
 """

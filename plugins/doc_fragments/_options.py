@@ -14,7 +14,7 @@ class ModuleDocFragment:
 options:
   name:
     description:
-      - What status files and messages call the task, usually its title in the inventory.
+      - The task's name in status files and messages, usually its title in the inventory.
       - The default is the action and the name of the database.
     type: str
 """
@@ -47,20 +47,20 @@ options:
     type: str
     required: true
   directory:
-    description: The absolute path of the directory tree, with O(dbms=files). It is O(database) unless given.
+    description: The absolute path of the directory tree, with O(dbms=files). The default is O(database).
     type: path
   indices:
     description:
-      - With O(dbms=elasticsearch), which indices are meant, with C(*) and C(?) as wildcards.
-      - The default is all but those whose names begin with a dot. A name with a dot has to be asked for.
+      - With O(dbms=elasticsearch), the indices to push or pull, with C(*) and C(?) as wildcards.
+      - The default is all indices whose names do not begin with a dot. Others must be named.
     type: list
     elements: str
   allow_special_files:
     description:
       - With O(dbms=files), the tree is meant to have device nodes, programs that run as their owner or group
-        (set-user-ID, set-group-ID), programs with capabilities, or extended attributes of the system's.
-      - A pull refuses such files otherwise, as whoever may write to the store could make them. A push stores them, and
-        warns.
+        (set-user-ID, set-group-ID), programs with capabilities, or extended attributes of the system.
+      - Otherwise a pull refuses such files, because whoever may write to the store could make them. A push stores them
+        and warns.
     type: bool
     default: false
     version_added: 0.4.0
@@ -71,9 +71,9 @@ options:
   database_hostname:
     description:
       - The database server, or for PostgreSQL the directory of its Unix socket.
-      - For Elasticsearch and OpenSearch, a URL where TLS is spoken, for example C(https://search.example.com).
-      - What of the connection is not given here comes from where the database's own client takes it. For PostgreSQL
-        that is libpq's environment variables, its service file and C(~/.pgpass).
+      - For Elasticsearch and OpenSearch, a URL if the server uses TLS, for example C(https://search.example.com).
+      - Connection settings that are not given here come from the same places as those of the database's own client.
+        For PostgreSQL these are libpq's environment variables, its service file and C(~/.pgpass).
     type: str
     aliases:
       - login_host
@@ -100,7 +100,7 @@ options:
   api_key:
     description:
       - For Elasticsearch and OpenSearch, an API key, encoded or as C(id:key), instead of O(login_user).
-      - What of the login is not given comes from C(ELASTICSEARCH_API_KEY), or C(ELASTICSEARCH_USERNAME) and
+      - If no login is given, it comes from C(ELASTICSEARCH_API_KEY), or C(ELASTICSEARCH_USERNAME) and
         C(ELASTICSEARCH_PASSWORD), in the environment.
     type: str
   aws_sigv4:
@@ -109,8 +109,8 @@ options:
     default: false
   repository_type:
     description:
-      - With O(storagebackend=es_snapshot), what to register the snapshot repository as where it is not registered, for
-        example V(fs) or V(s3). A pull registers it as read-only.
+      - With O(storagebackend=es_snapshot), the type under which to register the snapshot repository if it is not
+        registered, for example V(fs) or V(s3). A pull registers it as read-only.
       - Without it, the repository must be registered.
     type: str
   repository_settings:
@@ -146,10 +146,10 @@ options:
     description: The port of the ssh server of an rsync store.
     type: int
   ssh_key_file:
-    description: The file of the private key to reach an rsync store with. What ssh itself would take unless given.
+    description: The file of the private key for an rsync store. The default is ssh's own.
     type: path
   ssh_known_hosts_file:
-    description: The file with the host key of an rsync store. What ssh itself would take unless given.
+    description: The file with the host key of an rsync store. The default is ssh's own.
     type: path
   endpoint_url:
     description: The URL of an S3 service other than AWS.
@@ -165,8 +165,8 @@ options:
   profile:
     description:
       - A profile of the AWS configuration files.
-      - Credentials that are not given here come from where the AWS command line takes them, be it environment
-        variables, configuration files or the role of the instance.
+      - Credentials that are not given here come from the same places as those of the AWS command line, which are
+        environment variables, configuration files or the role of the instance.
     type: str
     aliases:
       - aws_profile
@@ -205,9 +205,9 @@ options:
     default: auto
   encryption_mode:
     description:
-      - Encryption at rest for what is stored.
+      - Encryption at rest of stored objects.
       - The default for points is V(AES256) on AWS.
-      - Elsewhere, for bucket syncs, and with V(none), the bucket's own applies.
+      - Elsewhere, for bucket syncs, and with V(none), the bucket's own encryption applies.
     type: str
     choices:
       - AES256
@@ -218,12 +218,11 @@ options:
     type: str
   acl:
     description:
-      - The canned ACL for what is stored, for example V(bucket-owner-full-control) where another account owns the
-        bucket.
-      - Without it none is sent, which is what buckets with ACLs off need.
+      - The canned ACL for stored objects, for example V(bucket-owner-full-control) if another account owns the bucket.
+      - By default none is sent, as buckets with ACLs off require.
     type: str
   storage_class:
-    description: The storage class for what is stored.
+    description: The storage class of stored objects.
     type: str
   max_upload_parts:
     description: How many parts the service allows in one upload. AWS allows 10,000, some compatible services 1,000.
@@ -238,11 +237,11 @@ options:
   timestamp:
     description:
       - A point's timestamp, in the form C(YYYY-MM-DDTHH:MM:SS) or C(YYYY-MM-DDTHH:MM).
-      - Where a point is made, the default is the present, elsewhere the newest point.
+      - The default is the present time for a point that is made, otherwise the newest point.
     type: str
   temppath:
     description:
-      - The folder for temporary files. It is made when it does not exist. A relative path begins with V(./).
+      - The folder for temporary files. It is made if it does not exist. A relative path begins with V(./).
       - The default is the system's folder for temporary files.
     type: path
   jobs:
@@ -259,9 +258,9 @@ options:
 options:
   lock_timeout:
     description:
-      - How many seconds to wait for a lock that another session has in the live database, O(dbms=postgresql). After
-        that the run fails, and names the session. V(0) means that it waits for ever.
-      - It holds for a push, its pre-dump scripts included, and for the swap of a pull.
+      - How many seconds to wait for a lock that another session holds in the live database, with O(dbms=postgresql).
+        After that the run fails, and names the session. V(0) means that it waits for ever.
+      - It applies to a push, including its pre-dump scripts, and to the swap of a pull.
     type: int
     default: 60
     version_added: 0.5.0
@@ -271,9 +270,9 @@ options:
 options:
   timezone:
     description:
-      - What the timestamps of points are in, V(utc), or the host's local time (V(local), as the original tool has it).
-      - A point that claims a time later than now is never taken as the newest one. Where a point has a manifest, that
-        tells when it was made, whatever time its timestamp is in.
+      - The time zone of points' timestamps, V(utc), or the host's local time (V(local), as in the original script).
+      - A point that claims a time later than now is never taken as the newest one. A manifest states the time of its
+        point in UTC, whatever the timestamp's time zone.
     type: str
     choices:
       - utc
@@ -285,8 +284,8 @@ options:
 options:
   state_dir:
     description:
-      - Where the statuses of runs are kept, and what a run needs to know of one before it that was killed.
-      - The default is C(/var/lib/govuk_env_sync) where the user may write to it, else C(govuk_env_sync) in the user's
+      - Where the statuses of runs are kept, and the records with which a run cleans up after a killed one.
+      - The default is C(/var/lib/govuk_env_sync) if the user may write to it, else C(govuk_env_sync) in the user's
         C(~/.local/state).
     type: path
 """

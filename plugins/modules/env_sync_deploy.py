@@ -14,48 +14,48 @@ author:
 description:
   - Puts the engine and its command on the host, a config file for each declared task, the environment, the
     transformation SQL, the reboot lock, log rotation and the schedule, all in one pass.
-  - Every task is checked before anything on the host is changed; all faults are in one message.
-  - What was deployed is recorded on the host, so that what is not declared any more is removed, and nothing else; but a
-    config file (C(*.cfg)) that no task has goes from the directory of these, such as one that Puppet left.
-  - This is what the role P(govuk.env_sync.env_sync#role) runs; use the role unless you have reasons not to.
+  - Every task is checked before anything on the host is changed. All faults come in one message.
+  - A record of what was deployed is kept on the host, so that what is no longer declared is removed, and nothing else.
+    The exception is a config file (C(*.cfg)) without a task, such as one that Puppet left. It is removed too.
+  - The role P(govuk.env_sync.env_sync#role) runs this module. Use the role unless you have reasons not to.
 attributes:
   check_mode:
     support: full
     description: Says what would be changed, and changes nothing.
   diff_mode:
     support: full
-    description: Shows what changes in every file; of secrets, only that they change.
+    description: Shows what changes in every file. For secrets, it only shows that they change.
   idempotent:
     support: full
     description: A second run changes nothing.
 options:
   name:
     description:
-      - From this the command, the lock, and the directories below C(/etc), C(/var/log), C(/var/lib) and
-        C(/usr/local/lib) take their names.
+      - The name of the command, the lock, and the directories below C(/etc), C(/var/log), C(/var/lib) and
+        C(/usr/local/lib).
     type: str
     default: govuk_env_sync
   state:
     description:
-      - V(absent) removes all that was deployed. Logs stay.
+      - V(absent) removes everything that was deployed. Logs stay.
     type: str
     choices: [present, absent]
     default: present
   parts:
     description:
-      - What to deploy in this run; without any, the tasks are only checked.
+      - What to deploy in this run. With an empty list, the tasks are only checked.
     type: list
     elements: str
     choices: [install, configure, monitor, schedule]
     default: [install, configure, monitor, schedule]
   user:
     description:
-      - The user that the tasks run as. It has to exist.
+      - The user that the tasks run as. It must exist.
     type: str
     default: govuk-backup
   group:
     description:
-      - The user's group. A user who is there has to be in it; only root needs no group.
+      - The user's group. An existing user must be in it. Only root needs no group.
     type: str
     default: govuk-backup
   tasks:
@@ -77,26 +77,26 @@ options:
     version_added: 0.4.0
   protected:
     description:
-      - Whether this environment is protected. Declaring a pull is refused, and so is running one on this host, whoever
-        starts it.
+      - Whether this environment is protected. On a protected host, declaring a pull is refused, and so is running one,
+        whoever starts it.
     type: bool
     default: false
   require_sanitised:
     description:
-      - Refuse every pull on this host whose data no script sanitises, neither here nor when the point was pushed.
+      - Refuse every pull on this host unless a script sanitises its data, here or when the point was pushed.
     type: bool
     default: false
     version_added: 0.4.0
   sources:
     description:
-      - The environments whose points may be pulled on this host; any where it is empty.
+      - The environments whose points may be pulled on this host. If it is empty, any.
     type: list
     elements: str
     default: []
     version_added: 0.4.0
   max_point_age:
     description:
-      - How old a point may be that is pulled on this host, in seconds, or as V(90m), V(36h), V(3d); any age without it.
+      - How old a point pulled on this host may be, in seconds, or as V(90m), V(36h), V(3d). By default, any age.
     type: str
     default: ""
     version_added: 0.4.0
@@ -117,13 +117,14 @@ options:
     default: {}
   monitoring:
     description:
-      - What goes into C(monitoring.conf), a mapping.
+      - The contents of C(monitoring.conf), a mapping.
     type: dict
     default: {}
   lock:
     description:
       - What holds the reboot lock while a task runs.
-      - V(with_reboot_lock) is deployed with the engine; V(setlock) is daemontools', with C(envdir) from there too.
+      - V(with_reboot_lock) is deployed with the engine. V(setlock) belongs to daemontools, which then also provides
+        C(envdir).
     type: str
     choices: [with_reboot_lock, setlock, none]
     default: with_reboot_lock
@@ -140,14 +141,14 @@ options:
     default: host
   scheduler:
     description:
-      - What runs the tasks.
+      - The scheduler that runs the tasks.
     type: str
     choices: [cron, systemd]
     default: cron
   python:
     description:
-      - The Python that the command runs with, which can import what the tasks need.
-      - The one that the module runs with unless given.
+      - The Python that the command runs with. It must be able to import what the tasks need.
+      - The default is the module's own.
     type: path
 """
 
@@ -180,7 +181,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 faults:
-  description: What is wrong with what is declared, one line for each fault.
+  description: The faults of the declared tasks, one line for each.
   returned: when there is any
   type: list
   elements: str

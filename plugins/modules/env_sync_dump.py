@@ -12,9 +12,9 @@ short_description: Dump a database into a store (push)
 version_added: 0.1.0
 description:
   - Dumps a database with its own tools and stores the dump as a I(point), while the dump still runs.
-  - A point counts once its manifest is stored, which is written last, after every process ended well and every member's
-    size and SHA-256 agreed. A push that fails removes what it stored.
-  - What an earlier push left that was killed is removed first.
+  - A point counts once its manifest is stored. The manifest is written last, after every process has succeeded and
+    every member's size and SHA-256 match. A push that fails removes what it stored.
+  - Anything that a killed push left is removed first.
 author:
   - govuk.env_sync contributors (@alphagov)
 extends_documentation_fragment:
@@ -35,7 +35,7 @@ attributes:
     support: full
     details:
       - Says which point would be stored, after checking the connection, the programs, the rights and the store. Nothing
-        is read from the tables, so that the dump itself can still fail.
+        is read from the tables, so the dump itself can still fail.
   diff_mode:
     support: full
     details:
@@ -43,10 +43,10 @@ attributes:
   idempotent:
     support: none
     details:
-      - Every run stores another point. It returns C(changed=true) except where there is rightly nothing to do.
+      - Every run stores another point. It returns C(changed=true) unless there is nothing to do.
 options:
   action:
-    description: What the task does. A declared task that does something else is refused.
+    description: The task's action. A declared task with another action is refused.
     type: str
     choices:
       - push
@@ -61,13 +61,13 @@ options:
     description:
       - SQL scripts to run on the database itself before it is dumped, each in one transaction.
       - They are files on the host that the module runs on, given by their paths, or by their names in
-        C(/etc/govuk_env_sync/transformation_sql). A relative path begins with V(./), as a name is never looked up in
-        the current directory.
+        C(/etc/govuk_env_sync/transformation_sql). A relative path begins with V(./), because a name is never looked up
+        in the current directory.
     type: list
     elements: str
   may_change_nothing:
     description:
-      - A script that changes no row is right for this database; otherwise it is a warning.
+      - Accept a script that changes no row. Otherwise that is a warning.
     type: bool
     default: false
     version_added: 0.4.0
@@ -77,23 +77,23 @@ options:
     elements: str
   excluded_table_data:
     description:
-      - Tables whose rows are left out of a push, written as O(excluded_tables) are. The tables arrive, and are empty.
+      - Tables whose rows a push leaves out, written as in O(excluded_tables). The tables arrive empty.
       - For PostgreSQL and MySQL. With MySQL's own C(mysqldump), O(format=directory) is needed.
     type: list
     elements: str
     version_added: 0.5.0
   excluded_extensions:
     description:
-      - PostgreSQL. Extensions that a pull leaves out, with what depends on them, with a warning that names each. C(*)
-        and C(?) are wildcards. A task that pushes notes them in the manifest, and every pull of the point leaves them
-        out. The rows of their own tables are not stored.
-      - A table that depends on one is not left out with it. That is an error, which names the table.
+      - PostgreSQL. Extensions that a pull leaves out, and everything that depends on them. A warning names each. C(*)
+        and C(?) are wildcards. A push notes them in the manifest, and every pull of the point leaves them out. The rows
+        of their own tables are not stored.
+      - A table that depends on an extension is not left out with it. That is an error, which names the table.
     type: list
     elements: str
     version_added: 0.5.0
   format:
     description:
-      - With V(directory), every table is a member of its own, dumped in parallel, and can be restored in parallel.
+      - With V(directory), every table is a member of its own, dumped and restored in parallel.
       - With V(custom), the point is one object.
     type: str
     choices:
@@ -101,7 +101,7 @@ options:
       - custom
     default: directory
   compression:
-    description: How what is stored is compressed. With O(format=custom), V(gzip) is what the original tool can read.
+    description: The compression of the point. The original script can read V(gzip) with O(format=custom).
     type: str
     choices:
       - zstd
@@ -113,16 +113,16 @@ options:
     type: int
   stall_timeout:
     description:
-      - How many seconds a dump program may write nothing before it is ended and the push fails. What the store keeps
-        waiting does not count.
+      - How many seconds a dump program may write nothing before it is ended and the push fails. Time in which the store
+        keeps it waiting does not count.
       - V(0) means that it may be silent for ever.
     type: int
     default: 1800
   environment:
-    description: The name of the environment, noted in the manifest.
+    description: The environment's name, noted in the manifest.
     type: str
 requirements:
-  - The Python library zstandard or the program C(zstd), which is slower, where O(compression=zstd).
+  - The Python library zstandard or the program C(zstd), which is slower, for O(compression=zstd).
 seealso:
   - module: govuk.env_sync.env_sync_restore
   - module: govuk.env_sync.env_sync_store
@@ -184,7 +184,7 @@ point:
   type: str
   sample: 2026-01-02T03:04:05-shop
 store:
-  description: The store, as a person would call it.
+  description: The store's address.
   returned: success
   type: str
   sample: s3://example-database-backups/postgresql
@@ -209,12 +209,12 @@ raw_bytes:
   type: int
   sample: 54525952
 stored_bytes:
-  description: The size of what was stored.
+  description: The size of the point in the store.
   returned: success, outside check mode
   type: int
   sample: 9437184
 rate:
-  description: Bytes before compression, a second.
+  description: Bytes per second, before compression.
   returned: success, outside check mode
   type: int
   sample: 10905190
@@ -227,7 +227,7 @@ durations:
     writing the manifest: 0.012
     total: 5.3
 reason:
-  description: Why there was rightly nothing to do. Empty where something was done.
+  description: Why there was nothing to do. Empty if something was done.
   returned: success
   type: str
   sample: ""
@@ -240,7 +240,7 @@ steps:
     - dump shop from db-1:5432 (postgresql 15.4)
     - store it as s3://example-database-backups/postgresql/2026-01-02T03:04:05-shop
 facts:
-  description: What is known of the database before it is dumped.
+  description: Facts about the database before the dump.
   returned: success, in check mode
   type: dict
   sample:
@@ -261,7 +261,7 @@ after:
     points:
       - 2026-01-02T03:04:05-shop
 warnings:
-  description: What the operator should know, beside the result.
+  description: What the operator should know besides the result.
   returned: when there is anything
   type: list
   elements: str
@@ -278,7 +278,7 @@ why:
   type: str
   sample: permission denied for table audit
 hint:
-  description: What to do next. Empty where nothing can be advised.
+  description: What to do next. May be empty.
   returned: failure
   type: str
   sample: Give the role of login_user the right that is missing.

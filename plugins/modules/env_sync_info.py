@@ -8,11 +8,11 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: env_sync_info
-short_description: List the points of a store, and tell how the runs on a host stand
+short_description: List the points of a store, and report the state of the runs on a host
 version_added: 0.1.0
 description:
   - Lists the I(points) of a store, of one database or of all.
-  - Returns the status of each task that ever ran on the host, also while it runs, be it started by cron or by a module.
+  - Returns the status of each task that has run on the host or runs now, started by cron or by a module.
 author:
   - govuk.env_sync contributors (@alphagov)
 extends_documentation_fragment:
@@ -43,11 +43,11 @@ options:
       - Without it no points are listed.
     type: str
   database:
-    description: The database whose points are listed. Without it, those of all databases are.
+    description: The database whose points are listed. The default is all databases.
     type: str
   dbms:
     description:
-      - With O(details=true), only points of this kind of database server are returned, and those that do not say.
+      - With O(details=true), return only points of this kind of database server, and those of an unknown kind.
     type: str
     choices:
       - postgresql
@@ -63,7 +63,7 @@ options:
     type: bool
     default: false
   name:
-    description: The task whose status is returned. Without it, those of all tasks are.
+    description: The task whose status is returned. The default is all tasks.
     type: str
 seealso:
   - module: govuk.env_sync.env_sync_dump
@@ -102,7 +102,7 @@ version:
   type: str
   sample: 0.5.0
 store:
-  description: The store, as a person would call it. Empty where none is given.
+  description: The store's address. Empty if none is given.
   returned: success
   type: str
   sample: s3://example-database-backups/postgresql
@@ -130,7 +130,7 @@ points:
     state:
       description:
         - V(complete) for a point that has a manifest.
-        - V(legacy) for one of the original tool, which never had one.
+        - V(legacy) for a dump of the original script, which never had one.
         - V(incomplete) for an interrupted push, which is never restored.
         - V(unreadable), with O(details=true), for a point whose manifest is damaged or of a newer version.
       returned: success
@@ -138,7 +138,7 @@ points:
       sample: complete
     from_future:
       description:
-        - Whether it claims a time later than now, by more than 15 minutes. Such a point is restored only where its
+        - Whether it claims a time later than now, by more than 15 minutes. Such a point is restored only if its
           timestamp is given, and pruning neither counts nor removes it.
       returned: success
       type: bool
@@ -149,7 +149,7 @@ points:
       type: int
       sample: 9437184
     finished:
-      description: When the last of it was written, in UTC.
+      description: When its last object was written, in UTC.
       returned: success
       type: str
       sample: "2026-01-02T03:04:10Z"
@@ -208,7 +208,7 @@ statuses:
       type: str
       sample: running
     phase:
-      description: What the run does at the moment, or did last.
+      description: The phase that the run is in, or was in last.
       returned: success
       type: str
       sample: dumping
@@ -223,7 +223,7 @@ statuses:
       type: int
       sample: 27262976
     bytes_total:
-      description: How many bytes the phase will do, as far as can be estimated, V(0) where nothing is known.
+      description: How many bytes the phase will do, as far as can be estimated, V(0) if unknown.
       returned: success
       type: int
       sample: 54525952
@@ -233,17 +233,17 @@ statuses:
       type: int
       sample: 6
     members_total:
-      description: How many members the phase will do, V(0) where that is not known.
+      description: How many members the phase will do, V(0) if unknown.
       returned: success
       type: int
       sample: 12
     rate:
-      description: Bytes a second in this phase.
+      description: Bytes per second in this phase.
       returned: success
       type: int
       sample: 10905190
     remaining_seconds:
-      description: How long the phase will still take, as far as can be estimated, C(null) where nothing is known.
+      description: How long the phase will still take, as far as can be estimated, C(null) if unknown.
       returned: success
       type: int
       sample: 3
@@ -263,7 +263,7 @@ statuses:
       type: str
       sample: stored s3://example-database-backups/postgresql/2026-01-02T03:04:05-shop
     last_success:
-      description: The last run that did its job, this one or one before. Empty where there was none.
+      description: The last run that succeeded, this one or an earlier one. Empty if there was none.
       returned: success
       type: dict
       contains:
@@ -276,7 +276,7 @@ statuses:
           type: float
           sample: 5.2
         point:
-          description: The point that it made or read, empty where it rightly had nothing to do.
+          description: The point that it made or read, empty if there was nothing to do.
           type: str
           sample: 2026-01-02T03:04:05-shop
         stored_bytes:
@@ -299,7 +299,7 @@ why:
   type: str
   sample: permission denied for table audit
 hint:
-  description: What to do next. Empty where nothing can be advised.
+  description: What to do next. May be empty.
   returned: failure
   type: str
   sample: Give the role of login_user the right that is missing.

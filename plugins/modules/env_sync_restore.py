@@ -13,11 +13,11 @@ version_added: 0.1.0
 description:
   - Takes a I(point) from a store, restores it into a scratch database, runs the transformation SQL there, checks the
     result, and only then swaps it in under the database's name.
-  - The live database serves, untouched, until the swap. Whatever fails before that leaves it as it is.
+  - The live database serves, untouched, until the swap. A failure before that leaves it as it is.
   - Owner, grants, connection limit and settings of the database that is replaced are carried over. A database that does
     not exist yet is created.
-  - Members are restored in parallel, straight from the store. Their sizes and SHA-256 are compared with the manifest on
-    the way.
+  - Members are restored in parallel, straight from the store. Their sizes and SHA-256 are compared with the manifest
+    as they are read.
 author:
   - govuk.env_sync contributors (@alphagov)
 extends_documentation_fragment:
@@ -38,100 +38,101 @@ attributes:
     support: full
     details:
       - Says which point would be restored and what it would replace, after checking the connection, the rights, the
-        programs and the point's manifest. The data is not read, so that a damaged point is found only when it is
+        programs and the point's manifest. The data is not read, so a damaged point is found only when it is
         restored. M(govuk.env_sync.env_sync_store) reads it, with
         O(govuk.env_sync.env_sync_store#module:operation=verify).
   diff_mode:
     support: partial
     details:
-      - Shows owner and size of what was under the database's name, and the point that is there now. No rows.
+      - Shows owner and size of the replaced database, and the point that is there now. No rows.
   idempotent:
     support: none
     details:
-      - Every run replaces the database, also by the point that it was restored from before, as what happened to it
-        since can't be known. It always returns C(changed=true).
+      - Every run replaces the database, even by the same point, because the database may have changed since. It always
+        returns C(changed=true).
 options:
   action:
-    description: What the task does. A declared task that does something else is refused.
+    description: The task's action. A declared task with another action is refused.
     type: str
     choices:
       - pull
     default: pull
   src:
     description:
-      - A directory on the host that points are in, instead of a store. A relative path begins with V(./).
+      - A directory on the host to take points from, instead of a store. A relative path begins with V(./).
       - One of O(src) and O(url) is needed.
     type: path
   transformation_sql_filename:
     description:
-      - SQL scripts to run on the scratch database before it goes live, each in one transaction that its first error
-        ends.
+      - SQL scripts to run on the scratch database before it goes live, each in one transaction, which ends at the first
+        error.
       - They are files on the host that the module runs on, given by their paths, or by their names in
-        C(/etc/govuk_env_sync/transformation_sql). A relative path begins with V(./), as a name is never looked up in
-        the current directory.
+        C(/etc/govuk_env_sync/transformation_sql). A relative path begins with V(./), because a name is never looked up
+        in the current directory.
     type: list
     elements: str
   sources:
     description:
-      - The environments whose points may be pulled; any without it. The host's policy may allow fewer.
+      - The environments whose points may be pulled, by default any. The host's policy may allow fewer.
     type: list
     elements: str
     version_added: 0.4.0
   max_point_age:
     description:
-      - How old the point may be, in seconds, or as V(90m), V(36h), V(3d); any age without it. The host's policy may
+      - How old the point may be, in seconds, or as V(90m), V(36h), V(3d), by default any age. The host's policy may
         allow less.
     type: str
     version_added: 0.4.0
   require_sanitised:
-    description: Refuse a pull that no script sanitises, neither here nor when the point was pushed.
+    description: Refuse a pull unless a script sanitises it, here or when the point was pushed.
     type: bool
     default: false
   may_change_nothing:
     description:
-      - A transformation that changes no row is right for this database. Otherwise it is a warning, and where sanitised
-        data is required, a refusal.
+      - Accept a transformation that changes no row. Otherwise that is a warning, and an error if sanitised data is
+        required.
     type: bool
     default: false
     version_added: 0.4.0
   keep_foreign_servers:
     description:
       - PostgreSQL. Restore foreign servers and user mappings too, and what depends on them. They arrive with the
-        source's addresses and passwords, and what is written to a foreign table is written there.
-      - Otherwise they are left out, with a warning that names them.
+        source's addresses and passwords, and a write to a foreign table goes to that server.
+      - Otherwise they are left out, and a warning names them.
     type: bool
     default: false
     version_added: 0.4.0
   locale:
     description:
-      - PostgreSQL. The locale that the restored database has, in place of the source's, as the server's system calls it
-        (V(C.UTF-8)). It is for a server whose system does not have that of the source.
+      - PostgreSQL. The locale of the restored database, in place of the source's, by its name on the server's system
+        (V(C.UTF-8)). Use it if that system does not have the source's locale.
     type: str
     version_added: 0.5.0
   template_database:
     description:
-      - PostgreSQL. The database that the new one begins as a copy of. A superuser can create extensions in it that the
-        role of O(login_user) may not create. It must be marked C(IS_TEMPLATE), or belong to a role whose member that
-        role is, and have the point's encoding and locale. All that is in it will be in the pulled database.
-      - Otherwise it is C(template0), which is empty.
+      - PostgreSQL. The database of which the new one begins as a copy. In it, a superuser can create extensions that
+        the role of O(login_user) may not create. It must be marked C(IS_TEMPLATE), or belong to a role of which that
+        role is a member, and it must have the point's encoding and locale. All its contents will be in the pulled
+        database.
+      - The default is C(template0), which is empty.
     type: str
     version_added: 0.5.0
   excluded_extensions:
     description:
-      - PostgreSQL. Extensions that a pull leaves out, with what depends on them, with a warning that names each. C(*)
-        and C(?) are wildcards. A task that pushes notes them in the manifest, and every pull of the point leaves them
-        out. The rows of their own tables are not stored.
-      - A table that depends on one is not left out with it. That is an error, which names the table.
+      - PostgreSQL. Extensions that a pull leaves out, and everything that depends on them. A warning names each. C(*)
+        and C(?) are wildcards. A push notes them in the manifest, and every pull of the point leaves them out. The rows
+        of their own tables are not stored.
+      - A table that depends on an extension is not left out with it. That is an error, which names the table.
     type: list
     elements: str
     version_added: 0.5.0
   excluded_objects:
     description:
-      - PostgreSQL. Objects that a pull does not restore, with what depends on them, with a warning that names each.
-        Each is an object's kind and name, as C(pg_restore --list) has them, for example V(VIEW public.broken),
+      - PostgreSQL. Objects that a pull does not restore, and everything that depends on them. A warning names each.
+        Write an object's kind and name as C(pg_restore --list) does, for example V(VIEW public.broken),
         V(INDEX public.by_name), V(FK CONSTRAINT public.child child_fk), V(TABLE DATA public.audit),
         V(SECURITY LABEL *). C(*) and C(?) are wildcards.
-      - The error of a restore that fails at an object has the line that leaves it out.
+      - If a restore fails at an object, its error contains the line that leaves the object out.
     type: list
     elements: str
     version_added: 0.5.0
@@ -141,7 +142,7 @@ options:
     default: false
   old_database:
     description:
-      - What happens to the database that is replaced. V(keep) leaves it under the name that RV(kept) returns.
+      - What happens to the replaced database. V(keep) leaves it under the name that RV(kept) returns.
     type: str
     choices:
       - drop
@@ -149,10 +150,10 @@ options:
     default: drop
   restore_as:
     description:
-      - With O(dbms=elasticsearch), what the live names are afterwards.
+      - With O(dbms=elasticsearch), what the live names become.
       - V(alias) makes each an alias of the restored index, in one atomic request.
-      - V(index) goes on to make each the name of an index itself, for applications that cannot do with aliases. Each
-        name is away for a moment then.
+      - V(index) goes on to make each the name of an index itself, for applications that cannot use aliases. Each name
+        is away for a moment.
     type: str
     choices:
       - alias
@@ -211,14 +212,14 @@ point:
   type: str
   sample: 2026-01-02T03:04:05-shop
 store:
-  description: The store, as a person would call it.
+  description: The store's address.
   returned: success
   type: str
   sample: s3://example-database-backups/postgresql
 manifest:
   description:
     - The point's manifest. C(docs/reference/manifest.md) in the collection describes every key.
-    - For a point of the original tool, which has none, what its name and size say.
+    - For a dump of the original script, which has none, only what its name and size say.
   returned: success, with O(details=true)
   type: dict
   sample:
@@ -237,7 +238,7 @@ database:
   type: str
   sample: shop
 replaced:
-  description: What was under the database's name. C(null) where there was nothing.
+  description: The replaced database. C(null) if there was none.
   returned: success, outside check mode
   type: dict
   sample:
@@ -246,7 +247,7 @@ replaced:
     encoding: UTF8
     connection_limit: -1
 replaces:
-  description: What is under the database's name now. C(null) where there is nothing.
+  description: The database that would be replaced. C(null) if there is none.
   returned: success, in check mode
   type: dict
   sample:
@@ -255,7 +256,7 @@ replaces:
     encoding: UTF8
     connection_limit: -1
 kept:
-  description: The name that the replaced database has now. Empty where it was dropped.
+  description: The present name of the replaced database. Empty if it was dropped.
   returned: success, outside check mode
   type: str
   sample: ""
@@ -278,7 +279,7 @@ point_age_seconds:
   type: int
   sample: 12600
 raw_bytes:
-  description: The size of the dump before compression. For a point of the original tool, that of the object.
+  description: The size of the dump before compression. For a dump of the original script, the object's size.
   returned: success, outside check mode
   type: int
   sample: 54525952
@@ -288,7 +289,7 @@ stored_bytes:
   type: int
   sample: 9437184
 rate:
-  description: Bytes before compression, a second.
+  description: Bytes per second, before compression.
   returned: success, outside check mode
   type: int
   sample: 10905190
@@ -303,7 +304,7 @@ durations:
     swapping: 0.044
     total: 7.3
 reason:
-  description: Why there was rightly nothing to do. Empty where something was done.
+  description: Why there was nothing to do. Empty if something was done.
   returned: success, outside check mode
   type: str
   sample: ""
@@ -334,7 +335,7 @@ after:
       tables: 12
       size_bytes: 54525952
 warnings:
-  description: What the operator should know, beside the result.
+  description: What the operator should know besides the result.
   returned: when there is anything
   type: list
   elements: str
@@ -356,7 +357,7 @@ why:
   type: str
   sample: permission denied for table audit
 hint:
-  description: What to do next. Empty where nothing can be advised.
+  description: What to do next. May be empty.
   returned: failure
   type: str
   sample: Give the role of login_user the right that is missing.

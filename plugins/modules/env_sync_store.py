@@ -33,7 +33,7 @@ attributes:
     details:
       - O(operation=verify) changes nothing, and reads the point in check mode too.
       - For O(operation=s3_sync), both buckets are listed and compared.
-      - For O(operation=check), what takes no writing is looked at.
+      - For O(operation=check), only what needs no writing is checked.
   diff_mode:
     support: partial
     details:
@@ -46,14 +46,14 @@ options:
     description:
       - V(verify) reads all of a point, compares sizes and SHA-256 with its manifest, and has the database's own tool
         read its contents. It fails when anything is wrong, and never changes anything.
-      - V(prune) removes the oldest points of the database, but for the newest O(keep). Only points that have a manifest
-        are counted and removed.
+      - V(prune) removes all points of the database but the newest O(keep). Only points that have a manifest are counted
+        and removed.
       - V(copy) copies a point to another store, verified on the way, its manifest last.
-      - V(sweep) removes pushes of the database that were interrupted more than two days ago, on whatever host. Younger
-        ones may still be running. What was interrupted on a host is also removed by the next push from there.
+      - V(sweep) removes pushes of the database that were interrupted more than two days ago, on any host. Younger ones
+        may still be running. The next push from a host also removes what was interrupted there.
       - V(check) tries the store itself, once, before anything depends on it. It writes an object of its own, reads it
-        back, looks whether it is listed at once and removes it, compares the clocks, and looks for rights that are
-        missing or too many, for object locks, versions, encryption and lifecycle rules. It touches no point. It fails
+        back, checks that it is listed at once, removes it, compares the clocks, and looks for rights that are missing
+        or not needed, for object locks, versions, encryption and lifecycle rules. It touches no point. It fails
         when anything is wrong, and returns RV(checks) then too.
       - V(s3_sync) makes O(destination_bucket) have what O(source_bucket) has. The servers copy, no data comes to the
         host that the module runs on, and only what is new or changed is copied.
@@ -68,9 +68,9 @@ options:
     required: true
   action:
     description:
-      - What a task that is declared in inventory does.
-      - For O(operation=check), what the account of the store is for. What it may do beyond that is a warning or a note.
-        Without this, an account is expected to be able to do everything.
+      - The action of a task that is declared in inventory.
+      - For O(operation=check), the purpose of the store's account. Rights beyond that are a warning or a note. By
+        default, an account should be able to do everything.
       - It has no effect on other operations.
     type: str
     choices:
@@ -79,7 +79,7 @@ options:
       - s3_sync
   database:
     description:
-      - The name of the database whose points are meant.
+      - The database whose points to work on.
       - Needed for all operations but O(operation=check) and O(operation=s3_sync).
     type: str
   dbms:
@@ -119,7 +119,7 @@ options:
   delete:
     description:
       - Whether O(operation=s3_sync) removes what O(destination_bucket) has and O(source_bucket) does not.
-      - Nothing is removed where anything could not be read or copied. An empty source is an error then.
+      - Nothing is removed if anything could not be read or copied. With this option, an empty source is an error.
     type: bool
     default: false
   jobs:
@@ -134,7 +134,7 @@ options:
   destination:
     description:
       - The store that O(operation=copy) copies to.
-      - Nothing of it is taken from the options of the store that is copied from.
+      - It shares no options with the store that is copied from.
     type: dict
     suboptions:
       storagebackend:
@@ -230,7 +230,7 @@ options:
         type: int
         default: 10000
 requirements:
-  - For O(operation=verify) of points of PostgreSQL, C(pg_restore) of at least the major version that they are from.
+  - For O(operation=verify) of points of PostgreSQL, C(pg_restore) of at least the major version of their server.
   - For O(operation=verify) of points with C(compression=zstd), the Python library zstandard or the program C(zstd).
   - For O(operation=s3_sync), the Python library boto3 on the host that the module runs on.
 seealso:
@@ -301,7 +301,7 @@ timestamp:
   type: str
   sample: "2026-01-02T03:04:05"
 store:
-  description: The store, as a person would call it.
+  description: The store's address.
   returned: success, unless O(operation) is V(s3_sync)
   type: str
   sample: s3://example-database-backups/postgresql
@@ -336,27 +336,27 @@ raw_bytes:
   type: int
   sample: 54525952
 destination:
-  description: The store that the point is copied to, or the bucket that is synced, as a person would call it.
+  description: The address of the store that the point is copied to, or of the bucket that is synced.
   returned: success, when O(operation) is V(copy) or V(s3_sync)
   type: str
   sample: /srv/backups/postgresql
 account:
-  description: What the account of the store is for, V(push) or V(pull). Empty where O(action) was not given.
+  description: The purpose of the store's account, V(push) or V(pull). Empty if O(action) was not given.
   returned: success, when O(operation=check)
   type: str
   sample: pull
 checks:
-  description: What was looked at, in the order in which it was tried.
+  description: The checks, in their order.
   returned: when O(operation=check) and the store could be named
   type: list
   elements: dict
   contains:
     check:
-      description: What was looked at.
+      description: The name of the check.
       type: str
       sample: clock
     severity:
-      description: V(ok), V(note), V(unknown) (it could not be seen), V(warning) or V(failed).
+      description: V(ok), V(note), V(unknown) (it could not be determined), V(warning) or V(failed).
       type: str
       sample: warning
     result:
@@ -364,22 +364,22 @@ checks:
       type: str
       sample: 2 min 10 s behind this host's
     advice:
-      description: What to do. Empty where nothing is to be done.
+      description: What to do. May be empty.
       type: str
       sample: Set both clocks by NTP.
 severity:
-  description: The gravest of RV(checks).
+  description: The worst severity of RV(checks).
   returned: when O(operation=check) and the store could be named
   type: str
   sample: warning
 left:
-  description: What the check has written and could not remove, such as versions under an object lock.
+  description: What the check wrote and could not remove, such as versions under an object lock.
   returned: when O(operation=check) and the store could be named
   type: list
   elements: str
   sample: []
 source:
-  description: The bucket that is copied from, as a person would call it.
+  description: The address of the bucket that is copied from.
   returned: success, when O(operation=s3_sync)
   type: str
   sample: s3://example-production-assets
@@ -409,7 +409,7 @@ extra:
   type: int
   sample: 0
 archived:
-  description: The number of objects that were left out, as they have to be restored from an archive first.
+  description: The number of objects that were left out because they must be restored from an archive first.
   returned: success, when O(operation=s3_sync)
   type: int
   sample: 0
@@ -419,7 +419,7 @@ vanished:
   type: int
   sample: 0
 rate:
-  description: The bytes copied in a second.
+  description: Bytes copied per second.
   returned: success, when O(operation=s3_sync), not in check mode
   type: int
   sample: 104857600
@@ -452,7 +452,7 @@ removed:
   sample:
     - 2026-01-01T03:04:05-shop
 reason:
-  description: Why there was nothing to do. Empty where something was done.
+  description: Why there was nothing to do. Empty if something was done.
   returned: success
   type: str
   sample: there are 14 complete points
@@ -479,7 +479,7 @@ after:
     points:
       - 2026-01-02T03:04:05-shop
 warnings:
-  description: What the operator should know, beside the result.
+  description: What the operator should know besides the result.
   returned: when there is anything
   type: list
   elements: str
@@ -496,7 +496,7 @@ why:
   type: str
   sample: permission denied for table audit
 hint:
-  description: What to do next. Empty where nothing can be advised.
+  description: What to do next. May be empty.
   returned: failure
   type: str
   sample: Give the role of login_user the right that is missing.
