@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/pytest
-# nothing is left of what this runs, however it ends
+# whatever this runs leaves nothing behind, however it ends
 CONTAINED := $(PYTHON) -m tests.contained
 # into an empty cache, while the first tests run
 FETCH := $(BIN)/python -m tests.servers.fetch >/dev/null 2>&1
@@ -16,7 +16,7 @@ BENCH ?= postgresql mysql files deploy
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1	\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-demo: ## the main job in front of your eyes: production pushed, staging pulled, sanitised (STORE=directory or s3)
+demo: ## the main job before your eyes: production pushed, staging pulled, sanitised (STORE=directory or s3)
 	@tests/install demo
 	@$(MAKE) -s venv
 	@$(CONTAINED) $(BIN)/python -m demo.run
@@ -35,7 +35,7 @@ test-integration: venv ## integration tests only
 lint: venv ## ruff, mypy, sanity, ansible-lint, documentation, changelog, build
 	@$(CONTAINED) $(PYTEST) -q tests/checks
 
-bench: ## measure beside what users would pick instead (BENCH=postgresql: only that)
+bench: ## measure beside the tools that users would otherwise choose (BENCH=postgresql: only that)
 	@tests/install
 	@$(MAKE) -s venv
 	@for what in $(BENCH); do $(CONTAINED) $(BIN)/python -m benchmarks.$$what || exit 1; done

@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The main job, in front of your eyes: two throwaway PostgreSQL servers, a push, a pull, before and after.
+"""The main job before your eyes: two throwaway PostgreSQL servers, a push, a pull, before and after.
 
 ``make demo`` runs it. ``STORE=s3`` uses a throwaway S3 server instead of a directory. Everything listens on loopback
-only, and is gone at the end.
+only, and is removed at the end.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def show(stack: contextlib.ExitStack, store: str) -> int:
     store_keys, environment = open_store(stack, store, folder)
     say("filling production's database: customers, orders, an audit trail")
     production.create_database(DATABASE, (DEMO / "production.sql").read_text(encoding="utf-8"))
-    say("staging has last month's copy, and an application that uses it")
+    say("staging has last month's copy")
     staging.create_database(DATABASE, LAST_MONTH)
     before = look(staging)
     say(f"pushing and pulling with ansible-playbook, through a store: {store_keys['url']} ({store})")
@@ -76,7 +76,7 @@ def show(stack: contextlib.ExitStack, store: str) -> int:
 
 
 def open_store(stack: contextlib.ExitStack, store: str, folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the task's store keys, and the environment that the modules find credentials in."""
+    """Return the task's store keys, and the environment with the credentials for the modules."""
     if store == "directory":
         (folder / "store").mkdir()
         return {"storagebackend": "directory", "url": str(folder / "store")}, {}
@@ -137,7 +137,7 @@ def run_playbook(
 
 
 def look(server: PostgresServer) -> dict[str, str]:
-    """Return what the report compares of a server's database."""
+    """Return the facts about a server's database that the report compares."""
     found = {f"rows in {table}": "-" for table in TABLES}
     for table in TABLES:
         if server.psql(DATABASE, f"SELECT to_regclass('{table}') IS NOT NULL") == "t":

@@ -1,4 +1,4 @@
--- What staging may not see. Runs on the scratch database, in one transaction, before anybody can connect to it.
+-- Removes what staging must not see. It runs on the scratch database, in one transaction, before anybody can connect.
 UPDATE customers
    SET name = 'Customer ' || id,
        email = 'customer' || id || '@staging.invalid',
