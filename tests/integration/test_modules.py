@@ -324,6 +324,34 @@ def test_a_playbook_with_group_defaults_and_local_directories(
     assert staging.psql(database, "SELECT count(*) FROM customers") == "2000"
 
 
+def declared(folder: Path, database: str, action: str, **others: Any) -> dict[str, Any]:
+    """Return a task as an inventory declares it, with its store and all it keeps below a folder."""
+    return {
+        "ensure": "present",
+        "hour": "23",
+        "minute": "30",
+        "action": action,
+        "dbms": "postgresql",
+        "storagebackend": "directory",
+        "database": database,
+        "temppath": str(folder / "temp"),
+        "url": str(folder / "store"),
+        "path": "postgresql-backend",
+        **others,
+    }
+
+
+def host_of(server: PostgresServer, tasks: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the variables of a host that has these tasks, and reaches this server."""
+    return {
+        "env_sync_tasks": tasks,
+        "env_sync_variables": {"PGPORT": str(server.port), "PGUSER": server.superuser, "PGHOST": "127.0.0.1"},
+        "env_sync_secret_environment": {"PGPASSWORD": server.password},
+        "env_sync_options": {"state_dir": str(folder / "state")},
+        "env_sync_become": False,
+    }
+
+
 def test_declared_tasks_are_pushed_and_pulled_by_name(
     ansible: Ansible, production: PostgresServer, staging: PostgresServer, database: str, tmp_path: Path
 ) -> None:
@@ -331,44 +359,19 @@ def test_declared_tasks_are_pushed_and_pulled_by_name(
     (tmp_path / "store").mkdir()
     (tmp_path / "sanitise.sql").write_text(SANITISE, encoding="utf-8")
 
-    def declared(action: str, **others: Any) -> dict[str, Any]:
-        return {
-            "ensure": "present",
-            "hour": "23",
-            "minute": "30",
-            "action": action,
-            "dbms": "postgresql",
-            "storagebackend": "directory",
-            "database": database,
-            "temppath": str(tmp_path / "temp"),
-            "url": str(tmp_path / "store"),
-            "path": "postgresql-backend",
-            **others,
-        }
-
-    def host(server: PostgresServer, tasks: dict[str, Any]) -> dict[str, Any]:
-        reach = {"PGPORT": str(server.port), "PGUSER": server.superuser, "PGHOST": "127.0.0.1"}
-        secret = {"PGPASSWORD": server.password}
-        options = {"state_dir": str(tmp_path / "state")}
-        return {
-            "env_sync_tasks": tasks,
-            "env_sync_variables": reach,
-            "env_sync_secret_environment": secret,
-            "env_sync_options": options,
-            "env_sync_become": False,
-        }
-
     script = str(tmp_path / "sanitise.sql")
     pushes = {
-        "push_app_daily": declared("push", transformation_sql_filename=script),
-        "push_app_old": declared("push", ensure="disabled", database="gone"),
-        "pull_app_back": declared("pull"),
+        "push_app_daily": declared(tmp_path, database, "push", transformation_sql_filename=script),
+        "push_app_old": declared(tmp_path, "gone", "push", ensure="disabled"),
+        "pull_app_back": declared(tmp_path, database, "pull"),
     }
     pulls = {
-        "pull_app_daily": declared("pull", transformation_sql_filename=script, excluded_tables="audit"),
-        "pull_app_gone": without(declared("pull", database="gone"), "ensure", "hour", "minute"),
+        "pull_app_daily": declared(
+            tmp_path, database, "pull", transformation_sql_filename=script, excluded_tables="audit"
+        ),
+        "pull_app_gone": without(declared(tmp_path, "gone", "pull"), "ensure", "hour", "minute"),
     }
-    hosts = {"production-1": host(production, pushes), "staging-1": host(staging, pulls)}
+    hosts = {"production-1": host_of(production, pushes, tmp_path), "staging-1": host_of(staging, pulls, tmp_path)}
 
     pushed = ansible.playbook("govuk.env_sync.push", hosts, "-vvv", "-e", "env_sync_serial=1 env_sync_select=*")
     planned = ansible.playbook("govuk.env_sync.pull", hosts, "--check", "-e", "env_sync_select=pull_app_d*")
