@@ -19,7 +19,7 @@ options:
       - One mapping for each host, with C(host), C(tasks) (title to keys), C(chosen) (titles), C(faults) (why tasks
         can't be deployed, by title), C(results) (what the modules returned, with the title as C(item)), C(error) (why
         the host's tasks can't be read; empty otherwise), C(clock) (the fact C(date_time) of the host), and C(selected)
-        (whether tasks were chosen by their titles; a host without any is no row then).
+        (whether tasks were chosen by their titles; a host without any has no row then).
     type: list
     elements: dict
     required: true

@@ -233,7 +233,7 @@ OF_ACTIONS = {"push": PUSH.argument_spec, "pull": PULL.argument_spec, "s3_sync":
 def read_task(values: Mapping[str, Any], **fixed: Any) -> Task:
     """Return the task that a module's parameters describe.
 
-    :param values: the module's parameters; what is no key of a task (aliases, a module's own options) is left out.
+    :param values: the module's parameters; those that a task does not have as a key are left out (aliases).
     :param fixed: keys that the module sets by itself.
     :raises EnvSyncError: names every fault at once.
     """

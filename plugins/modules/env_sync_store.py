@@ -574,8 +574,8 @@ def check(of_task: Task, action: str, dry_run: bool, host: Host) -> Mapping[str,
     found = store_check.check(of_task, "" if action == "s3_sync" else action, host, dry_run)
     texts = {FAILED: [], WARNING: list(found["warnings"])}
     for line in found["checks"]:
-        said = f"{line['check']}: {line['result']}"
-        texts.setdefault(line["severity"], []).append(f"{said}. {line['advice']}" if line["advice"] else said)
+        text = f"{line['check']}: {line['result']}"
+        texts.setdefault(line["severity"], []).append(f"{text}. {line['advice']}" if line["advice"] else text)
     found["warnings"] = [f"{found['store']}: {text}" for text in texts[WARNING]]
     if texts[FAILED]:
         return {**found, "failed": True, "msg": f"checking {found['store']}: {'; '.join(texts[FAILED])}"}

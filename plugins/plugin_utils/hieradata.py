@@ -26,7 +26,7 @@ class Loader(yaml.SafeLoader):
     """YAML that refuses a key which is there twice: the first one's tasks would go unnoticed."""
 
     def flatten_mapping(self, node):
-        # Before the merge keys (<<) are resolved: what those bring may be said again.
+        # Before the merge keys (<<) are resolved: keys that those bring may be given again.
         seen = {}
         for key, _value in node.value:
             line = seen.setdefault(key.value, key.start_mark.line) if isinstance(key, yaml.ScalarNode) else None
@@ -189,7 +189,7 @@ def _origin(path):
 
 
 class _Dumper(yaml.SafeDumper):
-    """YAML without anchors: what the source says once for several tasks is said of each."""
+    """YAML without anchors: values that the source shares between tasks are written out for each."""
 
     def ignore_aliases(self, data):
         return True

@@ -150,7 +150,7 @@ def _of_task(title, values):
 
 
 def _user(dbms, action):
-    """What the original logged in as, which no task said."""
+    """The login that the original took, which no task names."""
     if dbms == "postgresql":
         what = "the original logged in as aws_db_admin, by sudo and root's ~/.pgpass"
         do = (

@@ -75,6 +75,7 @@ def environment(wanted: Declaration) -> Iterator[Entry]:
 
 
 def log_rotation(wanted: Declaration) -> Iterator[Entry]:
+    """What has logrotate rotate the logs, as the user that writes them."""
     text = (
         f"{MANAGED}{wanted.log_dir}/*.log {{\n"
         "    weekly\n    maxsize 100M\n    rotate 8\n    compress\n    delaycompress\n"

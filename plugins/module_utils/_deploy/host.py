@@ -81,6 +81,7 @@ class Change:
 
     @property
     def changed(self) -> bool:
+        """Whether anything differs."""
         return bool(self.differing or self.stale)
 
     def diff(self) -> list[dict[str, str]]:

@@ -37,6 +37,7 @@ def reboot_checks(wanted: Declaration) -> Iterator[Entry]:
 
 
 def lock_directory(wanted: Declaration) -> Iterator[Entry]:
+    """The directory of the reboot locks, open to the tasks' group."""
     if wanted.given["lock"] != "none":
         yield Entry(wanted.given["lock_directory"], 0o775, group=wanted.group)
 

@@ -49,7 +49,7 @@ class Systemd:
     def forget(self, services: Sequence[str]) -> None:
         """Have systemd forget services that are gone: one that failed would be shown until the next boot."""
         if services and self._running:
-            # It refuses those that it knows nothing of any more, which is as good.
+            # systemctl fails for units it no longer knows, which is fine.
             self._run(["systemctl", "reset-failed", *services])
 
     def restart(self, timers: Sequence[str]) -> None:
@@ -60,6 +60,6 @@ class Systemd:
     def _do(self, *words: str) -> None:
         if not self._running:
             return
-        status, _out, said = self._run(["systemctl", *words])
+        status, _out, error = self._run(["systemctl", *words])
         if status != 0:
-            raise EnvSyncError(f"running systemctl {words[0]}", said.strip(), "See journalctl -xe on the host.")
+            raise EnvSyncError(f"running systemctl {words[0]}", error.strip(), "See journalctl -xe on the host.")

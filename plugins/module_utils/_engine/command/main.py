@@ -45,7 +45,7 @@ MONITORING = "monitoring.conf"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status.
 
-    0: done, or rightly nothing to do; 1: it failed; 2: wrong usage (as SystemExit); 3: a check of a store has warnings;
+    0: done, or nothing to do; 1: it failed; 2: wrong usage (as SystemExit); 3: a check of a store has warnings;
     128 and more: stopped by a signal.
     """
     _open_standard_streams()
@@ -290,7 +290,7 @@ class _Command:
         result = store_check.check(of_task, account, self._host, self._asked.plan)
         lines = text.checked(result)
         self._status_to_be = _STATUS.get(result["severity"], 0)
-        # What sums up is said on standard error then, as of every run that did not end well.
+        # The summary goes to standard error then, as that of every run that did not end well.
         self._show(result, lines[:-1] if self._status_to_be else lines)
         return result, lines[-1]
 

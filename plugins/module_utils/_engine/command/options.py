@@ -143,8 +143,8 @@ OPTIONS: Mapping[str, Sequence[Option]] = {
     ),
 }
 
-#: keys that no option sets: what schedules and watches a task is no matter of one run; secrets, and what is their other
-#: half, come from the environment
+#: keys that no option sets: schedule and freshness do not concern one run; secrets, and the access key that goes with
+#: one, come from the environment
 KEYS_WITHOUT_OPTION = frozenset({"name", "access_key"}) | inventory.DEPLOYMENT | keys.SECRETS
 
 #: keys of a config file that a flag for another key sets aside
@@ -162,7 +162,7 @@ def _epilog(conf_dir: str, log: str) -> str:
         "Secrets have no options, and config files with secrets are refused. They come from the environment "
         "(PGPASSWORD, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN), which cron's jobs get from "
         f"{conf_dir}/env.d, from ~/.pgpass, or from the AWS configuration files.",
-        "Exit status: 0 done, or rightly nothing to do; 1 failed, and the live database is as it was; 2 wrong usage; "
+        "Exit status: 0 done, or nothing to do; 1 failed, and the live database is as it was; 2 wrong usage; "
         "3 --check-store has warnings; "
         f"129, 130, 143 stopped by SIGHUP, SIGINT, SIGTERM. The log is {log}.",
     )
@@ -170,6 +170,8 @@ def _epilog(conf_dir: str, log: str) -> str:
 
 
 class _Parser(argparse.ArgumentParser):
+    """Ends with status 2 and one line; argparse would print the usage of all options before it."""
+
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 

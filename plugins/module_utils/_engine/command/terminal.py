@@ -85,7 +85,7 @@ class Terminal:
 
 
 def print_answer(text: str) -> None:
-    """Write the answer to standard output; a reader that has seen enough is no error."""
+    """Write the answer to standard output; a reader that closes the pipe early is not an error."""
     if sys.stdout is None:
         raise EnvSyncError("writing to standard output", "it is closed", "Let it be a file, a pipe or /dev/null.")
     try:

@@ -53,17 +53,22 @@ def size(count: float) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the lines of a table, its columns as wide as they must be."""
+    """Return the lines of a table, the head first; each column is as wide as its widest cell.
+
+    :param rows: each with as many cells as the head; what can't be printed is escaped in them, not in the head.
+    """
     rows = [[visible(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in [head, *rows]]
 
 
 def pushed(result: Mapping[str, Any]) -> str:
+    """Return in one sentence what a push did, from its result."""
     return f"pushed {result['point']} to {result['store']}: {_volume(result)}"
 
 
 def pulled(result: Mapping[str, Any]) -> str:
+    """Return in one sentence what a pull did and what it replaced, from its result."""
     age = how_long(result["point_age_seconds"])
     text = f"pulled {result['point']} into {result['database']}: {_volume(result)}; the point is {age} old"
     replaced = result["replaced"]
@@ -76,6 +81,7 @@ def pulled(result: Mapping[str, Any]) -> str:
 
 
 def synced(result: Mapping[str, Any]) -> str:
+    """Return in one sentence what a bucket sync did, from its result."""
     return (
         f"synced {result['source']} to {result['destination']}: {result['copied']} objects copied "
         f"({size(result['copied_bytes'])}), {result['unchanged']} unchanged, {result['deleted']} removed, "
@@ -91,6 +97,7 @@ def _volume(result: Mapping[str, Any]) -> str:
 
 
 def verified(result: Mapping[str, Any]) -> str:
+    """Return in one sentence what is known of a point that was read, from the result of its verification."""
     if stored_by_server(result["manifest"]):
         return (
             f"{result['point']} in {result['store']} is whole, by what its server says of it: "
@@ -110,6 +117,7 @@ def _rows(manifest: Mapping[str, Any]) -> str:
 
 
 def pruned(database: str, result: Mapping[str, Any], dry_run: bool) -> str:
+    """Return in one sentence which points were removed, or with ``dry_run`` would be."""
     if not result["removed"]:
         return f"nothing to prune of {database} in {result['store']}: {result['skipped']}"
     done = "would remove" if dry_run else "removed"

@@ -127,7 +127,7 @@ def said(argv: Sequence[str], seconds: float) -> str:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """End what is left of a process that has a session of its own, and all that it started; close its pipes."""
+    """End a process that has a session of its own, with all that it started; close its pipes."""
     if process.poll() is None:
         for number in (signal.SIGTERM, signal.SIGKILL):
             with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -217,6 +217,7 @@ class Process:
     pid: int
 
     def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON can hold it, with the fields as keys."""
         return asdict(self)
 
     def gone(self) -> bool:

@@ -91,7 +91,7 @@ def hold(key: str, what: str, wait: float = 0.0, cancelled: Callable[[], bool] =
     :raises EnvSyncError: another process on this host has it.
     """
     path = lock_dir()
-    # A home may be shared between hosts, and this is no lock between them.
+    # A home may be shared between hosts, and this lock does not hold between them.
     host = "" if path.startswith(f"{SHARED}/") else boot_id()
     name = f"env_sync-{hashlib.sha256(f'{host}{key}'.encode()).hexdigest()[:16]}.lock"
     with hold_file(path, name, what, _BUSY, wait, cancelled):
@@ -141,6 +141,7 @@ class FileLock:
 
     @property
     def path(self) -> str:
+        """The path of the lock's file."""
         return os.path.join(self._folder, self._name)
 
     def acquire(self) -> bool:
@@ -155,7 +156,7 @@ class FileLock:
                     self._parent = os.dup(parent)
                 self._descriptor = self._open()
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # Who let it go has removed the file: what was opened before that is nobody's lock, and opened again.
+                # A holder removes the file when it lets go: a file opened before that locks nothing. Open it again.
         except OSError as error:
             self._close()
             if error.errno == errno.EAGAIN:

@@ -255,7 +255,7 @@ def remove_tree(name: str, parent: int) -> None:
 def read_small(path: str) -> bytes:
     """Return what is in a file.
 
-    :raises OSError: it can't be read, is no regular file, or is too large for what it is meant to be.
+    :raises OSError: it can't be read, is not a regular file, or is larger than allowed.
     """
     with folder(os.path.dirname(os.path.abspath(path))) as parent:
         descriptor = open_file(os.path.basename(path), os.O_RDONLY, parent)

@@ -116,6 +116,7 @@ class Progress:
 
     @property
     def snapshot(self) -> Snapshot:
+        """The status as it is now."""
         return self._now
 
     def phase(self, name: str, bytes_total: int = 0, members_total: int = 0) -> None:
@@ -136,6 +137,7 @@ class Progress:
         self._change(waiting=what, at_once=True)
 
     def point(self, name: str) -> None:
+        """Say which point the run makes or reads."""
         self._change(point=name, at_once=True)
 
     def add(self, size: int = 0, members: int = 0) -> None:
@@ -152,7 +154,7 @@ class Progress:
             self._report()
 
     def finish(self, state: str, message: str, result: dict[str, Any] | None = None) -> None:
-        """The run is over: ``state`` is ``done`` or ``failed``. What is said first, counts."""
+        """The run is over: ``state`` is ``done`` or ``failed``. The first call counts."""
         with self._lock:
             if self._finished:
                 return

@@ -42,7 +42,7 @@ def write(outcome: Outcome, folder: str) -> None:
     )
     if outcome.ok:
         figures["last_success_timestamp_seconds"] = outcome.finished
-        # A run that rightly had nothing to do has no point, and what an earlier one had says nothing of it.
+        # A run that had nothing to do has no point; the figures of an earlier run's point do not describe it.
         figures["point_bytes"] = float(outcome.stored_bytes)
         figures["point_timestamp_seconds"] = outcome.point_timestamp
         figures = {name: value for name, value in figures.items() if value or not name.startswith("point_")}

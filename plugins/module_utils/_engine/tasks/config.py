@@ -34,7 +34,7 @@ def default_conf_dir() -> str:
 def read_config(path: str) -> dict[str, str]:
     """Return the assignments in a config file; of a key that is given twice, the last, as in a shell.
 
-    :raises EnvSyncError: the file can't be read, or holds what is no plain assignment; names file and line.
+    :raises EnvSyncError: the file can't be read, or has a line that is not a plain assignment; names file and line.
     """
     doing = f"reading the config file {path}"
     try:
@@ -139,7 +139,7 @@ def _refuse_expansion(text: str, at: int) -> None:
 def format_config(values: Mapping[str, str]) -> str:
     """Return the text of a config file with these assignments: the inverse of :func:`read_config`.
 
-    :raises EnvSyncError: a key is no shell variable's name, or a value has a line break or NUL in it.
+    :raises EnvSyncError: a key is not a valid name of a shell variable, or a value has a line break or NUL in it.
     """
     lines = []
     for key, value in values.items():

@@ -92,8 +92,8 @@ class Timing:
 class Declared:
     """One declared task.
 
-    ``values`` are its keys as given, without those of ``DEPLOYMENT`` and without empty ones; ``become_user`` is whom it
-    runs as, empty for the user that all tasks run as.
+    ``values`` are its keys as given, without those of ``DEPLOYMENT`` and without empty ones; ``become_user`` is the
+    user that it runs as, empty for the one that all tasks run as.
     """
 
     title: str
@@ -230,7 +230,7 @@ def _missing_scripts(task: Task, conf_dir: str, scripts: Collection[str]) -> lis
 
 
 def _clashes(found: list[Declared]) -> list[str]:
-    """Return what is said of two tasks that would do the same; one that is disabled may be what the other replaces.
+    """Return the faults of two tasks that would do the same; one that is disabled may be what the other replaces.
 
     Tasks may share a temppath, as in the original's inventory: a run works in a folder of its own there.
     """

@@ -154,7 +154,7 @@ def read_policy() -> Policy:
 
 
 def _read(doing: str) -> str:
-    # Not blocking: what is there may be anything, and what is no file is refused below.
+    # Not blocking: a FIFO there would wait for a writer; anything but a file is refused below.
     descriptor = os.open(PATH, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         found = os.fstat(descriptor)

@@ -37,7 +37,7 @@ _NAMES: Mapping[str, Mapping[str, int]] = {
 _DAY = datetime.timedelta(days=1)
 _PART = re.compile(r"(?:(\*)|(\d+)(?:-(\d+))?)(?:/(\d+))?\Z")
 
-#: after 28 years, days of the week fall on the same dates again, but for a year like 2100 that is no leap year
+#: after 28 years, days of the week fall on the same dates again, but for a year like 2100, which is not a leap year
 _CYCLE_DAYS = 28 * 365 + 7
 
 #: where such a cycle begins, with another one after it, that have no such year
@@ -147,7 +147,7 @@ def _dates(first: datetime.date, count: int) -> Iterator[datetime.date]:
 
 
 def _normal(name: str, value: Any) -> str:
-    """A list becomes a comma between its items; leading zeros go, for ``00`` is no form that every cron documents.
+    """Return a field in the form that every cron takes: ``1,2`` for a list, no leading zeros.
 
     Names become numbers: not every cron takes them in lists and ranges. Sunday is 7 at the end of a range. A step from
     a number on (``2/6``) gets the range that it means (``2-23/6``): many crons take a step of a range only.
