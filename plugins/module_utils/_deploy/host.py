@@ -371,5 +371,5 @@ def _remove_in(parent: int, name: str) -> None:
 
 
 def summary(change: Change) -> dict[str, Any]:
-    """Return what changes, for a module's result."""
+    """Return the paths that are made or changed (``deployed``) and removed (``removed``), for a module's result."""
     return {"deployed": [entry.path for entry in change.differing], "removed": change.stale}

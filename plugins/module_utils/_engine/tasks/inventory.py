@@ -111,8 +111,9 @@ def declared(
     protected: bool = False,
     here: bool = True,
 ) -> list[Declared]:
-    """Return the declared tasks by title; those with ``ensure: absent`` are left out.
+    """Return the declared tasks, sorted by title; those with ``ensure: absent`` are left out.
 
+    :param tasks: a task's keys by its title; ``s3_sync_tasks`` the same for bucket syncs, which need no ``action``.
     :param conf_dir: where the host's config files will be.
     :param scripts: names of the transformation files that are deployed with them.
     :param protected: no pull may be declared here.
