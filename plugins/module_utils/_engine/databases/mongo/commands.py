@@ -24,12 +24,14 @@ class Commands:
 
     ``changed`` counts documents by collection, ``altered`` names what else was changed, and ``failures`` what the
     server refused to write, whether or not the script goes on after that.
+
+    :param doing: what messages say is done (``running sanitise.js on the scratch collections of app``).
     """
 
     def __init__(self, server: Server, database: str, prefix: str, doing: str) -> None:
-        self._server = server
-        self._database = database
-        self._doing = doing
+        self.server = server
+        self.database = database
+        self.doing = doing
         self._lock = threading.Lock()
         self._session: Any = None
         self._connected = False
@@ -50,7 +52,7 @@ class Commands:
         if not writes(wanted):
             with self._lock:
                 return self._ask(database, wanted)
-        name = self.scope.known(str(wanted[verb]).rpartition(f"{self._database}.")[2])
+        name = self.scope.known(str(wanted[verb]).rpartition(f"{self.database}.")[2])
         with self._lock:
             self._must_be_there(verb, name, wanted)
             before = self._before(verb, wanted)
@@ -60,29 +62,29 @@ class Commands:
 
     def _ask(self, database: str, command: Mapping[str, Any]) -> Any:
         if not self._connected:
-            self._session = self._server.session(self._doing)
+            self._session = self.server.session(self.doing)
             self._connected = True
-        return self._server.raw(database, command, self._doing, self._session)
+        return self.server.raw(database, command, self.doing, self._session)
 
     def _must_be_there(self, verb: str, name: str, command: Mapping[str, Any]) -> None:
         """Raise where a change could match nothing, as its collection's name is of none."""
         if (verb not in CHANGING and verb != "aggregate") or upserts(command):
             return
         if str(command[verb]) not in self._there:
-            self._there = set(self._server.collections(self._database, self._doing))
+            self._there = set(self.server.collections(self.database, self.doing))
         if str(command[verb]) not in self._there:
             raise Refused(f"there is no collection {name}")
 
     def _before(self, verb: str, command: Mapping[str, Any]) -> int:
         """Return how many documents a command is about to change whose answer does not tell."""
         if verb == "drop":
-            answer = self._ask(self._database, {"count": command[verb]})
+            answer = self._ask(self.database, {"count": command[verb]})
             return int(answer.get("n", 0))
         if verb == "aggregate":
             # Servers say nothing of what $out and $merge write.
             stages = [*command["pipeline"][:-1], {"$count": "n"}]
             options = {key: command[key] for key in ("allowDiskUse", "collation", "let", "hint") if key in command}
-            answer = self._ask(self._database, {verb: command[verb], "pipeline": stages, "cursor": {}, **options})
+            answer = self._ask(self.database, {verb: command[verb], "pipeline": stages, "cursor": {}, **options})
             batch = (answer.get("cursor") or {}).get("firstBatch") or ()
             return int(batch[0]["n"]) if batch else 0
         return 0

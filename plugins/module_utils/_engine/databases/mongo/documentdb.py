@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from ...errors import EnvSyncError
 from ...tasks.task import Task
-from .client import uri_of
+from .address import uri_of
 from .database import Mongo
 
 #: the user that the original always takes; login_user names another

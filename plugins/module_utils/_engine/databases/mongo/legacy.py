@@ -18,6 +18,9 @@ from ...errors import EnvSyncError
 from ...streams.reader import BLOCK, Reader
 from .archive import Collection, need_bson
 
+#: what a manifest calls this form
+FORMAT = "tar"
+
 _BSON = ".bson"
 _METADATA = ".metadata.json"
 #: the server's and the tool's version, from mongodump 100.12 on; nothing depends on it

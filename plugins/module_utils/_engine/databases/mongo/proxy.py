@@ -20,7 +20,6 @@ from types import TracebackType
 from typing import Any
 
 from ...errors import EnvSyncError
-from .client import Server
 from .commands import Commands
 from .scope import Refused, verb_of, writes
 from .wire import Malformed, Request, answer, receive
@@ -62,15 +61,16 @@ _COMMAND_NOT_FOUND = 59
 class Proxy:
     """Listens on a socket in ``folder``, which has to be this user's alone; a context manager.
 
+    :param commands: what runs the script's commands, and on whose server and database.
     :param mark: the collection whose first document ends the script: what is asked for after it is a failure.
     """
 
-    def __init__(self, server: Server, database: str, commands: Commands, folder: str, mark: str, doing: str) -> None:
-        self._server = server
-        self._database = database
+    def __init__(self, commands: Commands, folder: str, mark: str) -> None:
+        self._server = commands.server
+        self._database = commands.database
+        self._doing = commands.doing
         self._commands = commands
         self._mark = mark
-        self._doing = doing
         self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._connections: set[socket.socket] = set()

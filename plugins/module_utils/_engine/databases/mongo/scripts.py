@@ -17,11 +17,12 @@ from ...errors import EnvSyncError
 from ...points.scripts import Effect, Script
 from ...streams.pipeline import Group
 from .archive import extended_json
-from .client import Server, program
+from .client import Server
 from .commands import Commands
+from .names import END
+from .programs import program
 from .scope import Refused
 from .shell import run_javascript
-from .swap import END
 
 #: the commands that a list may hold: each names one collection, first
 COMMANDS = ("update", "delete", "insert", "createIndexes", "dropIndexes", "collMod", "drop")
@@ -48,7 +49,7 @@ def run_script(
     text = script.text(doing)
     commands = Commands(server, database, prefix, doing)
     if script.name.endswith(".js"):
-        run_javascript(script, text, server, database, commands, group, work_dir, doing)
+        run_javascript(text, commands, group, work_dir)
     else:
         for number, command in _commands(script.path, text, doing):
             group.check()

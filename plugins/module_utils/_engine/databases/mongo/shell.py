@@ -17,13 +17,12 @@ import re
 import uuid
 
 from ...errors import EnvSyncError
-from ...points.scripts import Script
 from ...streams.pipeline import Group
 from ..base import within
-from .client import Server, program
 from .commands import Commands
+from .names import END
+from .programs import program
 from .proxy import PENDING, Proxy
-from .swap import END
 
 # Loaded by require(), so that mongosh leaves its code as it is; the script's own global scope is its argument.
 _SETUP = r"""
@@ -154,20 +153,15 @@ _KIND = re.compile(r"\b(Mongo\w*Error|Error)\b")
 _CODE = re.compile(r"\b(E\d{3,5})\b")
 
 
-def run_javascript(
-    script: Script,
-    text: str,
-    server: Server,
-    database: str,
-    commands: Commands,
-    group: Group,
-    work_dir: str | None,
-    doing: str,
-) -> None:
+def run_javascript(text: str, commands: Commands, group: Group, work_dir: str | None) -> None:
     """Run a script; return when it has come to its end, and all that it began is over.
 
+    :param text: the script.
+    :param commands: runs, in scope, what the script asks of the server.
+    :param work_dir: an empty directory of this run's own.
     :raises EnvSyncError: it did not; names the kind of error, and no value of any document.
     """
+    doing = commands.doing
     mongosh = program("mongosh", doing)
     token = uuid.uuid4().hex
     folder = within(work_dir, f"mongosh-{token[:8]}")
@@ -185,7 +179,7 @@ def run_javascript(
         os.makedirs(os.path.dirname(os.path.join(folder, name)), mode=0o700, exist_ok=True)
         with open(os.path.join(folder, name), "x", encoding="utf-8") as stream:
             stream.write(content)
-    with Proxy(server, database, commands, folder, END, doing) as proxy:
+    with Proxy(commands, folder, END) as proxy:
         argv = [mongosh, proxy.uri, "--quiet", "--norc"]
         for name in ("begin.js", "script.js", "end.js"):
             argv += ["--file", os.path.join(folder, name)]
@@ -201,13 +195,14 @@ def run_javascript(
     if commands.failures:
         why = f"{commands.failures[0]} (its text is withheld, as it may quote data), and the script went on"
         raise EnvSyncError(doing, why, "Correct the script: what could not be written may not be sanitised.")
-    if not _marked(server, database, commands.scope.real(END), token, doing):
+    if not _marked(commands, token):
         why = "it ended before its last line (quit, exit, process.exit), or its end was not written"
         raise EnvSyncError(doing, why, "Have it run to its last line; return from a function to leave early.")
 
 
-def _marked(server: Server, database: str, mark: str, token: str, doing: str) -> bool:
+def _marked(commands: Commands, token: str) -> bool:
     """Say whether the mark is there, on a connection that the script had no part in; remove it."""
+    server, database, doing, mark = commands.server, commands.database, commands.doing, commands.scope.real(END)
     found = server.command(database, {"find": mark, "filter": {"_id": token}}, doing)["cursor"]["firstBatch"]
     if mark in server.collections(database, doing):
         server.command(database, {"drop": mark}, doing)

@@ -11,107 +11,89 @@ when something fails in between.
 
 from __future__ import annotations
 
-import datetime
 import time
 from collections.abc import Collection as Names
 from collections.abc import Mapping
-from typing import Any, Callable
+from typing import Any, Callable, Protocol
 
 from ...errors import EnvSyncError
 from .archive import VIEW, Collection
-from .client import LACKING, Server, ServerError
-
-#: the first characters of a name of ours; what stands under such a name beside our mark may be dropped
-SCRATCH_PREFIX = "env_sync_scratch_"
-OLD_PREFIX = "env_sync_old_"
-#: the collection that holds the mark and lock of a pull
-MARK = "env_sync_pull"
-#: the collection in which a script that ran to its end leaves a mark, for a moment
-END = "env_sync_mark"
+from .client import LACKING, ServerError
+from .names import OLD_PREFIX, Collections, is_ours, is_system
 
 
-_DUPLICATE_KEY = 11000
+class Note(Protocol):
+    """Writes down in the lock's document what the next run has to know if this one dies now."""
 
-
-class LockDocument:
-    """The lock on pulls into a database, and the mark that its scratch collections are ours: in ``env_sync_pull``."""
-
-    def __init__(self, server: Server, database: str) -> None:
-        self._server = server
-        self._database = database
-        self._doing = f"locking {database} on {server.name}"
-
-    def read(self) -> tuple[Mapping[str, Any], Any]:
-        answer = self._server.command(self._database, {"find": MARK, "filter": {"_id": "pull"}}, self._doing)
-        batch = answer["cursor"]["firstBatch"]
-        if not batch:
-            return {}, None
-        found = dict(batch[0])
-        state = {name: found.get(name) for name in ("token", "until")}
-        return {**found, "until": _seconds(found.get("until"))}, state
-
-    def write(self, fields: Mapping[str, Any], state: Any) -> bool:
-        values = {**fields, "until": datetime.datetime.fromtimestamp(float(fields["until"]), datetime.timezone.utc)}
-        if state is None:
-            command = {"insert": MARK, "documents": [{"_id": "pull", **values}]}
-        else:
-            command = {"update": MARK, "updates": [{"q": {"_id": "pull", **state}, "u": {"$set": values}}]}
-        answer = self._server.command(self._database, command, self._doing)
-        errors = answer.get("writeErrors") or []
-        if errors and errors[0].get("code") != _DUPLICATE_KEY:
-            raise ServerError(self._doing, str(errors[0].get("errmsg")), int(errors[0].get("code", 0)))
-        return not errors and int(answer.get("n", 0)) == 1
-
-    def remove(self, state: Any) -> None:
-        """Drop the collection that has nothing but the document; its holder has just said that it lives."""
-        self._server.command(self._database, {"drop": MARK}, self._doing)
-
-    def now(self) -> float:
-        return _seconds(self._server.hello(self._doing)["localTime"])
-
-
-def _seconds(moment: Any) -> float:
-    """Return a time of the server's, which has no zone and is UTC, in seconds since the epoch."""
-    if not isinstance(moment, datetime.datetime):
-        return 0.0
-    return moment.replace(tzinfo=moment.tzinfo or datetime.timezone.utc).timestamp()
-
-
-def is_ours(name: str) -> bool:
-    return name.startswith((SCRATCH_PREFIX, OLD_PREFIX)) or name in (MARK, END)
-
-
-def is_system(name: str) -> bool:
-    """Say whether a collection is the server's own: it cannot be renamed."""
-    return name.startswith("system.")
+    def __call__(self, **values: Any) -> None:
+        """Raise :class:`LockLost` where the lock is no longer held."""
 
 
 class Swap:
     """One exchange of a database's collections.
 
-    :param scratch: what the names of this run's scratch collections begin with.
     :param prove: raises unless the lock is held; called before whatever cannot be taken back.
     """
 
-    def __init__(self, server: Server, database: str, scratch: str, keep_old: bool, prove: Callable[[], None]) -> None:
-        self._server = server
-        self._scratch = scratch
+    def __init__(self, collections: Collections, prove: Callable[[], None], note: Note, keep_old: bool) -> None:
+        self._collections = collections
         self._prove = prove
-        self._database = database
-        self._doing = f"swapping {database} in on {server.name}"
+        self._note = note
+        self._keep_old = keep_old
+        self._doing = f"swapping {collections.database} in on {collections.server.name}"
         self._two_steps = keep_old
         self._replaced = 0
+        self._new: list[str] = []
+        self._under_way = False
+        #: for how long a name was away, at most, in seconds
         self.away = 0.0
 
-    def run(self, views: Mapping[str, Collection], spared: Names[str]) -> None:
-        """Exchange all, then drop what vanished at the source.
+    # 1. Drop what an earlier pull kept, lest step 3 finds the old names taken.
+    # 2. Note in the lock's document that a swap is under way, and which names it adds. From here until step 6 a run
+    #    that finds this note gives the old collections their names back (put_back); the names are noted because
+    #    nothing else tells a collection that came with the swap from one that an application has made since.
+    # 3. Give each scratch collection its live name: in one step with dropTarget, or in two (live to old, scratch to
+    #    live), in which case a second rename that fails is undone at once. A live view of that name is dropped first.
+    # 4. Make the views what they are at the source; they read collections that are there by now.
+    # 5. Drop what has vanished at the source, or rename it to its old name; views first.
+    # 6. Note that the swap is over.
+    # 7. Drop the old collections, unless they are to be kept. Not before step 6: a run that dies after dropping some
+    #    would otherwise have the next one put back the rest beside the new ones.
+    #
+    # The lock is proved before each rename and drop.
+    def run(self, views: Mapping[str, Collection], spared: Names[str]) -> str:
+        """Exchange all: each collection at once, but not all of them in one moment.
 
         :param views: the point's views, by name.
         :param spared: collections that were left out of the dump: the live ones stay.
+        :returns: what the replaced collections are called now, as a pattern; empty where none is kept.
         :raises EnvSyncError: says whether live collections were replaced already.
         """
-        there = self._server.collections(self._database, self._doing)
-        incoming = sorted(name[len(self._scratch) :] for name in there if name.startswith(self._scratch))
+        collections = self._collections
+        self._drop_old()
+        live = set(collections.live(self._doing))
+        incoming = {name[len(collections.scratch) :] for name in collections.named(collections.scratch, self._doing)}
+        self._new = sorted(incoming - live)
+        self._note(swapping=True, new=self._new, kept=False)
+        self._under_way = True
+        self._exchange_all(views, spared)
+        self._note(swapping=False, kept=self._keep_old)
+        self._under_way = False
+        if not self._keep_old:
+            self._drop_old()
+        return f"{collections.database}.{OLD_PREFIX}*" if self._keep_old and live else ""
+
+    def take_back(self, doing: str) -> None:
+        """Give the old collections their names back, where the swap failed half-way."""
+        if self._under_way:
+            put_back(self._collections, self._new, self._prove, doing)
+            self._under_way = False
+            self._note(swapping=False)
+
+    def _exchange_all(self, views: Mapping[str, Collection], spared: Names[str]) -> None:
+        scratch = self._collections.scratch
+        there = self._collections.all(self._doing)
+        incoming = sorted(name[len(scratch) :] for name in there if name.startswith(scratch))
         live = {name: about for name, about in there.items() if not is_ours(name) and not is_system(name)}
         try:
             for name in incoming:
@@ -134,13 +116,14 @@ class Swap:
             raise
 
     def _exchange(self, name: str, replaces: bool) -> None:
+        scratch = self._collections.scratch + name
         self._prove()
         if not replaces:
-            self._rename(self._scratch + name, name)
+            self._rename(scratch, name)
             return
         if not self._two_steps:
             try:
-                self._rename(self._scratch + name, name, dropTarget=True)
+                self._rename(scratch, name, dropTarget=True)
                 self._replaced += 1
                 return
             except ServerError as error:
@@ -150,7 +133,7 @@ class Swap:
         started = time.monotonic()
         self._rename(name, OLD_PREFIX + name)
         try:
-            self._rename(self._scratch + name, name)
+            self._rename(scratch, name)
         except EnvSyncError:
             self._rename(OLD_PREFIX + name, name)
             raise
@@ -184,51 +167,40 @@ class Swap:
         else:
             self._drop(name)
 
-    def drop_old(self) -> None:
-        for name in self._server.collections(self._database, self._doing):
-            if name.startswith(OLD_PREFIX):
-                self._drop(name)
-
-    def _rename(self, old: str, new: str, **options: Any) -> None:
-        rename(self._server, self._database, old, new, self._doing, **options)
+    def _drop_old(self) -> None:
+        self._collections.drop(self._collections.named(OLD_PREFIX, self._doing), self._doing, self._prove)
 
     def _drop(self, name: str) -> None:
-        self._prove()
-        self._command({"drop": name})
+        self._collections.drop([name], self._doing, self._prove)
+
+    def _rename(self, old: str, new: str, **options: Any) -> None:
+        self._collections.rename(old, new, self._doing, **options)
 
     def _command(self, command: Mapping[str, Any]) -> None:
-        self._server.command(self._database, command, self._doing)
+        self._collections.server.command(self._collections.database, command, self._doing)
 
 
-def rename(server: Server, database: str, old: str, new: str, doing: str, **options: Any) -> None:
-    """Rename one collection; both names are in ``database``."""
-    command = {"renameCollection": f"{database}.{old}", "to": f"{database}.{new}", **options}
-    server.command("admin", command, doing)
-
-
-def put_back(
-    server: Server, database: str, scratch: str, new: Names[str], prove: Callable[[], None], doing: str
-) -> list[str]:
+def put_back(collections: Collections, new: Names[str], prove: Callable[[], None], doing: str) -> list[str]:
     """Give the live names back to the old collections of a swap that did not end; return them.
 
     What came with the swap becomes a scratch collection again.
 
-    :param scratch: what scratch names begin with.
     :param new: the names that came with the swap and replaced nothing.
     :param prove: raises unless the lock is held; called before each step.
     """
-    there = server.collections(database, doing)
+    scratch = collections.scratch
+    there = collections.all(doing)
     restored = []
     for name in sorted(there):
         came = OLD_PREFIX + name in there or name in new
         if came and there[name].get("type") != VIEW and not is_ours(name) and not is_system(name):
             prove()
             if scratch + name in there:
-                server.command(database, {"drop": scratch + name}, doing)
-            rename(server, database, name, scratch + name, doing)
+                collections.drop([scratch + name], doing)
+            collections.rename(name, scratch + name, doing)
     for name in sorted(there):
         if name.startswith(OLD_PREFIX):
             prove()
-            rename(server, database, name, name[len(OLD_PREFIX) :], doing)
+            collections.rename(name, name[len(OLD_PREFIX) :], doing)
             restored.append(name[len(OLD_PREFIX) :])
     return restored
