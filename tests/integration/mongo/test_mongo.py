@@ -28,9 +28,9 @@ from typing import Any, Callable
 import bson
 import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import catalogue, pull, push, upkeep
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.mongo.client import (
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.mongo.address import uri_of
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.mongo.programs import (
     complaint,
-    uri_of,
     write_config,
 )
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases import DATABASES, open_database
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.base import within
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.mongo.client import write_config
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.mongo.programs import write_config
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.task import Task
 
 

@@ -224,6 +224,11 @@ def _shown(name: bytes) -> str:
     return shown(name.decode("utf-8", "surrogateescape"))
 
 
+def special_files(count: int) -> str:
+    """Return a number of special files in words."""
+    return "1 special file" if count == 1 else f"{count} special files"
+
+
 def shown(name: str) -> str:
     """Return a file's name as it can be printed, whatever its bytes are."""
     return visible(name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))

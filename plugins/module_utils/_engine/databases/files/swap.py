@@ -46,6 +46,17 @@ class Places:
         self.lock = os.path.join(self.parent, f"{HIDDEN}lock-{os.fsdecode(stem)}")
         self._marker = os.path.join(self.parent, f"{HIDDEN}swap-{os.fsdecode(stem)}")
 
+    # 1. Remove the old tree that an earlier pull kept, to have its name free.
+    # 2. Write the marker: it names the inode of the live tree, which is to be replaced. From here until finish() takes
+    #    the marker away, recover() tells by that inode alone which tree stands under which name.
+    # 3. Exchange the live and the scratch name in one step (renameat2), and rename what is now scratch to old. Where
+    #    kernel or file system cannot, rename live to old and scratch to live: the name is away in between.
+    # 4. Flush the folder, so that the names outlive a crash of the host.
+    # 5. The caller removes the old tree or keeps it, then calls finish().
+    #
+    # Where a run is killed before step 3, the live name has its old inode still, and the scratch tree goes. Between two
+    # renames there is no live name, and the old tree gets it back. After that the swap is completed, not undone:
+    # readers have the new tree already.
     def swap(self) -> float:
         """Give the scratch tree the live name; the replaced one is at ``old``. Return for how long the name was away.
 
@@ -105,7 +116,7 @@ class Places:
 
 
 def exchange(one: str, other: str) -> bool:
-    """Let two names change places in one step; False, and nothing done, where that can't be had."""
+    """Let two names change places in one step; False, and nothing done, where that is not possible."""
     try:
         renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
     except (AttributeError, OSError):
