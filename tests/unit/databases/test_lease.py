@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The rule of leases, on a document in memory; the real servers are in tests/integration/test_pairs.py."""
+"""The rule of leases, on a document in memory; the real servers are in tests/integration/pairs."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from ..tasks.task import Task
 
 
 class DumpAgain(EnvSyncError):
-    """What others did at the database made the dump fail. The next one gets around it; nothing of this one is kept.
+    """What others did at the database made the dump fail; the next one gets around it. Nothing of this one is kept.
 
     :param how: what the next one does, for the log: ``the dump begins anew, with one job``.
     """
@@ -48,7 +48,14 @@ class Identity:
 
 @dataclass
 class DumpFacts:
-    """What a dump learnt about the database, for the manifest."""
+    """What a dump learnt about the database, for the manifest.
+
+    ``format`` is how the members are made (``directory``, ``archive``, ``tar``), ``jobs`` how many dumped at once.
+    ``tables`` has a ``name`` each, ``rows`` where they were counted, and what else the DBMS has to say of a table;
+    ``extensions`` a ``name`` and a ``version``; ``roles`` are the names of owners. ``client_version`` is what the dump
+    program says of itself, ``peak_temporary_bytes`` how much it took on the disk at most, and ``details`` what only
+    this DBMS has.
+    """
 
     format: str
     jobs: int
@@ -65,8 +72,10 @@ class DumpFacts:
 class Plan:
     """What a pull will do to the target; made without changing anything.
 
-    ``replaces`` is what is under the live name now (None when the database does not exist yet). ``skip`` says why there
-    is rightly nothing to do here (a replica set's secondary member), and is empty where there is.
+    ``scratch`` is where the point will be restored, by name. ``replaces`` is what has the live name now (``tables`` or
+    ``files``, and ``size_bytes``), None when the database does not exist yet. ``steps`` and ``warnings`` are sentences
+    for the operator. ``skip`` says why there is nothing to do here (a replica set's secondary member), and is empty
+    where there is.
     """
 
     scratch: str
@@ -79,7 +88,8 @@ class Plan:
 def within(work_dir: str | None, *names: str) -> str:
     """Return a path in the working directory.
 
-    A plan has none. What needs one there is a mistake of ours, and must not end in the current directory.
+    :raises ValueError: there is none, as this is a plan: a fault in our code, which must not write to the current
+        directory instead.
     """
     if not work_dir:
         raise ValueError("there is no working directory")
@@ -87,21 +97,24 @@ def within(work_dir: str | None, *names: str) -> str:
 
 
 class Database(abc.ABC):
-    """One database on one server. Made from a task; opened lazily; closed by :meth:`close`."""
+    """One database on one server. Made from a task; opened lazily; closed by :meth:`close`.
+
+    Every method raises :class:`EnvSyncError` where the server cannot be reached or refuses, or the run is to stop.
+    """
 
     #: the name in ``dbms``
     kind = ""
 
-    #: format and compression of what the original stored of this DBMS, in one object with no manifest
+    #: format and compression of the one object that the legacy script stored for this DBMS, with no manifest
     legacy = ("", "")
 
-    #: what ``dbms`` calls servers of one kind that it has several names for
+    #: one name for servers that ``dbms`` has several for (``mongo`` and ``documentdb``): they share locks and journals
     family = ""
 
     #: says whether the run is to stop: asked while the server keeps it waiting outside of a group
     cancelled: Stop = Stop()
 
-    #: told what others keep the run waiting for
+    #: called with what others keep the run waiting for
     waiting: Callable[[str], None] = staticmethod(lambda what: None)
 
     @classmethod
@@ -115,9 +128,12 @@ class Database(abc.ABC):
     @classmethod
     @abc.abstractmethod
     def verify(cls, group: Group, source: PointSource, work_dir: str) -> None:
-        """Have the DBMS's own tool (or its like) read all of a point, to nowhere; raise when it finds anything wrong.
+        """Have the DBMS's own tool (or its like) read all of a point, to nowhere.
 
         Needs no server. Sizes and SHA-256 are compared by the source, as its members are read to their ends.
+
+        :param work_dir: an empty directory of this run's own.
+        :raises EnvSyncError: something in it is damaged.
         """
 
     def obey(self, stop: Stop) -> None:
@@ -125,7 +141,7 @@ class Database(abc.ABC):
         self.cancelled = stop
 
     def observe(self, waiting: Callable[[str], None]) -> None:
-        """Have ``waiting`` told what others keep the run waiting for, and nothing when that is over."""
+        """Have ``waiting`` called with what others keep the run waiting for, and with nothing when that is over."""
         self.waiting = waiting
 
     @abc.abstractmethod
@@ -134,19 +150,23 @@ class Database(abc.ABC):
 
     @abc.abstractmethod
     def preflight_dump(self) -> Mapping[str, Any]:
-        """Check all that a dump needs, change nothing; return facts for the plan (``size_bytes``, ``tables``...).
+        """Check all that a dump needs; change nothing.
 
-        ``skip`` among them says why there is rightly nothing to do here (a replica set's secondary member), and
-        ``warnings`` what the operator should know before.
+        :returns: facts for the plan: ``size_bytes``, and ``tables`` or ``files``, how many; ``warnings`` and ``notes``,
+            lines for the operator; ``skip``, where there is nothing to do here (a replica set's secondary member),
+            and then nothing else.
         """
 
     @abc.abstractmethod
     def check_scripts(self, scripts: Sequence[Script]) -> None:
-        """Raise where it shows without running them that the scripts can't do their work; change nothing."""
+        """Check what can be checked of scripts without running them; change nothing.
+
+        :raises EnvSyncError: one of them cannot do its work.
+        """
 
     @abc.abstractmethod
     def prepare(self, scripts: Sequence[Script], group: Group) -> Sequence[Effect]:
-        """Run the pre-dump scripts on the database itself; return what each did, as :meth:`sanitise`."""
+        """Run the pre-dump scripts on the database itself; return what each did, as :meth:`sanitise` does."""
 
     @abc.abstractmethod
     def dump(self, group: Group, sink: StoreSink) -> DumpFacts:
@@ -157,18 +177,21 @@ class Database(abc.ABC):
 
     @abc.abstractmethod
     def preflight_restore(self, manifest: Manifest | None) -> Plan:
-        """Check all that a restore of that point needs; change nothing. None: a point of the original's."""
+        """Check all that a restore of that point needs; change nothing.
+
+        :param manifest: the point's; None for a legacy point, which has none.
+        """
 
     def lock_key(self) -> str:
-        """Return what the host's lock on this database goes by: the server's own identity, however it is spelt.
+        """Return the key of the host-wide lock on this database: the server's own identity, however it is spelt.
 
-        Names that differ in the case of their letters only are one to some servers: they have one lock.
+        Names that differ only in the case of their letters are one to some servers, so they share a lock.
         """
         found = self.identity()
         return f"{self.family or found.dbms} {found.system} {self.database_name.lower()}"
 
     def journal_key(self) -> str:
-        """Return what the journal of this database's pushes goes by; the same after a reboot."""
+        """Return the key of the journal of this database's pushes; the same after a reboot."""
         return f"{self.family or self.kind} {self.identity().system} {self.database_name}"
 
     @property
@@ -178,13 +201,13 @@ class Database(abc.ABC):
 
     @property
     def place(self) -> str:
-        """Where the database is, for a person: the server, and of a tree also its path."""
+        """Where the database is, as messages say it: the server; for a tree, also its path."""
         return self.identity().host
 
     def alone(self, wait: float) -> contextlib.AbstractContextManager[None]:
-        """Hold the server's own lock on runs of this host, whoever runs them, where the server has locks of its own.
+        """Hold the server's own lock on runs of this host, whoever runs them, where the server has such locks.
 
-        It is what two users see each other by where the role has made no folder that they share.
+        By it two users see each other where the role has made no folder that they share.
 
         :param wait: how many seconds to wait for another holder.
         :raises EnvSyncError: another run has it.
@@ -193,26 +216,38 @@ class Database(abc.ABC):
 
     @abc.abstractmethod
     def exclusive(self) -> contextlib.AbstractContextManager[None]:
-        """Hold the server's own lock on pulls into this database, against other hosts; see :mod:`.lease`."""
+        """Hold the server's own lock on pulls into this database, against other hosts; see :mod:`.lease`.
+
+        :raises EnvSyncError: another host has it.
+        """
 
     @abc.abstractmethod
     def sweep(self) -> list[str]:
-        """Remove what a killed pull left for this database; return what was removed, as a person would call it."""
+        """Remove what a killed pull left of this database; return a phrase for each thing that was removed.
+
+        Called with the lock held. ``collection env_sync_scratch_1a2b_users`` is such a phrase.
+
+        :raises LockLost: the lock is no longer held.
+        """
 
     @abc.abstractmethod
     def restore(self, group: Group, source: PointSource) -> Mapping[str, Any]:
-        """Restore the point into the scratch database; return ``warnings``."""
+        """Restore the point into the scratch database; return ``warnings``, a list of sentences.
+
+        :raises EnvSyncError: it could not be restored, or is not there with all its rows.
+        """
 
     @abc.abstractmethod
     def sanitise(self, scripts: Sequence[Script], group: Group) -> Sequence[Effect]:
         """Run the scripts on the scratch database, each wholly or not at all; return what each did.
 
-        Raises unless each ran to its end in the scratch database and nowhere else, and all that it did is committed: a
-        mark that follows the script, in its session, is looked for afterwards on a connection of our own.
+        :raises EnvSyncError: one did not run to its end in the scratch database and nowhere else, or not all that it
+            did is committed: a mark that follows the script, in its session, is looked for afterwards on a connection
+            of our own.
         """
 
     def purge(self, effects: Sequence[Effect], group: Group) -> Sequence[str]:
-        """Leave nothing derived of the rows that the scripts changed; return warnings.
+        """Leave nothing that was derived from the rows that the scripts changed; return warnings.
 
         Materialized views are refreshed, statistics gathered anew, and the files of what was changed rewritten. Called
         after :meth:`sanitise`, and before :meth:`check`.
@@ -221,16 +256,27 @@ class Database(abc.ABC):
 
     @abc.abstractmethod
     def check(self, group: Group) -> Mapping[str, Any]:
-        """Raise unless the scratch database is fit to serve; return what was found (``tables``, ``size_bytes``)."""
+        """Check that the scratch database is fit to serve.
+
+        :returns: what was found: ``size_bytes``, and ``tables`` or ``files``, how many.
+        :raises EnvSyncError: it is not.
+        """
 
     @abc.abstractmethod
     def swap(self, keep_old: bool) -> Mapping[str, Any]:
-        """Give the scratch database the live name, atomically; return ``name_away_seconds``, ``kept``, ``warnings``."""
+        """Give the scratch database the live name, atomically.
+
+        :param keep_old: what is replaced is to be kept.
+        :returns: ``name_away_seconds`` (for how long there was nothing under the live name), ``kept`` (what the
+            replaced database is called now; empty where it is gone, or there was none), and perhaps ``warnings``.
+        :raises LockLost: the lock is no longer held.
+        """
 
     @abc.abstractmethod
     def discard(self) -> None:
         """Drop the scratch database of this run, if there is one, and if the lock is held.
 
+        :raises LockLost: another run has the lock; what is left is that run's to drop.
         :raises EnvSyncError: it may still be there.
         """
 

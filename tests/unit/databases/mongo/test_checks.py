@@ -16,7 +16,7 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.m
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.mongo.checks import compare_scratch
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
 
-from tests.servers.mongo_stub import StubServer, collections
+from tests.unit.databases.mongo.stub import StubServer, collections
 
 
 class SmallServer(StubServer):

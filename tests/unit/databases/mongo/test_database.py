@@ -21,7 +21,7 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine.points.name
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.directory import DirectoryStore
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.task import Task
 
-from tests.servers.mongo_stub import StubServer, mongo
+from tests.unit.databases.mongo.stub import StubServer, mongo
 
 
 class Killed(BaseException):

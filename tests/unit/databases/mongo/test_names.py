@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.mongo.client import ServerError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
 
-from tests.servers.mongo_stub import StubServer, collections, mongo
+from tests.unit.databases.mongo.stub import StubServer, collections, mongo
 
 
 @pytest.mark.parametrize("name", ["a.b", "a*", "a b", "x" * 64])

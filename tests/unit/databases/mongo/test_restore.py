@@ -18,7 +18,7 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.m
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.points.manifest import Manifest
 
-from tests.servers.mongo_stub import StubServer, collections, mongo
+from tests.unit.databases.mongo.stub import StubServer, collections, mongo
 
 
 class RefusingServer(StubServer):

@@ -15,7 +15,7 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.m
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.mongo.swap import Swap, put_back
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
 
-from tests.servers.mongo_stub import StubServer, collections
+from tests.unit.databases.mongo.stub import StubServer, collections
 
 
 def swap(server: Any, views: dict[str, Collection] | None = None, spared: tuple[str, ...] = ()) -> None:
