@@ -105,7 +105,7 @@ def test_what_the_original_stored_is_pulled(
 def test_a_point_is_restored_by_hand(
     source: MongoServer, target: MongoServer, name: str, values: Values, dump_tools: Tools, tmp_path: Path
 ) -> None:
-    """As docs/databases/mongo.md says."""
+    """As docs/operate/restore-by-hand.md says."""
     fill(source, name)
     point = do_push(values("push", name))["point"]
     config = config_for(target, tmp_path)

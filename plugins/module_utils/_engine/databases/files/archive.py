@@ -92,9 +92,9 @@ def pass_on(
 
 
 class Watched:
-    """A reader that looks at the archive that a tar of ours makes, on its way into the store; ``found`` has the result.
+    """A reader that looks at the archive that a push makes, on its way into the store; ``found`` has the result.
 
-    It raises where the archive has a form that no pull would take.
+    :raises EnvSyncError: (from :meth:`read`) the archive has a form that no pull would take.
     """
 
     def __init__(self, source: Reader, doing: str) -> None:

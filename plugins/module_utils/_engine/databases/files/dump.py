@@ -69,7 +69,7 @@ def dump(options: Options, live: str, expected: Measured, group: Group, sink: St
 
 
 class _TarReader:
-    """What ``tar --create`` writes, to an end that counts: exit status 1 says that files changed, and is no failure."""
+    """Reads what ``tar --create`` writes to its end; exit status 1, which says that files changed, is not a failure."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage

@@ -17,7 +17,11 @@ from .archive import shown
 
 @dataclass
 class Measured:
-    """What is in a tree: ``size`` is the bytes that its files take on the disk (holes are none), or have if fewer."""
+    """What is in a tree.
+
+    ``size`` is in bytes: of each file its length, or what it takes on the disk where that is less (holes). ``uids`` are
+    its owners.
+    """
 
     size: int = 0
     files: int = 0

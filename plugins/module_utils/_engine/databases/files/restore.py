@@ -96,12 +96,12 @@ def restore(places: Places, options: Options, group: Group, source: PointSource)
     doing = f"restoring {options.tree}"
     manifest = source.manifest
     os.mkdir(places.scratch, 0o700)
-    # The original's archives have the tree's own path before every name.
+    # In a legacy archive, the tree's own path stands before every name.
     root = [] if manifest.dbms else [part for part in options.database.split("/") if part not in ("", ".")]
     argv = extracting(find_tar(doing)[0], places.scratch, None if manifest.dbms else len(root))
     stage, contents = _feed(group, source, argv, doing, root, options.allow_special)
     mode = stat.S_IMODE(os.stat(places.scratch).st_mode) if contents.rooted else _usual_mode(places.live)
-    os.chmod(places.scratch, 0o700)  # nobody's to look at before it has been sanitised
+    os.chmod(places.scratch, 0o700)  # nobody else may look at it before it has been sanitised
     counting = f"counting what was restored of {options.tree}"
     _compare(manifest, contents.inner, counting)
     if "entries" in manifest.details:

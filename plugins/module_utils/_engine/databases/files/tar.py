@@ -46,7 +46,7 @@ def creating(tar: str, tree: str, excluded: Sequence[str]) -> list[str]:
 def extracting(tar: str, folder: str, strip: int | None) -> list[str]:
     """Return the command line that unpacks an archive from standard input into ``folder``.
 
-    :param strip: how many parts of each name to leave off; None for an archive of ours, whose names have none too many.
+    :param strip: how many leading parts of each name to leave off; None for an archive that a push made.
     """
     argv = [tar, "--extract", "--file=-", f"--directory={folder}", "--preserve-permissions"]
     argv += ["--xattrs", "--acls", *_selinux()]
@@ -67,9 +67,9 @@ def _selinux() -> list[str]:
 
 
 def _exclusions(patterns: Sequence[str]) -> list[str]:
-    """Return tar's options for what is left out: at any depth by name, from the tree's top where there is a slash.
+    """Return tar's options that leave names out: at any depth, or from the tree's top where there is a slash.
 
-    A folder takes with it all that is in it. What a pull keeps beside a tree belongs to no tree.
+    A folder is left out with all that is in it. What a pull keeps beside a tree belongs to no tree.
     """
     argv = ["--no-wildcards-match-slash", "--no-anchored"]
     argv += [f"--exclude={swap.HIDDEN}{kind}-*" for kind in ("scratch", "old", "swap", "lock")]

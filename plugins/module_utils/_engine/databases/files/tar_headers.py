@@ -71,7 +71,7 @@ _MAY_BE_BLANK = frozenset(("devmajor", "devminor"))
 
 
 class Damaged(Exception):
-    """The archive is no whole one, or not one of GNU tar's; the text says why, as a sentence without an end."""
+    """The archive is not whole, or not one of GNU tar's; the text says why, as a clause without a full stop."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class Scanner:
     def feed(self, block: bytes | memoryview) -> Generator[Entry, None, None]:
         """Take the next bytes, and give the entries whose headers are complete by now; each has to be asked for.
 
-        :raises Damaged: what came is no part of an archive of GNU tar's.
+        :raises Damaged: what came is not part of an archive of GNU tar's.
         """
         view = memoryview(block)
         while True:

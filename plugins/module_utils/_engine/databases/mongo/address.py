@@ -52,24 +52,27 @@ def uri_of(connection: Connection, base: str, options: Mapping[str, str]) -> str
     if "serverselectiontimeoutms" not in names:
         query.append(("serverSelectionTimeoutMS", str(_PATIENCE * 1000)))
     if scheme == "mongodb" and "," not in hosts and not names & {"replicaset", "directconnection", "loadbalanced"}:
-        # One host means that host: otherwise a driver goes on to the primary, and nobody learns that this is none.
+        # One host means that host: otherwise a driver goes on to the primary, and nobody learns that it did.
         query.append(("directConnection", "true"))
     return urllib.parse.urlunsplit((scheme, f"{userinfo}@{hosts}" if userinfo else hosts, "/", query_of(query), ""))
 
 
 def options_of(query: str) -> list[tuple[str, str]]:
-    """Return a connection string's options as they stand there: some may be repeated, and their order and an empty one
-    count (``readPreferenceTags``)."""
+    """Return a connection string's options as they stand there.
+
+    Some may be repeated, and their order and an empty one count (``readPreferenceTags``).
+    """
     pairs = [part.partition("=") for part in re.split("[&;]", query) if part]
     return [(name, value) for name, _equals, value in pairs]
 
 
 def query_of(options: Sequence[tuple[str, str]]) -> str:
+    """Return options as a connection string has them; the reverse of :func:`options_of`."""
     return "&".join(f"{name}={value}" for name, value in options)
 
 
 def _is_elsewhere(host: str, hosts: str) -> bool:
-    """Say whether a host is none of a connection string's; where that names none, its user is for any."""
+    """Say whether a host is not one of a connection string's; the user of one that names no host is for any host."""
     own = {_machine(one) for one in hosts.split(",") if one}
     return bool(own) and not own.issuperset(_machine(one) for one in host.split(",") if one)
 
@@ -108,4 +111,5 @@ def _address(host: str, port: int) -> str:
 
 
 def without_port(host: str) -> str:
+    """Return a host or a bracketed address without the port that stands with it."""
     return host[: host.rindex(":")] if ":" in host and not host.endswith("]") else host

@@ -60,7 +60,7 @@ def need_bson(needed_for: str) -> None:
 def extended_json(text: str) -> Any:
     """Return what a text in MongoDB's Extended JSON says.
 
-    :raises ValueError: it is none.
+    :raises ValueError: it is not Extended JSON.
     """
     need_bson("Extended JSON")
     try:
@@ -87,7 +87,7 @@ class Collection:
     def from_metadata(cls, name: str, text: str) -> Collection:
         """Return the collection that a metadata document (Extended JSON) describes.
 
-        :raises ValueError: it is none.
+        :raises ValueError: it does not describe one.
         """
         values = extended_json(text) if text else {}
         if not isinstance(values, dict):

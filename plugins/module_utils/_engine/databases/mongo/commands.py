@@ -45,7 +45,7 @@ class Commands:
         """Run a command and return the server's answer (BSON), which may say that it failed.
 
         :raises Refused: it reaches beyond the scope, or changes a collection that is not there.
-        :raises EnvSyncError: the server can't be reached.
+        :raises EnvSyncError: the server cannot be reached.
         """
         wanted = self.scope.translated(database, command)
         verb = verb_of(wanted)

@@ -5,7 +5,7 @@
 """MongoDB: ``mongodump`` and ``mongorestore`` for the data, pymongo for everything else.
 
 A pull restores into collections ``env_sync_scratch_<run>_<name>`` of the live database itself, because a rename is
-atomic only within one database. Who may read all of that database can read them until the swap, by these names.
+atomic only within one database. Until the swap, whoever may read all of that database can read them, by these names.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Mongo(Database):
         self._locking = f"locking {database} on {server.name}"
         self._lock = DocumentStorage(LockDocument(server, database))
         self._lease = Lease(self._lock, self._locking, lambda: self.cancelled)
-        # Of this run alone: what one that has lost the lock goes on to write, or drops, is never its successor's.
+        # Names of this run alone: if it loses the lock and goes on writing or dropping, its successor is not affected.
         self._collections = Collections(server, database, f"{SCRATCH_PREFIX}{self._lock.token[:8]}_")
         self._restored = Restored({}, ())
         self._swap: Swap | None = None
@@ -217,7 +217,7 @@ class Mongo(Database):
                 self._swap.take_back(doing)
             self._lease.regain()
         finally:
-            # What is this run's own by its name is no other's, whoever has the lock by now.
+            # These names are this run's alone, whoever has the lock by now.
             self._collections.drop(self._collections.named(self._collections.scratch, doing), doing)
 
     def _note(self, **values: Any) -> None:

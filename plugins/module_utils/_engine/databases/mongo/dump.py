@@ -62,7 +62,7 @@ def dump(collections: Collections, options: Options, group: Group, sink: StoreSi
     size = collections.size(doing)
     group.start(sink.member, options.member, archive, size or None, threads=options.jobs)
     group.wait()
-    # A collection that was dropped or made meanwhile is no fault.
+    # That a collection was dropped or made meanwhile is not a fault.
     lacking = (before & set(collections.live(doing))) - set(archive.collections) - set(options.excluded)
     if lacking or not archive.collections:
         what = f"lacks {', '.join(sorted(lacking)[:5])}" if lacking else "holds no collection"

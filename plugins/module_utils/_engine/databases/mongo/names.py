@@ -12,7 +12,7 @@ from typing import Any, Callable
 from ...errors import EnvSyncError
 from .client import NAMESPACE_NOT_FOUND, Server, ServerError
 
-#: the first characters of a name of ours; what stands under such a name beside our mark may be dropped
+#: how our own names begin; a collection of such a name may be dropped where our mark is there too
 SCRATCH_PREFIX = "env_sync_scratch_"
 OLD_PREFIX = "env_sync_old_"
 #: the collection that holds the mark and lock of a pull
@@ -22,6 +22,7 @@ END = "env_sync_mark"
 
 
 def is_ours(name: str) -> bool:
+    """Say whether a collection is one of env_sync's own: scratch, old, or a mark."""
     return name.startswith((SCRATCH_PREFIX, OLD_PREFIX)) or name in (MARK, END)
 
 
@@ -72,10 +73,10 @@ class Collections:
         self.server.command("admin", command, doing)
 
     def drop(self, names: Iterable[str], doing: str, prove: Callable[[], None] | None = None) -> None:
-        """Drop collections and views; one that has gone meanwhile is as good as dropped.
+        """Drop collections and views; one that has gone meanwhile counts as dropped.
 
-        :param prove: raises unless the lock is held; called before each. None for what is this run's own by its name:
-            whoever has the lock, nobody else uses that.
+        :param prove: raises unless the lock is held; called before each. None for scratch collections of this run:
+            nobody else uses their names, whoever has the lock.
         """
         for name in names:
             if prove is not None:
