@@ -561,11 +561,11 @@ def operate(params: Mapping[str, Any], dry_run: bool, host: Host) -> Mapping[str
     if params["operation"] == "check":
         return check(of_task, params["action"] or "", dry_run, host)
     if params["operation"] == "prune":
-        return upkeep.prune(of_task, host, params["keep"], dry_run)
+        return (upkeep.plan_prune if dry_run else upkeep.prune)(of_task, host, params["keep"])
     if params["operation"] == "copy":
-        return upkeep.copy(of_task, read_task(params, params["destination"]), host, dry_run)
+        return (upkeep.plan_copy if dry_run else upkeep.copy)(of_task, read_task(params, params["destination"]), host)
     if params["operation"] == "sweep":
-        return upkeep.sweep(of_task, host, dry_run)
+        return (upkeep.plan_sweep if dry_run else upkeep.sweep)(of_task, host)
     return upkeep.verify(of_task, host)
 
 

@@ -98,3 +98,15 @@ def test_a_story_names_no_dbms_and_no_store(story: str) -> None:
     named = r"postgres|mysql|maria|mongo|documentdb|elastic|opensearch|s3|rsync|bucket|\bes_|\bpg_|\bmy_"
     found = re.findall(rf".*(?:{named}).*", MODULES[story].read_text(encoding="utf-8"), re.IGNORECASE)
     assert found == []
+
+
+@pytest.mark.parametrize("module", ["pull", "catalogue"])
+def test_what_only_reads_holds_the_readable_half_of_a_store(module: str) -> None:
+    """The type checker then proves that it never writes; nothing else may be imported of stores than this half."""
+    imported = {
+        alias.name
+        for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("stores")
+        for alias in node.names
+    }
+    assert imported - {"open_store"} == {"ReadableStore"}

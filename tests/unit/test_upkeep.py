@@ -62,8 +62,8 @@ def test_the_status_of_a_tasks_own_runs_stays(
         put_point(store, day)
     with running(nightly, Host()) as run:
         run.progress.finish("done", "pulled")
-    upkeep.prune(nightly, Host(), keep=4, dry_run=True)
-    upkeep.sweep(nightly, Host(), dry_run=True)
+    upkeep.plan_prune(nightly, Host(), keep=4)
+    upkeep.plan_sweep(nightly, Host())
     assert [status.title for status in read_statuses(str(tmp_path / "state"))] == ["nightly"]
     upkeep.prune(nightly, Host(), keep=4)
     statuses = {status.title: status.message for status in read_statuses(str(tmp_path / "state"))}
@@ -121,7 +121,7 @@ def test_a_copy_takes_the_newest_that_is_not_from_the_future(
 
 def test_prune_without_doing_it_only_says(store: DirectoryStore, task: Callable[..., Task], put_point: Putter) -> None:
     made = [put_point(store, day) for day in DAYS]
-    assert upkeep.prune(task(), Host(), keep=4, dry_run=True)["removed"] == made[:1]
+    assert upkeep.plan_prune(task(), Host(), keep=4)["removed"] == made[:1]
     assert points(store) == made
 
 
@@ -194,7 +194,7 @@ def test_a_copy_that_is_there_is_not_made_again(
     store: DirectoryStore, task: Callable[..., Task], target: tuple[Task, DirectoryStore], put_point: Putter
 ) -> None:
     put_point(store, DAYS[0])
-    assert upkeep.copy(task(), target[0], Host(), dry_run=True)["changed"] is True
+    assert upkeep.plan_copy(task(), target[0], Host())["changed"] is True
     assert names(target[1]) == []
     upkeep.copy(task(), target[0], Host())
     again = upkeep.copy(task(), target[0], Host())
@@ -275,7 +275,7 @@ def test_sweep_takes_old_interrupted_pushes_and_nothing_else(
     for path in (tmp_path / "store").rglob("*"):
         hours = 47 if str(path).endswith(young) else 49
         os.utime(path, (time.time() - hours * 3600,) * 2)
-    assert upkeep.sweep(task(), Host(), dry_run=True)["removed"] == [f"{DAYS[1]}-app"]
+    assert upkeep.plan_sweep(task(), Host())["removed"] == [f"{DAYS[1]}-app"]
     assert partial.exists()
     done = upkeep.sweep(task(), Host())
     assert (done["changed"], done["removed"]) == (True, [f"{DAYS[1]}-app"])
@@ -306,7 +306,7 @@ def test_sweep_finds_a_push_that_was_killed_in_its_first_member(
         partial.parent.mkdir(exist_ok=True)
         partial.write_bytes(b"half")
         os.utime(partial, (time.time() - hours * 3600,) * 2)
-    assert upkeep.sweep(task(), Host(), dry_run=True)["removed"] == [f"{DAYS[1]}-app"]
+    assert upkeep.plan_sweep(task(), Host())["removed"] == [f"{DAYS[1]}-app"]
     assert upkeep.sweep(task(), Host())["removed"] == [f"{DAYS[1]}-app"]
     left = sorted(path.parent.name for path in (tmp_path / "store").rglob("*.partial"))
     assert left == [good, f"{DAYS[1]}-app_old", f"{DAYS[2]}-app"]

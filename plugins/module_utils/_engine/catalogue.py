@@ -20,7 +20,7 @@ from .databases import database_class
 from .errors import EnvSyncError, NoPoint
 from .points.manifest import Manifest, Member
 from .points.name import TIMESTAMP_FORM, iso_utc, manifest_name, moment, parse, point_name
-from .stores.base import Store
+from .stores.base import ReadableStore
 
 COMPLETE = "complete"
 INCOMPLETE = "incomplete"
@@ -78,7 +78,7 @@ class Point:
         return dict(values, name=self.name)
 
 
-def list_points(store: Store, database: str = "", details: bool = False, timezone: str = "utc") -> list[Point]:
+def list_points(store: ReadableStore, database: str = "", details: bool = False, timezone: str = "utc") -> list[Point]:
     """Return the points of ``database`` (of all databases where empty), oldest first.
 
     :param details: also read every manifest, for sizes before compression and the like.
@@ -115,7 +115,7 @@ def list_points(store: Store, database: str = "", details: bool = False, timezon
     return points
 
 
-def _from_future(store: Store, point: Point, timezone: str, now: float) -> bool:
+def _from_future(store: ReadableStore, point: Point, timezone: str, now: float) -> bool:
     """Say whether a point claims a time later than now.
 
     One whose name does may be of a host whose local time is ahead of ours: its manifest, which says in UTC when it was
@@ -156,7 +156,7 @@ def age(point: Point, manifest: Manifest | None, timezone: str = "utc") -> int:
     return max(0, round(time.time() - made(point.timestamp, manifest, timezone)))
 
 
-def with_manifest(store: Store, point: Point) -> Point:
+def with_manifest(store: ReadableStore, point: Point) -> Point:
     """Return the point with what its manifest adds; without, as unreadable, where that is damaged or too new."""
     try:
         manifest = read_manifest(store, point)
@@ -172,7 +172,7 @@ def with_manifest(store: Store, point: Point) -> Point:
     )
 
 
-def read_manifest(store: Store, point: Point) -> Manifest:
+def read_manifest(store: ReadableStore, point: Point) -> Manifest:
     """Return the manifest of a complete point; raises when it is damaged or says that it is another point's."""
     name = manifest_name(point.name)
     manifest = Manifest.from_json(store.get_bytes(name), store.url(name))
@@ -185,7 +185,7 @@ def read_manifest(store: Store, point: Point) -> Manifest:
     return manifest
 
 
-def manifest_of(store: Store, point: Point, dbms: str) -> Manifest:
+def manifest_of(store: ReadableStore, point: Point, dbms: str) -> Manifest:
     """Return the point's manifest; for a legacy point, which has none, what its name and size say.
 
     :param dbms: what the legacy point is of: its name does not say.
@@ -215,7 +215,7 @@ def manifest_of(store: Store, point: Point, dbms: str) -> Manifest:
 
 
 def choose(
-    store: Store,
+    store: ReadableStore,
     database: str,
     timestamp: str = "",
     timezone: str = "utc",

@@ -16,7 +16,7 @@ from typing import IO, Any, Callable
 
 from .errors import EnvSyncError
 from .points.manifest import Manifest, Member
-from .stores.base import SelfStoring, Store
+from .stores.base import ReadableStore, SelfStoring, Store
 from .streams.compression import SUFFIXES, Compressing, Decompressing, compressor, decompressor, in_process
 from .streams.pipeline import Group, Stage, StageReader
 from .streams.reader import BLOCK, HashingReader, Reader, write_all
@@ -144,7 +144,7 @@ class ServerSink:
         self._progress(0, 1)
 
 
-def _self_storing(store: Store, what: str, name: str) -> SelfStoring:
+def _self_storing(store: ReadableStore, what: str, name: str) -> SelfStoring:
     """Return the store, whose server stores by itself; raises where it takes bytes only."""
     if isinstance(store, SelfStoring):
         return store
@@ -193,7 +193,7 @@ class VerifyingReader:
     The original's objects have no SHA-256 on record (it is empty): of these, the size alone is compared.
     """
 
-    def __init__(self, store: Store, member: Member) -> None:
+    def __init__(self, store: ReadableStore, member: Member) -> None:
         self._source = HashingReader(store.open(member.name, member.size))
         self._member = member
         self._url = store.url(member.name)
@@ -234,7 +234,7 @@ class PointSource:
     """
 
     def __init__(
-        self, group: Group, store: Store, point: str, manifest: Manifest, progress: Callable[[int, int], None]
+        self, group: Group, store: ReadableStore, point: str, manifest: Manifest, progress: Callable[[int, int], None]
     ) -> None:
         self._group = group
         self._store = store

@@ -22,7 +22,7 @@ from .points.manifest import Manifest
 from .points.name import how_long
 from .points.scripts import Effect, Script, read_scripts
 from .run import Run, nothing_to_do, result, running, work_dir
-from .stores import Store, open_store
+from .stores import ReadableStore, open_store
 from .streams.pipeline import Group
 from .tasks import policy
 from .tasks.task import Task
@@ -33,7 +33,7 @@ def plan(task: Task, host: Host) -> dict[str, Any]:
     rules = policy.read_policy()
     task = rules.apply(task)
     scripts = read_scripts(task.transformation_sql)
-    store = open_store(task, host.cancelled)
+    store: ReadableStore = open_store(task, host.cancelled)
     store.preflight(write=False)
     warnings: list[str] = []
     point = catalogue.choose(store, task.database, task.timestamp, task.timezone, warnings.append)
@@ -84,7 +84,7 @@ def pull(task: Task, host: Host) -> dict[str, Any]:
     with running(task, host) as run:
         task = policy.read_policy().apply(task)
         scripts = read_scripts(task.transformation_sql)
-        store = open_store(task, host.cancelled)
+        store: ReadableStore = open_store(task, host.cancelled)
         store.prepare(write=False)
         point = catalogue.choose(store, task.database, task.timestamp, task.timezone, run.warn)
         run.progress.point(point.name)
@@ -173,7 +173,7 @@ def _preflight(task: Task, manifest: Manifest, database: Database) -> Plan:
     return database.preflight_restore(None if legacy else manifest)
 
 
-def _verify_legacy(run: Run, dbms: str, store: Store, point: Point, manifest: Manifest, directory: str) -> None:
+def _verify_legacy(run: Run, dbms: str, store: ReadableStore, point: Point, manifest: Manifest, directory: str) -> None:
     """Read all of an object that has no manifest: nothing else tells whether it is whole."""
     try:
         with run.phase("verifying", bytes_total=point.stored_bytes), Group(run.host.cancelled) as group:
@@ -187,7 +187,7 @@ def _verify_legacy(run: Run, dbms: str, store: Store, point: Point, manifest: Ma
         ) from error
 
 
-def _restore(run: Run, database: Database, store: Store, point: Point, manifest: Manifest) -> None:
+def _restore(run: Run, database: Database, store: ReadableStore, point: Point, manifest: Manifest) -> None:
     with run.phase("restoring", point.stored_bytes, len(manifest.members)), Group(run.host.cancelled) as group:
         restored = database.restore(group, PointSource(group, store, point.name, manifest, run.progress.add))
     for warning in restored.get("warnings", ()):

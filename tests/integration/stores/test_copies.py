@@ -128,7 +128,7 @@ def test_a_point_goes_from_any_store_to_any_other(
 ) -> None:
     here, there = of(pushed[1][source]), of(place(destination))
 
-    planned = upkeep.copy(here, there, Host(), dry_run=True)
+    planned = upkeep.plan_copy(here, there, Host())
     assert contents(open_store(there)) == {}
     copied = upkeep.copy(here, there, Host())
     again = upkeep.copy(here, there, Host())
@@ -220,7 +220,7 @@ def test_a_copy_that_is_killed_leaves_no_point_and_the_next_one_clears_up(
     name, places = pushed
     where = place(destination)
     keys = {"action": "pull", "dbms": "postgresql", "database": name, "state_dir": str(tmp_path / "state")}
-    planned = upkeep.copy(of(places[source]), of(where), Host(), dry_run=True)
+    planned = upkeep.plan_copy(of(places[source]), of(where), Host())
     sizes = sorted(member["size"] for member in planned["manifest"]["members"])
     asked = [{**keys, **places[source], "timestamp": OLDER}, {**keys, **where}, sizes[-1], len(sizes) - 1]
 

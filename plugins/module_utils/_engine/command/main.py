@@ -296,7 +296,8 @@ class _Command:
 
     def _prune(self) -> tuple[Any, str]:
         of_task = self._read_task()
-        result = upkeep.prune(of_task, self._host, self._asked.prune, self._asked.plan)
+        prune = upkeep.plan_prune if self._asked.plan else upkeep.prune
+        result = prune(of_task, self._host, self._asked.prune)
         return self._show(result, [text.pruned(of_task.database, result, self._asked.plan)])
 
     def _status(self) -> tuple[Any, str]:

@@ -11,9 +11,9 @@ from typing import Callable
 from ..errors import EnvSyncError
 from ..host.stopping import Stop
 from ..tasks.task import Task
-from .base import Store
+from .base import ReadableStore, Store
 
-__all__ = ["STORES", "Store", "open_store"]
+__all__ = ["STORES", "ReadableStore", "Store", "open_store"]
 
 # Each is imported when it is asked for: with it come libraries that the others can do without.
 

@@ -36,8 +36,11 @@ class Stored:
     sha256: str
 
 
-class Store(abc.ABC):
-    """One place for points: a bucket and prefix, a directory, a directory on another host.
+class ReadableStore(abc.ABC):
+    """One place for points: a bucket and prefix, a directory, a directory on another host. This half of it reads.
+
+    A pull, a verification and the catalogue hold no more than this half, and so cannot write: the type checker sees
+    to that.
 
     Every method raises :class:`..errors.EnvSyncError` when the store cannot do what is asked.
     Methods may be called from several threads at once.
@@ -45,6 +48,66 @@ class Store(abc.ABC):
 
     #: the name in ``storagebackend``
     kind = ""
+
+    @abc.abstractmethod
+    def url(self, name: str = "") -> str:
+        """Return the address of the store, or of an object in it, for messages, without any secret: ``s3://b/p/name``."""
+
+    @abc.abstractmethod
+    def preflight(self, write: bool) -> None:
+        """Raise unless the store is there and can be read (and, where ``write``, looks writable). Writes nothing.
+
+        :raises EnvSyncError: it is not; the message says what to correct.
+        """
+
+    def prepare(self, write: bool) -> None:
+        """Begin a run: as :meth:`preflight`, and a server that has to be told of the store first is told.
+
+        A plan calls :meth:`preflight` instead.
+        """
+        self.preflight(write)
+
+    @abc.abstractmethod
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        """Yield every finished object whose name starts with ``prefix``, in order of name, folders entered."""
+
+    @abc.abstractmethod
+    def stat(self, name: str) -> StoredObject | None:
+        """Return the object of that exact name, or None."""
+
+    @abc.abstractmethod
+    def open(self, name: str, size: int | None = None) -> Reader:
+        """Return a reader over the object. A connection cut half-way is resumed or raised, never taken for the end.
+
+        :param size: the object's size in bytes, where the caller knows it; saves a look.
+        """
+
+    def get_bytes(self, name: str, limit: int = 64 * BLOCK) -> bytes:
+        """Return a small object as a whole: at most its first ``limit`` bytes, which are 64 MiB unless given."""
+        reader = self.open(name)
+        try:
+            blocks: list[bytes] = []
+            room = limit
+            while room > 0:
+                block = reader.read(min(BLOCK, room))
+                if not block:
+                    break
+                blocks.append(block)
+                room -= len(block)
+            return b"".join(blocks)
+        finally:
+            reader.close()
+
+    def begun(self) -> Iterator[StoredObject]:
+        """Yield what writers have begun and not finished, as far as that shows: its name or the like, and since when.
+
+        It may be of a writer that is at work.
+        """
+        return iter(())
+
+
+class Store(ReadableStore):
+    """A store with the half that writes: what a push, a copy and a removal of points need."""
 
     #: whether two runs can begin an object of one name at once, so that each has to claim its point
     claims = True
@@ -57,25 +120,9 @@ class Store(abc.ABC):
         """What the store's own temporary files on this host took at most, in bytes."""
         return 0
 
-    @abc.abstractmethod
-    def url(self, name: str = "") -> str:
-        """Return what a person would call the place, or an object in it: ``s3://bucket/path/name``. No secret."""
-
-    @abc.abstractmethod
-    def preflight(self, write: bool) -> None:
-        """Raise unless the store is there and can be read (and, where ``write``, looks writable). Writes nothing."""
-
     def inspector(self) -> Inspector:
         """Return what tells a check of the store how it is set up."""
         return Inspector()
-
-    @abc.abstractmethod
-    def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Yield every finished object whose name starts with ``prefix``, in order of name, folders entered."""
-
-    @abc.abstractmethod
-    def stat(self, name: str) -> StoredObject | None:
-        """Return the object of that exact name, or None."""
 
     @abc.abstractmethod
     def put(self, name: str, source: Reader, size_hint: int | None = None) -> Stored:
@@ -88,30 +135,22 @@ class Store(abc.ABC):
             choose part sizes, and must still work when it is wrong or None.
         """
 
-    @abc.abstractmethod
-    def open(self, name: str, size: int | None = None) -> Reader:
-        """Return a reader over the object. A connection cut half-way is resumed or raised, never taken for the end.
-
-        :param size: the object's size in bytes, where the caller knows it; saves a look.
-        """
+    def put_bytes(self, name: str, data: bytes) -> Stored:
+        """Store ``data`` under ``name``."""
+        return self.put(name, BytesReader(data), len(data))
 
     @abc.abstractmethod
     def delete(self, names: Iterable[str]) -> None:
-        """Remove these objects; one that is not there is no error."""
+        """Remove these objects; one that is not there is not an error."""
 
     @abc.abstractmethod
     def sweep(self, prefix: str) -> builtins.list[str]:
         """Remove what interrupted writers left below ``prefix``: temporary names, unfinished multipart uploads.
 
-        Finished objects are never touched.  Returns what was removed, as a person would call it.
-        """
+        Finished objects are never touched.
 
-    def begun(self) -> Iterator[StoredObject]:
-        """Yield what writers have begun and not finished, as far as that shows: its name or the like, and since when.
-
-        It may be of a writer that is at work.
+        :returns: what was removed, for people to read: addresses of files, ``an unfinished upload of s3://...``.
         """
-        return iter(())
 
     def straggling(self, prefix: str) -> bool:
         """Say whether a writer that was given up, here or by a process that is gone, may still write below ``prefix``.
@@ -129,36 +168,12 @@ class Store(abc.ABC):
         return {found.name for found in self.list(prefix)}
 
     def unclaim(self, name: str) -> None:
-        """Take a mark away; one that is not there is no error."""
+        """Take a mark away; one that is not there is not an error."""
         self.delete([name])
 
     def made_by(self, point: str, run: str) -> bool:
         """Say whether what there is of a point may be the run's; where runs claim points, the claim has told."""
         return True
-
-    def prepare(self, write: bool) -> None:
-        """What a run, and no plan, begins with: as :meth:`preflight`, and what the task has set up here is set up."""
-        self.preflight(write)
-
-    def put_bytes(self, name: str, data: bytes) -> Stored:
-        """Store ``data`` under ``name``."""
-        return self.put(name, BytesReader(data), len(data))
-
-    def get_bytes(self, name: str, limit: int = 64 * BLOCK) -> bytes:
-        """Return the whole of a small object, at most ``limit`` bytes of it."""
-        reader = self.open(name)
-        try:
-            blocks: list[bytes] = []
-            room = limit
-            while room > 0:
-                block = reader.read(min(BLOCK, room))
-                if not block:
-                    break
-                blocks.append(block)
-                room -= len(block)
-            return b"".join(blocks)
-        finally:
-            reader.close()
 
 
 class SelfStoring(Store):
