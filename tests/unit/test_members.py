@@ -76,7 +76,7 @@ class Counter:
 
 
 def sink(group: Group, store: DirectoryStore, compression: str, progress: Counter | None = None) -> StoreSink:
-    return StoreSink(group, store, POINT, compression, 0, progress or Counter())
+    return StoreSink(group, store, POINT, engine_compression.Compression(compression), progress or Counter())
 
 
 def read_all(reader: Reader, size: int = BLOCK) -> bytes:

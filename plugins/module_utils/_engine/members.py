@@ -17,7 +17,7 @@ from typing import IO, Any, Callable
 from .errors import EnvSyncError
 from .points.manifest import Manifest, Member
 from .stores.base import ReadableStore, SelfStoring, Store
-from .streams.compression import SUFFIXES, Compressing, Decompressing, compressor, decompressor, in_process
+from .streams.compression import SUFFIXES, Compressing, Compression, Decompressing, compressor, decompressor, in_process
 from .streams.pipeline import Group, Stage, StageReader
 from .streams.reader import BLOCK, HashingReader, Reader, write_all
 
@@ -45,8 +45,7 @@ class StoreSink:
         group: Group,
         store: Store,
         point: str,
-        compression: str,
-        level: int,
+        compression: Compression,
         progress: Callable[[int, int], None],
         run: str = "",
     ) -> None:
@@ -54,7 +53,6 @@ class StoreSink:
         self._store = store
         self._point = point
         self._compression = compression
-        self._level = level
         self._progress = progress
         self._lock = threading.Lock()
         self._run = run
@@ -88,8 +86,8 @@ class StoreSink:
         counting = _Counting(source, lambda size: self._progress(size, 0))
         if packed:
             facts["packed"] = True
-        full_name = self._point + name + ("" if packed else SUFFIXES[self._compression])
-        reader = counting if packed or self._compression == "none" else self._compress(full_name, counting, threads)
+        full_name = self._point + name + ("" if packed else self._compression.suffix)
+        reader = counting if packed or not self._compression.suffix else self._compress(full_name, counting, threads)
         try:
             stored = self._store.put(full_name, reader, raw_size_hint)
         finally:
@@ -101,10 +99,10 @@ class StoreSink:
         return member
 
     def _compress(self, name: str, source: Reader, threads: int) -> Reader:
-        if in_process(self._compression):
-            return Compressing(source, self._level, threads)
+        if in_process(self._compression.kind):
+            return Compressing(source, self._compression.level, threads)
         stage = self._group.run(
-            compressor(self._compression, self._level, threads),
+            compressor(self._compression.kind, self._compression.level, threads),
             f"compressing {name}",
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from . import catalogue, guards
@@ -92,17 +93,7 @@ def pull(task: Task, host: Host) -> dict[str, Any]:
         age = _age(point, manifest, task)
         policy.check_point(task, manifest, age, f"pulling {store.url(point.name)}")
         host.log("info", f"taking {store.url(point.name)}, which is {how_long(age)} old")
-        key = server_keys(task, host.cancelled).lock
-        with (
-            locks.hold(key, f"{task.database} on this host", task.lock_wait, host.cancelled),
-            work_dir(task.temppath, key) as directory,
-            open_database(task, directory, host.cancelled) as database,
-            database.alone(task.lock_wait),
-            database.exclusive(),
-        ):
-            database.observe(run.waiting)
-            for left in database.sweep():
-                host.log("info", f"removed what an interrupted pull left: {left}")
+        with _alone(task, run) as (database, directory):
             prepared = _preflight(task, manifest, database)
             if prepared.skip:
                 return nothing_to_do(run, prepared.skip, point=point.name, store=store.url())
@@ -120,11 +111,8 @@ def pull(task: Task, host: Host) -> dict[str, Any]:
             except BaseException as error:
                 _discard(database, task, host, error)
                 raise
-        for warning in swapped.pop("warnings", ()):
-            run.warn(warning)
-        away = f"was away for {swapped['name_away_seconds']} s" if swapped["name_away_seconds"] else "was never away"
-        message = f"{task.database} now serves {point.name}; its name {away}"
-        run.progress.finish("done", message, {"stored_bytes": point.stored_bytes})
+        _finish(run, task.database, point, swapped)
+        raw_bytes = manifest.raw_bytes or point.stored_bytes
         return result(
             run,
             changed=True,
@@ -136,13 +124,40 @@ def pull(task: Task, host: Host) -> dict[str, Any]:
             database=task.database,
             replaced=prepared.replaces,
             sanitised=[effect.to_dict() for effect in effects],
-            raw_bytes=manifest.raw_bytes or point.stored_bytes,
+            raw_bytes=raw_bytes,
             stored_bytes=point.stored_bytes,
-            rate=round((manifest.raw_bytes or point.stored_bytes) / run.seconds),
+            rate=round(raw_bytes / run.seconds),
             before={"database": prepared.replaces},
             after={"database": {"point": point.name, **checked}},
             **swapped,
         )
+
+
+@contextlib.contextmanager
+def _alone(task: Task, run: Run) -> Iterator[tuple[Database, str]]:
+    """Give the database, every other run on it kept out and what interrupted pulls left removed, and a directory."""
+    cancelled = run.host.cancelled
+    key = server_keys(task, cancelled).lock
+    with (
+        locks.hold(key, f"{task.database} on this host", task.lock_wait, cancelled),
+        work_dir(task.temppath, key) as directory,
+        open_database(task, directory, cancelled) as database,
+        database.alone(task.lock_wait),
+        database.exclusive(),
+    ):
+        database.observe(run.waiting)
+        for left in database.sweep():
+            run.host.log("info", f"removed what an interrupted pull left: {left}")
+        yield database, directory
+
+
+def _finish(run: Run, database: str, point: Point, swapped: dict[str, Any]) -> None:
+    """Say that the pull is done; what the swap warns of is taken out of ``swapped``."""
+    for warning in swapped.pop("warnings", ()):
+        run.warn(warning)
+    away = f"was away for {swapped['name_away_seconds']} s" if swapped["name_away_seconds"] else "was never away"
+    message = f"{database} now serves {point.name}; its name {away}"
+    run.progress.finish("done", message, {"stored_bytes": point.stored_bytes})
 
 
 def _discard(database: Database, task: Task, host: Host, error: BaseException) -> None:

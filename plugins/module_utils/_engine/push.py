@@ -7,10 +7,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import secrets
 import socket
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from . import catalogue, claims, guards, removal
@@ -23,12 +25,13 @@ from .host.journal import Begun, Journal
 from .host.progress import Host
 from .host.stopping import pause
 from .members import StoreSink
-from .points.manifest import Manifest, totals
+from .points.manifest import Manifest, Member, totals
 from .points.name import belongs, encode, iso_utc, manifest_name, moment, now, point_name
 from .points.scripts import Effect, Script, read_scripts
 from .run import Run, nothing_to_do, result, running, work_dir
 from .stores import Store, open_store
 from .stores.base import SelfStoring
+from .streams.compression import Compression
 from .streams.pipeline import Group
 from .tasks import policy
 from .tasks.task import Task
@@ -91,20 +94,8 @@ def push(task: Task, host: Host) -> dict[str, Any]:
         scripts = read_scripts(task.pre_dump_transformation_sql)
         store = open_store(task, host.cancelled)
         store.prepare(write=True)
-        keys = server_keys(task, host.cancelled)
-        journal = Journal(run.state_dir, store.url(), keys.journal)
-        what = f"{task.database} on this host"
-        with (
-            locks.hold(keys.lock, what, task.lock_wait, host.cancelled),
-            journal.held(what, task.lock_wait, host.cancelled),
-            work_dir(task.temppath, keys.lock) as directory,
-            open_database(task, directory, host.cancelled) as database,
-            database.alone(task.lock_wait),
-        ):
-            database.observe(run.waiting)
+        with _alone(task, run, store) as (database, journal):
             identity = database.identity()
-            removal.sweep(store, task.database, journal, run)
-            removal.sweep(store, task.database, Journal(run.state_dir, store.url(), keys.former), run)
             points = catalogue.list_points(store, task.database, timezone=task.timezone)
             before = [found.name for found in points]
             # After the listing: a point that another host begins in between is a reason to skip, and no clash.
@@ -119,27 +110,50 @@ def push(task: Task, host: Host) -> dict[str, Any]:
                 for warning in (*facts.get("warnings", ()), *_warnings(task, store, points, point)):
                     run.warn(warning)
                 run.progress.point(point)
+                made = _Push(task, run, store, database, begun)
                 try:
-                    manifest = _dump_and_store(
-                        task, run, database, store, begun, identity, int(facts["size_bytes"]), scripts
-                    )
+                    manifest = _dump_and_store(made, identity, int(facts["size_bytes"]), scripts)
                 except NothingToDo as found:
                     return nothing_to_do(run, str(found), point="", store=store.url())
                 claims.give(store, point, begun.entry.run)
             run.progress.finish("done", f"stored {store.url(point)}", {"stored_bytes": manifest.stored_bytes})
-            return result(
-                run,
-                changed=True,
-                skipped="",
-                point=point,
-                store=store.url(),
-                manifest=manifest.to_dict(),
-                raw_bytes=manifest.raw_bytes,
-                stored_bytes=manifest.stored_bytes,
-                rate=round(manifest.raw_bytes / run.seconds),
-                before={"points": before},
-                after={"points": [*before, point]},
-            )
+            return _pushed(run, store, manifest, before, point)
+
+
+@contextlib.contextmanager
+def _alone(task: Task, run: Run, store: Store) -> Iterator[tuple[Database, Journal]]:
+    """Give the database and the journal, with every other push of it kept out, and what earlier ones left removed."""
+    cancelled = run.host.cancelled
+    keys = server_keys(task, cancelled)
+    journal = Journal(run.state_dir, store.url(), keys.journal)
+    what = f"{task.database} on this host"
+    with (
+        locks.hold(keys.lock, what, task.lock_wait, cancelled),
+        journal.held(what, task.lock_wait, cancelled),
+        work_dir(task.temppath, keys.lock) as directory,
+        open_database(task, directory, cancelled) as database,
+        database.alone(task.lock_wait),
+    ):
+        database.observe(run.waiting)
+        removal.sweep(store, task.database, journal, run)
+        removal.sweep(store, task.database, Journal(run.state_dir, store.url(), keys.former), run)
+        yield database, journal
+
+
+def _pushed(run: Run, store: Store, manifest: Manifest, before: Sequence[str], point: str) -> dict[str, Any]:
+    return result(
+        run,
+        changed=True,
+        skipped="",
+        point=point,
+        store=store.url(),
+        manifest=manifest.to_dict(),
+        raw_bytes=manifest.raw_bytes,
+        stored_bytes=manifest.stored_bytes,
+        rate=round(manifest.raw_bytes / run.seconds),
+        before={"points": before},
+        after={"points": [*before, point]},
+    )
 
 
 def _warnings(task: Task, store: Store, points: Sequence[Point], point: str) -> list[str]:
@@ -199,53 +213,60 @@ def _beginning(task: Task, run: Run, store: Store, journal: Journal, before: Seq
     raise EnvSyncError(f"pushing {store.url(point)}", why, "Choose another timestamp, or push again later.")
 
 
-def _dump_and_store(
-    task: Task,
-    run: Run,
-    database: Database,
-    store: Store,
-    begun: Begun,
-    identity: Identity,
-    size: int,
-    scripts: Sequence[Script],
-) -> Manifest:
-    point = begun.entry.point
+@dataclass(frozen=True)
+class _Push:
+    """One push that has its point: what all of its steps work with."""
+
+    task: Task
+    run: Run
+    store: Store
+    database: Database
+    begun: Begun
+
+    @property
+    def point(self) -> str:
+        return self.begun.entry.point
+
+
+def _dump_and_store(made: _Push, identity: Identity, size: int, scripts: Sequence[Script]) -> Manifest:
+    """Run the scripts, store the members and then the manifest, from which on there is a point.
+
+    :param size: about how large the database is, in bytes.
+    :raises NothingToDo: there turned out to be nothing to dump.
+    """
+    run, store = made.run, made.store
     effects: Sequence[Effect] = ()
     if scripts:
         with run.phase("running the pre-dump SQL"), Group(run.host.cancelled) as group:
-            effects = database.prepare(scripts, group)
-        for warning in guards.changed_nothing(effects, task.may_change_nothing):
+            effects = made.database.prepare(scripts, group)
+        for warning in guards.changed_nothing(effects, made.task.may_change_nothing):
             run.warn(warning)
-    facts, sink = _dump(task, run, database, store, begun, size)
+    facts, members = _dump(made, size)
     facts.peak_temporary_bytes += store.peak_temporary_bytes
     for warning in facts.warnings:
         run.warn(warning)
     with run.phase("writing the manifest"):
-        manifest = _manifest(task, run, identity, point, facts, sink, effects)
+        manifest = _manifest(made, identity, facts, members, effects)
         if isinstance(store, SelfStoring):
-            store.commit(point)  # its server has written down what a manifest is made of
+            store.commit(made.point)  # its server has written down what a manifest is made of
         else:
-            store.put_bytes(manifest_name(point), manifest.to_json())
+            store.put_bytes(manifest_name(made.point), manifest.to_json())
     return manifest
 
 
-def _dump(
-    task: Task, run: Run, database: Database, store: Store, begun: Begun, size: int
-) -> tuple[DumpFacts, StoreSink]:
+def _dump(made: _Push, size: int) -> tuple[DumpFacts, Sequence[Member]]:
     """Dump into the store; all of it anew where what others do at the database made that fail."""
-    point = begun.entry.point
-    attempt = 0
+    task, run, store, point = made.task, made.run, made.store, made.point
     cleared = True
-    while True:
-        attempt += 1
+    for attempt in itertools.count(1):
         try:
             with run.phase("dumping", bytes_total=size), Group(run.host.cancelled, task.stall_timeout) as group:
-                compression, level = task.compression, task.compression_level
-                sink = StoreSink(group, store, point, compression, level, run.progress.add, begun.entry.run)
-                facts = database.dump(group, sink)
+                compression = Compression(task.compression, task.compression_level)
+                sink = StoreSink(group, store, point, compression, run.progress.add, made.begun.entry.run)
+                facts = made.database.dump(group, sink)
             if not cleared:
-                _require_only(store, point, sink)
-            return facts, sink
+                _require_only(store, point, sink.members)
+            return facts, sink.members
         except DumpAgain as error:
             if attempt == _DUMPS:
                 raise
@@ -254,6 +275,7 @@ def _dump(
             cleared = _make_way(store, point, run) and cleared
             if run.stop.stragglers or store.straggling(point):
                 raise  # something of it may still write, under the names that the next one would have
+    raise AssertionError("the last attempt returns or raises")
 
 
 def _make_way(store: Store, point: str, run: Run) -> bool:
@@ -274,12 +296,12 @@ def _make_way(store: Store, point: str, run: Run) -> bool:
         return False
 
 
-def _require_only(store: Store, point: str, sink: StoreSink) -> None:
+def _require_only(store: Store, point: str, members: Sequence[Member]) -> None:
     """Raise where a point has objects that are not this dump's.
 
     The manifest does not have them, but who restores the point by hand takes all that is there.
     """
-    own = {member.name for member in sink.members}
+    own = {member.name for member in members}
     names = {found.name for found in store.list(point) if belongs(found.name, point)}
     left = sorted(name for name in names - own if not claims.is_claim(name, point))
     if left:
@@ -292,21 +314,16 @@ def _require_only(store: Store, point: str, sink: StoreSink) -> None:
 
 
 def _manifest(
-    task: Task,
-    run: Run,
-    identity: Identity,
-    point: str,
-    facts: DumpFacts,
-    sink: StoreSink,
-    effects: Sequence[Effect],
+    made: _Push, identity: Identity, facts: DumpFacts, members: Sequence[Member], effects: Sequence[Effect]
 ) -> Manifest:
-    raw_bytes, stored_bytes = totals(sink.members)
+    task, run = made.task, made.run
+    raw_bytes, stored_bytes = totals(members)
     finished = run.started + run.seconds
     return Manifest(
         tool_version=VERSION,
         dbms=identity.dbms,
         database=task.database,
-        timestamp=point[: -len(encode(task.database)) - 1],
+        timestamp=made.point[: -len(encode(task.database)) - 1],
         environment=task.environment,
         host=socket.gethostname(),
         server={"system": identity.system, "version": identity.version, "host": identity.host},
@@ -318,7 +335,7 @@ def _manifest(
         finished=iso_utc(finished),
         raw_bytes=raw_bytes,
         stored_bytes=stored_bytes,
-        members=tuple(sorted(sink.members, key=lambda member: member.name)),
+        members=tuple(sorted(members, key=lambda member: member.name)),
         tables=tuple(facts.tables),
         extensions=tuple(facts.extensions),
         roles=tuple(facts.roles),

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -137,6 +137,6 @@ def _member(item: Mapping[str, Any]) -> Member:
     )
 
 
-def totals(members: list[Member]) -> tuple[int, int]:
+def totals(members: Sequence[Member]) -> tuple[int, int]:
     """Return the members' bytes before compression and as stored."""
     return sum(m.raw_size for m in members), sum(m.size for m in members)

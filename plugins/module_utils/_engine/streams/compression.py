@@ -10,6 +10,7 @@ a fifth of the time of a push (``benchmarks/postgresql.py``). Both write the sam
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import IO, cast
 
 from ..errors import EnvSyncError
@@ -27,6 +28,19 @@ MOST_THREADS = 8
 
 #: what a member's name ends with, by its compression
 SUFFIXES = {"zstd": ".zst", "gzip": ".gz", "none": ""}
+
+
+@dataclass(frozen=True)
+class Compression:
+    """How members are compressed: ``kind`` is a key of :data:`SUFFIXES`, ``level`` as for :func:`compressor`."""
+
+    kind: str
+    level: int = 0
+
+    @property
+    def suffix(self) -> str:
+        """What the name of a member ends with; empty where it is not compressed."""
+        return SUFFIXES[self.kind]
 
 
 def in_process(compression: str) -> bool:
