@@ -23,7 +23,7 @@ from .errors import EnvSyncError, NothingToDo
 from .host import locks
 from .host.journal import Begun, Journal
 from .host.progress import Host
-from .host.stopping import pause
+from .host.stopping import attempts
 from .members import StoreSink
 from .points.manifest import Manifest, Member, totals
 from .points.name import belongs, encode, iso_utc, manifest_name, moment, now, point_name
@@ -195,7 +195,7 @@ def _beginning(task: Task, run: Run, store: Store, journal: Journal, before: Seq
 
     :param before: the points that there were.
     """
-    for _unused in range(_TRIES):
+    for _last in attempts([1.0] * (_TRIES - 1), run.host.cancelled, "pushing"):
         point = _new_point(task)
         why = "there is such a point already" if point in before else ""
         if not why:
@@ -209,7 +209,6 @@ def _beginning(task: Task, run: Run, store: Store, journal: Journal, before: Seq
             why = "another host is making such a point at this moment"
         if task.timestamp:
             break
-        pause(1.0, run.host.cancelled, "pushing")
     raise EnvSyncError(f"pushing {store.url(point)}", why, "Choose another timestamp, or push again later.")
 
 

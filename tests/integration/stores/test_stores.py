@@ -431,7 +431,7 @@ def test_a_download_that_is_cut_is_taken_up_again(s3_store: S3Store, cutting: An
 def test_a_download_that_is_always_cut_is_an_error_and_no_end(
     s3_store: S3Store, cutting: Any, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3_download, "_RESUMES", 2)
+    monkeypatch.setattr(s3_download, "_PAUSES", (0.1, 0.2))
     s3_store.put("object", Stream(size))
     _proxy, store = cutting(after=20_000, cuts=1000)
 

@@ -13,7 +13,12 @@ import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import Cancelled
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.host import stopping
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.host.progress import Host
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.host.stopping import Stop, interruptible, pause
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.host.stopping import (
+    Stop,
+    attempts,
+    interruptible,
+    pause,
+)
 
 
 def test_a_host_has_one_stop_for_all_that_works_for_it() -> None:
@@ -122,3 +127,27 @@ def test_the_end_is_told_to_the_innermost_first_and_nobody_stops_it() -> None:
         stop.tell_the_end("it hung again")
     stop.tell_the_end("nobody is left")
     assert told == ["processes", "status: it hung", "status: it hung again"]
+
+
+def test_there_is_one_attempt_more_than_there_are_pauses() -> None:
+    began = time.monotonic()
+    assert list(attempts((0.02, 0.03), lambda: False, "asking")) == [False, False, True]
+    assert time.monotonic() - began >= 0.05
+    assert list(attempts((), lambda: False, "asking")) == [True]
+
+
+def test_nothing_is_waited_for_after_the_attempt_that_did_it() -> None:
+    began = time.monotonic()
+    for _last in attempts((60.0,), lambda: False, "asking"):
+        break
+    assert time.monotonic() - began < 1
+
+
+def test_a_stop_ends_the_attempts() -> None:
+    stop = threading.Event()
+    made = []
+    with pytest.raises(Cancelled, match="asking"):
+        for last in attempts((60.0, 60.0), stop.is_set, "asking"):
+            made.append(last)
+            stop.set()
+    assert made == [False]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Callable, TypeVar
 
 from ..errors import Cancelled
@@ -215,3 +215,18 @@ def pause(seconds: float, cancelled: Callable[[], bool], doing: str) -> None:
         if left <= 0:
             return
         time.sleep(min(left, _LOOK))
+
+
+def attempts(pauses: Iterable[float], cancelled: Callable[[], bool], doing: str) -> Iterator[bool]:
+    """Yield once for each attempt that there may be, with a pause before each but the first: is it the last one?
+
+    The loop over this breaks, returns or raises when an attempt is not to be repeated.
+
+    :param pauses: how long each pause is, in seconds: there is one attempt more than there are pauses.
+    :raises Cancelled: the run is to stop.
+    """
+    waits = list(pauses)
+    yield not waits
+    for number, seconds in enumerate(waits, 1):
+        pause(seconds, cancelled, doing)
+        yield number == len(waits)

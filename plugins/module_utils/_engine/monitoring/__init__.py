@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any, Callable
 
 from ..errors import EnvSyncError, one_line
+from ..host.stopping import attempts
 from . import command_file, icinga2, nsca, prometheus
 from .outcome import Outcome
 
@@ -139,12 +140,12 @@ def _send(outcome: Outcome, settings: Mapping[str, str], environ: Mapping[str, s
     host = settings.get("host_name") or socket.getfqdn()
     # Tabs, semicolons and line breaks separate the fields and the results of what is sent.
     service = one_line(f"{settings.get('service_prefix') or 'GOV.UK environment sync'} {outcome.title}")
-    for attempt in range(1, TRIES + 1):
+    # Nobody asks this run to stop any more: the time limit of all the reporting ends it.
+    for last in attempts(range(1, TRIES), lambda: False, "reporting to the monitoring"):
         try:
             send(host, service, outcome, settings, environ, TRY_SECONDS)
             return
         except EnvSyncError as error:
-            if attempt == TRIES:
+            if last:
                 raise
             log("warning", f"{str(error).rstrip('.')}. Trying again.")
-        time.sleep(attempt)

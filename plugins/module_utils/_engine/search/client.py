@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import EnvSyncError, MissingLibrary
-from ..host.stopping import Stop, interruptible, pause
+from ..host.stopping import Stop, attempts, interruptible
 from ..tasks.task import LOOPBACK, Connection, ElasticOptions, S3Options, Task
 
 try:
@@ -256,9 +256,8 @@ class Client:
         if query:
             url += "?" + urllib.parse.urlencode({key: _plain(value) for key, value in query.items()})
         data = b"" if body is None else json.dumps(body).encode()
-        pauses = list(_PAUSES) if method == "GET" else []
         pool = self._opened()
-        while True:
+        for last in attempts(_PAUSES if method == "GET" else (), self.stop, doing):
             try:
                 answer = interruptible(lambda: self._send(pool, method, url, data), self.stop, doing)
             except urllib3.exceptions.SSLError as error:
@@ -268,12 +267,12 @@ class Client:
                     "Check the server's certificate and aws_ca_bundle, or say http:// where no TLS is spoken.",
                 ) from None
             except (urllib3.exceptions.HTTPError, OSError) as error:
-                if not pauses:
+                if last:
                     raise EnvSyncError(doing, f"{self.name}: {_complaint(error)}", _remedy(error)) from None
             else:
-                if answer.status not in _BUSY or not pauses:
+                if answer.status not in _BUSY or last:
                     return self._read(answer, doing)
-            pause(pauses.pop(0), self.stop, doing)
+        raise AssertionError("the last attempt returns or raises")
 
     def close(self) -> None:
         if self._pool is not None:

@@ -26,7 +26,7 @@ from ...errors import EnvSyncError
 from ...host import programs
 from ...host.linux import Guard, end
 from ...host.ownership import temporary_folder
-from ...host.stopping import Stop, pause
+from ...host.stopping import Stop, attempts
 from ...tasks.task import SshOptions
 
 #: how long the connection outlives its last use, and a run that was killed, in seconds
@@ -131,11 +131,11 @@ class Remote:
     """One host, reached by ssh.
 
     :param host: ``host`` or ``user@host``.
-    :param attempts: how often something is tried in all where the connection breaks.
+    :param most: how often something is tried in all where the connection breaks.
     :param stop: says whether the run is to stop; what is under way is then ended.
     """
 
-    def __init__(self, host: str, options: SshOptions, attempts: int, stop: Callable[[], bool] = lambda: False) -> None:
+    def __init__(self, host: str, options: SshOptions, most: int, stop: Callable[[], bool] = lambda: False) -> None:
         if not _HOST.match(host):
             raise EnvSyncError(
                 f"opening the rsync store {host!r}",
@@ -143,7 +143,8 @@ class Remote:
                 "Set url to HOST or USER@HOST, path to the directory there, and ssh_port where it is not 22.",
             )
         self.host = host
-        self._attempts = attempts
+        #: how long to wait before each attempt but the first, in seconds
+        self.pauses = [min(0.25 * 2**failed, _LONGEST_PAUSE) for failed in range(1, most)]
         self.stop = Stop.of(stop)
         self._guard = Guard()
         self._lock = threading.Lock()
@@ -165,13 +166,12 @@ class Remote:
         :param names: what ``--files-from=-`` reads.
         :param accept: exit statuses other than 0 that are no error.
         """
-        for left in reversed(range(self._attempts)):
+        for _last in attempts(self.pauses, self.stop, doing):
             done = self._run_once(arguments, doing, names)
             if done.overtaken:
                 done = self._run_once(arguments, doing, names)
-            if not done.lost or not left:
+            if not done.lost:
                 break
-            self.pause(self._attempts - left, doing)
         if done.status != 0 and done.status not in accept:
             raise self.error(doing, done)
         return done
@@ -250,10 +250,6 @@ class Remote:
             if not (self._connected or failed.cut):
                 raise self.error(doing, failed)
             return failed
-
-    def pause(self, attempt: int, doing: str) -> None:
-        """Wait before another attempt; ``attempt`` counts those that failed."""
-        pause(min(0.25 * 2**attempt, _LONGEST_PAUSE), self.stop, doing)
 
     def error(self, doing: str, done: Done) -> EnvSyncError:
         """Return the error that ``done`` amounts to."""

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 
 from ...host.linux import end, punch_hole
+from ...host.stopping import attempts
 from ...streams.reader import BLOCK
 from .client import Done, Remote, names_from
 from .spool import Spool
@@ -28,13 +29,13 @@ _LONGEST_WAIT = 0.05
 class Download:
     """A :class:`~.streams.reader.Reader` behind a file that rsync appends to; what was read gives its space back."""
 
-    def __init__(self, remote: Remote, argv: Sequence[str], name: str, spool: Spool, attempts: int, doing: str) -> None:
+    def __init__(self, remote: Remote, argv: Sequence[str], name: str, spool: Spool, doing: str) -> None:
         self._remote = remote
         self._argv = argv
         self._name = name
         self._doing = doing
-        self._left = attempts
-        self._attempts = attempts
+        self._attempts = attempts(remote.pauses, remote.stop, doing)
+        self._last = next(self._attempts)
         self._resources = contextlib.ExitStack()
         self._path = self._resources.enter_context(spool.place(os.path.basename(name)))
         self._counted = self._resources.enter_context(spool.count())
@@ -103,10 +104,9 @@ class Download:
         return True
 
     def _failed(self, done: Done) -> None:
-        self._left -= 1
-        if not done.lost or not self._left:
+        if not done.lost or self._last:
             raise self._remote.error(self._doing, done)
-        self._remote.pause(self._attempts - self._left, self._doing)
+        self._last = next(self._attempts)
 
     def _stop(self) -> None:
         if self._process is None:

@@ -77,7 +77,6 @@ class RsyncStore(Store):
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self._remote = Remote(url, options, attempts, stop)
-        self._attempts = attempts
         self._path = path
         self._root = path if path.startswith("/") else f"./{path}".rstrip("/")
         self._spool = Spool(temp_dir)
@@ -138,7 +137,7 @@ class RsyncStore(Store):
             raise EnvSyncError(doing, "there is no such file", "Choose another point (--list shows them).")
         # Appending goes on where the attempt before was cut off, and never looks at what is there already.
         argv = ["--append", "--no-relative", "--from0", "--files-from=-", f"{self._remote.host}:{self._root}/"]
-        return Download(self._remote, argv, name, self._spool, self._attempts, doing)
+        return Download(self._remote, argv, name, self._spool, doing)
 
     def delete(self, names: Iterable[str]) -> None:
         doomed = builtins.list(names)

@@ -14,7 +14,7 @@ import re
 from typing import Any
 
 from ...errors import EnvSyncError
-from ...host.stopping import pause
+from ...host.stopping import attempts
 from ...streams.reader import BLOCK
 from .client import FAILURES, Bucket
 from .pieces import PIECE, memory
@@ -22,8 +22,8 @@ from .pieces import PIECE, memory
 #: how many pieces one reader has ahead at most
 _AHEAD = 4
 
-#: how often a download is taken up again within one piece
-_RESUMES = 5
+#: how long to wait before a download is taken up again within one piece, in seconds
+_PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6)
 
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)\Z")
 
@@ -41,7 +41,8 @@ class _Span:
         self._doing = f"reading {url}"
         self._position = start
         self._body: Any = None
-        self._resumes = 0
+        self._attempts = attempts(_PAUSES, bucket.stop, self._doing)
+        self._last = next(self._attempts)
         self.etag = etag
         self.total = 0
         self.stop = self._connect(stop)
@@ -91,11 +92,10 @@ class _Span:
         with contextlib.suppress(*FAILURES):
             self.close()
         self._body = None
-        self._resumes += 1
-        if self._resumes > _RESUMES:
-            why = f"the connection was cut {self._resumes} times, at last at byte {self._position} of {self.total}"
+        if self._last:
+            why = f"the connection was cut {len(_PAUSES) + 1} times, at last at byte {self._position} of {self.total}"
             raise self._bucket.error(self._doing, error, why) from error
-        pause(0.1 * 2 ** (self._resumes - 1), self._bucket.stop, self._doing)
+        self._last = next(self._attempts)
 
 
 class ObjectReader:
