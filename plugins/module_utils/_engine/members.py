@@ -19,7 +19,7 @@ from .points.manifest import Manifest, Member
 from .stores.base import ReadableStore, SelfStoring, Store
 from .streams.compression import SUFFIXES, Compressing, Compression, Decompressing, compressor, decompressor, in_process
 from .streams.pipeline import Group, Stage, StageReader
-from .streams.reader import BLOCK, HashingReader, Reader, write_all
+from .streams.reader import BLOCK, HashingReader, Reader, blocks, write_all
 
 #: how much is written at once to who restores it, in bytes: little enough to be still in the processor's cache there
 SEND_BLOCK = 256 * 1024
@@ -181,7 +181,7 @@ def _feed(group: Group, source: Reader, stage: Stage) -> None:
 
 
 def _copy(source: Reader, descriptor: int, size: int) -> None:
-    for block in iter(lambda: source.read(size), b""):
+    for block in blocks(source, size):
         write_all(descriptor, block)
 
 

@@ -27,7 +27,7 @@ from .run import Run, result, running, work_dir
 from .stores import ReadableStore, Store, open_store
 from .stores.dry_run import DryRunStore
 from .streams.pipeline import Group
-from .streams.reader import BLOCK
+from .streams.reader import blocks
 from .tasks.task import Task
 
 #: an interrupted push that no journal here knows of may be running on another host; after this many hours it isn't
@@ -235,7 +235,7 @@ def _copy_members(source: ReadableStore, destination: Store, manifest: Manifest,
         with contextlib.closing(VerifyingReader(source, member)) as reader:
             destination.put(member.name, reader, member.size)
         with contextlib.closing(VerifyingReader(destination, member)) as reader:
-            while reader.read(BLOCK):
+            for _block in blocks(reader):
                 pass
         run.progress.add(member.size, 1)
 

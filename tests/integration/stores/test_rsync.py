@@ -1,24 +1,16 @@
 # Copyright (c) 2026, the govuk.env_sync contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-
 """What an rsync store has to itself; test_stores.py has what all stores promise."""
 
 from __future__ import annotations
 
 import contextlib
-import gc
-import hashlib
-import json
 import os
 import pwd
-import select
 import shutil
-import socket
 import subprocess
-import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,67 +18,20 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine import pull, push, upkeep
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.host.progress import Host
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.rsync import client as rsync_client
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.rsync import store as rsync_store
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.rsync.store import RsyncStore
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.task import SshOptions, Task
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.rsync.store import PARTIAL, RsyncStore
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.task import SshOptions
 
+from tests.integration.stores.sources import MIB, Random, below, sha256_of, size_below, wait_for
 from tests.servers import Unavailable
-from tests.servers.postgresql import PostgresServer, free_port
+from tests.servers.postgresql import free_port
 from tests.servers.sshd import SshServer
 
-MIB = 1024 * 1024
-
 
 @pytest.fixture
-def make_store(ssh_server: SshServer, tmp_path: Path) -> Callable[..., RsyncStore]:
-    """Return a function that gives a store in ``tmp_path / "far"``; its arguments are a task's keys."""
-
-    def make(path: str = "", attempts: int = 4, **others: Any) -> RsyncStore:
-        values = {**ssh_server.values(), **others}
-        options = SshOptions(*(values[name] for name in ("ssh_port", "ssh_key_file", "ssh_known_hosts_file")))
-        return RsyncStore(values["url"], path or str(tmp_path / "far"), options, str(tmp_path / "temp"), attempts)
-
-    return make
-
-
-@pytest.fixture
-def store(make_store: Callable[..., RsyncStore]) -> RsyncStore:
-    return make_store()
-
-
-class Random:
-    """A source of random bytes that calls ``at`` when it has given half of them."""
-
-    def __init__(self, size: int, at: Callable[[], Any] = lambda: None) -> None:
-        self.left = size
-        self._half = size // 2
-        self._at = at
-
-    def read(self, size: int) -> bytes:
-        size = min(size, self.left)
-        if self.left > self._half >= self.left - size:
-            self._at()
-        self.left -= size
-        return os.urandom(size)
-
-    def close(self) -> None:
-        pass
-
-
-def below(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
-
-
-def sha256_of(store: RsyncStore, name: str) -> str:
-    digest = hashlib.sha256()
-    with contextlib.closing(store.open(name)) as reader:
-        for block in iter(lambda: reader.read(MIB), b""):
-            digest.update(block)
-    return digest.hexdigest()
+def store(make_rsync_store: Callable[..., RsyncStore]) -> RsyncStore:
+    return make_rsync_store()
 
 
 def test_what_is_stored_is_the_group_s_to_read_and_nobody_else_s(store: RsyncStore, tmp_path: Path) -> None:
@@ -165,10 +110,10 @@ def test_a_link_over_there_is_no_object(store: RsyncStore, tmp_path: Path) -> No
 
 
 def test_a_path_may_be_below_the_home_and_have_any_characters(
-    make_store: Callable[..., RsyncStore],
+    make_rsync_store: Callable[..., RsyncStore],
 ) -> None:
     with tempfile.TemporaryDirectory(prefix="it's: a [path]", dir=pwd.getpwuid(os.geteuid()).pw_dir) as folder:
-        store = make_store(path=f"{os.path.basename(folder)}/below")
+        store = make_rsync_store(path=f"{os.path.basename(folder)}/below")
         store.preflight(write=True)
         store.put_bytes("point/a", b"x")
         assert [entry.name for entry in store.list()] == ["point/a"]
@@ -180,161 +125,6 @@ def test_an_object_that_is_stored_again_is_replaced(store: RsyncStore, tmp_path:
         store.put_bytes("point/a", data)
         os.utime(tmp_path / "far" / "point" / "a", (0, 0))
         assert store.get_bytes("point/a") == data
-
-
-def wait_for(there: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not there():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-
-
-def size_below(folder: Path) -> int:
-    """Return the bytes of all files below a folder, rsync's temporary ones too."""
-    total = 0
-    for path in folder.rglob("*"):
-        with contextlib.suppress(OSError):
-            total += path.stat().st_size if path.is_file() else 0
-    return total
-
-
-def test_an_upload_that_is_cut_is_taken_up_again(
-    store: RsyncStore, tmp_path: Path, ssh_server: SshServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cuts = []
-    partial = tmp_path / "far" / "point" / rsync_store._PARTIAL / "a"
-
-    def cut() -> None:
-        # While it is sent, and for the second time after what had arrived was kept.
-        wait_for(lambda: size_below(tmp_path / "far") > 10 * MIB)
-        cuts.append(ssh_server.cut())
-        wait_for(partial.exists)
-        cuts.append(partial.stat().st_size)
-
-    store.put_bytes("point/first", b"")
-    slow = store._remote.start
-    monkeypatch.setattr(store._remote, "start", lambda argv, doing: slow(["--bwlimit=40M", *argv], doing))
-    cutter = threading.Thread(target=cut)
-    source = Random(30 * MIB, at=cutter.start)
-    stored = store.put("point/a", source)
-    cutter.join()
-
-    assert cuts[0] >= 1
-    assert cuts[1] > 5 * MIB
-    assert hashlib.sha256((tmp_path / "far" / "point" / "a").read_bytes()).hexdigest() == stored.sha256
-    assert below(tmp_path / "far") == ["point", "point/a", "point/first"]
-
-
-def test_a_download_that_is_cut_is_taken_up_again(store: RsyncStore, ssh_server: SshServer, monkeypatch: Any) -> None:
-    stored = store.put("a", Random(60 * MIB))
-    slow = store._remote.start
-    monkeypatch.setattr(store._remote, "start", lambda argv, doing: slow(["--bwlimit=60M", *argv], doing))
-    digest = hashlib.sha256()
-    size = cuts = 0
-    with contextlib.closing(store.open("a")) as reader:
-        for block in iter(lambda: reader.read(MIB), b""):
-            digest.update(block)
-            size += len(block)
-            if size > (cuts + 1) * 15 * MIB and cuts < 2:
-                cuts += 1
-                assert ssh_server.cut()
-
-    assert (cuts, digest.hexdigest()) == (2, stored.sha256)
-
-
-class Cutting:
-    """Passes connections on to sshd, and cuts the first ones when so many bytes have come from there."""
-
-    def __init__(self, port: int, after: int, cuts: int) -> None:
-        self._target = port
-        self._after = after
-        self.cuts = cuts
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._listening.getsockname()[1])
-        threading.Thread(target=self._take, daemon=True).start()
-
-    def _take(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                near, _address = self._listening.accept()
-                threading.Thread(target=self._pass_on, args=(near,), daemon=True).start()
-
-    def _pass_on(self, near: socket.socket) -> None:
-        cut = self.cuts > 0
-        self.cuts -= cut
-        left = self._after
-        with (
-            contextlib.suppress(OSError, ValueError),
-            near,
-            socket.create_connection(("127.0.0.1", self._target)) as far,
-        ):
-            while True:
-                for line in select.select([near, far], [], [])[0]:
-                    data = line.recv(65536)
-                    left -= len(data) if line is far else 0
-                    if not data or (cut and left < 0):
-                        return
-                    (far if line is near else near).sendall(data)
-
-    def close(self) -> None:
-        self._listening.close()
-
-
-@pytest.mark.parametrize("after", [0, 500, 2000, 3800, 4400])
-def test_a_store_whose_connection_is_cut_while_it_is_opened_or_listed_is_opened(
-    make_store: Callable[..., RsyncStore], ssh_server: SshServer, tmp_path: Path, after: int, monkeypatch: Any
-) -> None:
-    """In the greeting, the exchange of keys, the login, and when the listing begins."""
-    monkeypatch.setattr(rsync_client, "pause", lambda *_unused: None)
-    make_store().put_bytes("member", b"data")
-    proxy = Cutting(ssh_server.port, after, 2)
-    known = tmp_path / "known_hosts"
-    known.write_text(ssh_server.known_hosts.read_text().replace(str(ssh_server.port), str(proxy.port)))
-    try:
-        store = make_store(ssh_port=proxy.port, ssh_known_hosts_file=str(known))
-        store.preflight(write=True)
-        assert [entry.name for entry in store.list()] == ["member"]
-        assert proxy.cuts == 0
-    finally:
-        proxy.close()
-
-
-def test_a_connection_that_is_always_cut_in_its_greeting_says_so(
-    make_store: Callable[..., RsyncStore], ssh_server: SshServer, monkeypatch: Any
-) -> None:
-    monkeypatch.setattr(rsync_client, "pause", lambda *_unused: None)
-    proxy = Cutting(ssh_server.port, 0, 1000)
-    try:
-        with pytest.raises(EnvSyncError, match=r"opening .*(closed|reset|broke).*Check url, ssh_port and the network"):
-            make_store(ssh_port=proxy.port).preflight(write=False)
-        assert proxy.cuts == 1000 - 4
-    finally:
-        proxy.close()
-
-
-def test_a_connection_that_always_breaks_is_an_error_and_nothing_is_left(
-    make_store: Callable[..., RsyncStore], ssh_server: SshServer, tmp_path: Path
-) -> None:
-    store = make_store(attempts=2)
-    store.put_bytes("first", b"")
-    stop = threading.Event()
-
-    def cut() -> None:
-        while not stop.is_set():
-            ssh_server.cut()
-            time.sleep(0.01)
-
-    cutter = threading.Thread(target=cut)
-    cutter.start()
-    try:
-        with pytest.raises(EnvSyncError, match="Check url, ssh_port and the network"):
-            store.put_bytes("second", b"x")
-        with pytest.raises(EnvSyncError):
-            store.get_bytes("first")
-    finally:
-        stop.set()
-        cutter.join()
-    assert below(tmp_path / "temp" / os.listdir(tmp_path / "temp")[0]) == []
 
 
 def test_only_what_changed_is_sent(store: RsyncStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -371,8 +161,8 @@ def test_a_sweep_removes_what_an_interrupted_writer_left_of_that_point(store: Rs
     store.put_bytes("point-app/1.dat", b"whole")
     left = [
         "point-app/.2.dat.AbC123",
-        f"point-app/{rsync_store._PARTIAL}/3.dat",
-        f"{rsync_store._PARTIAL}/point-app.dump",
+        f"point-app/{PARTIAL}/3.dat",
+        f"{PARTIAL}/point-app.dump",
     ]
     others = ["point-app_2/.2.dat.AbC123", ".point-app_2.dump.AbC123"]
     for name in left + others:
@@ -398,13 +188,13 @@ def test_a_sweep_removes_what_an_interrupted_writer_left_of_that_point(store: Rs
     ],
 )
 def test_what_is_set_up_wrongly_is_said_in_one_clear_line(
-    make_store: Callable[..., RsyncStore], ssh_server: SshServer, tmp_path: Path, keys: Any, why: str, hint: str
+    make_rsync_store: Callable[..., RsyncStore], ssh_server: SshServer, tmp_path: Path, keys: Any, why: str, hint: str
 ) -> None:
     changed = tmp_path / "changed"
     changed.write_text(f"[127.0.0.1]:{ssh_server.port} {ssh_server.other_key.with_suffix('.pub').read_text()}")
     real = {"CLOSED": free_port(), "NONE": str(ssh_server.no_hosts), "CHANGED": str(changed),
             "OTHER": str(ssh_server.other_key)}  # fmt: skip
-    store = make_store(**{key: real.get(value, value) for key, value in keys.items()})
+    store = make_rsync_store(**{key: real.get(value, value) for key, value in keys.items()})
     began = time.monotonic()
 
     with pytest.raises(EnvSyncError, match=why) as caught:
@@ -440,9 +230,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_over_there_is_said_and_nothing_is_left(
-    make_store: Callable[..., RsyncStore], small_disk: Path
+    make_rsync_store: Callable[..., RsyncStore], small_disk: Path
 ) -> None:
-    store = make_store(path=str(small_disk / "far"))
+    store = make_rsync_store(path=str(small_disk / "far"))
     with pytest.raises(EnvSyncError, match=r"No space left on device.*Make room on that host"):
         store.put("point/a", Random(90 * MIB))
     assert below(small_disk) == ["far"]
@@ -460,9 +250,9 @@ def test_a_temporary_disk_without_room_is_not_filled(ssh_server: SshServer, tmp_
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="root may write anywhere: a user is needed who may not")
 def test_a_directory_that_may_not_be_written_to_is_said(
-    make_store: Callable[..., RsyncStore], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    make_rsync_store: Callable[..., RsyncStore], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    store = make_store()
+    store = make_rsync_store()
     store.put_bytes("a", b"")
     start = store._remote.start
     as_nobody = "--rsync-path=setpriv --reuid=65534 --regid=65534 --clear-groups rsync"
@@ -489,76 +279,3 @@ def test_a_reader_that_is_slow_does_not_keep_what_it_has_read(store: RsyncStore,
         (path,) = [path for path in (tmp_path / "temp").rglob("a") if path.is_file()]
         assert path.stat().st_blocks * 512 < 40 * MIB
     assert not path.exists()
-
-
-PUSH = """
-import json, sys
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine import progress, push, task
-push.push(task.Task.from_mapping(json.loads(sys.argv[1])), progress.Host())
-"""
-
-
-def test_a_killed_push_stops_sending_and_is_swept_by_the_next(ssh_server: SshServer, tmp_path: Path) -> None:
-    (tmp_path / "tree").mkdir()
-    (tmp_path / "tree" / "large").write_bytes(os.urandom(MIB) * 200)
-    keys = {
-        **ssh_server.values(), "action": "push", "dbms": "files", "database": "app", "compression": "none",
-        "directory": str(tmp_path / "tree"), "path": str(tmp_path / "far"), "temppath": str(tmp_path / "temp"),
-        "state_dir": str(tmp_path / "state"),
-    }  # fmt: skip
-    process = subprocess.Popen(
-        [sys.executable, "-c", PUSH, json.dumps(keys)],
-        env={**os.environ, "PYTHONPATH": os.environ["ANSIBLE_COLLECTIONS_PATH"]},
-    )
-    wait_for(lambda: size_below(tmp_path / "far") > 10 * MIB)
-    process.kill()
-    process.wait()
-    wait_for(lambda: not any(path.name.startswith(".tree.tar.") for path in (tmp_path / "far").rglob("*")))
-    files = [path.name for path in (tmp_path / "far").rglob("*") if path.is_file()]
-    left = [name for name in files if not name.startswith(".claim-")]  # whose the point is, until it is swept
-    assert left in ([], ["tree.tar"]), "its beginning at most, under the name of a part"
-    assert all(path.parent.name == rsync_store._PARTIAL for path in (tmp_path / "far").rglob("tree.tar"))
-
-    (tmp_path / "tree" / "large").write_bytes(b"small")
-    point = push.push(Task.from_mapping(keys), Host())["point"]
-
-    assert [name for name in below(tmp_path / "far") if not name.endswith("tar")] == [point, f"{point}.manifest.json"]
-    gc.collect()
-    assert os.listdir(tmp_path / "temp") == []
-
-
-SAMPLE = """
-CREATE TABLE customers (id serial PRIMARY KEY, email text NOT NULL);
-INSERT INTO customers (email) SELECT 'user' || g || '@example.com' FROM generate_series(1, 5000) g;
-CREATE TABLE noise AS SELECT g, sha512(g::text::bytea) FROM generate_series(1, 50000) g;
-"""
-
-
-def test_a_database_goes_by_rsync(
-    production: PostgresServer,
-    staging: PostgresServer,
-    database: str,
-    task_values: Callable[..., dict[str, Any]],
-    ssh_server: SshServer,
-    tmp_path: Path,
-) -> None:
-    production.create_database(database, SAMPLE)
-    far = {**ssh_server.values(), "path": str(tmp_path / "far")}
-
-    first = push.push(Task.from_mapping(task_values("push", database, **far)), Host())
-    production.psql(database, "UPDATE customers SET email = 'new' WHERE id = 1")
-    time.sleep(1)
-    second = push.push(Task.from_mapping(task_values("push", database, **far)), Host())
-    verified = upkeep.verify(Task.from_mapping(task_values("pull", database, **far)), Host())
-    pulled = pull.pull(Task.from_mapping(task_values("pull", database, **far)), Host())
-
-    assert verified["point"] == pulled["point"] == second["point"]
-    for query in (
-        "SELECT count(*), md5(string_agg(email, ',' ORDER BY id)) FROM customers",
-        "SELECT count(*), md5(string_agg(n::text, ',' ORDER BY g)) FROM noise n",
-    ):
-        assert staging.psql(database, query) == production.psql(database, query)
-    shared = [path for path in (tmp_path / "far" / first["point"]).iterdir() if path.stat().st_nlink == 2]
-    assert len(shared) == 1, "the table that did not change is there once"
-    assert second["manifest"]["peak_temporary_bytes"] > 0
-    assert [name for name in os.listdir(tmp_path / "temp") if not name.startswith("env_sync-rsync")] == []

@@ -19,7 +19,7 @@ from typing import Callable
 
 from ..errors import EnvSyncError, advice
 from ..host.ownership import folder, follows_links, hand_over, make_folders, open_file, remove_file
-from ..streams.reader import BLOCK, Reader, write_all
+from ..streams.reader import BLOCK, Reader, blocks, write_all
 from .base import Store, Stored, StoredObject
 from .inspector import DirectoryInspector, Inspector
 
@@ -121,10 +121,7 @@ class DirectoryStore(Store):
                 hand_over(descriptor, parent)
                 # Held as long as the writer lives: a sweep leaves alone what is locked.
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
-                while True:
-                    block = source.read(BLOCK)
-                    if not block:
-                        break
+                for block in blocks(source):
                     digest.update(block)
                     size += len(block)
                     write_all(descriptor, block)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
 from typing import Protocol
 
 BLOCK = 1024 * 1024
@@ -58,6 +59,11 @@ class HashingReader:
     def sha256(self) -> str:
         """The SHA-256 (hex) of what has been read so far."""
         return self._hash.hexdigest()
+
+
+def blocks(source: Reader, size: int = BLOCK) -> Iterator[bytes]:
+    """Yield all that a source gives, in blocks of at most ``size`` bytes; raises what the source raises."""
+    return iter(lambda: source.read(size), b"")
 
 
 def write_all(descriptor: int, block: bytes) -> None:

@@ -21,7 +21,7 @@ from typing import BinaryIO, Callable
 
 from ...errors import EnvSyncError
 from ...host.ownership import temporary_folder, workplace
-from ...streams.reader import BLOCK, Reader
+from ...streams.reader import BLOCK, Reader, blocks
 
 #: what is left free on the disk of temporary files, in bytes: others use it too
 _RESERVE = 64 * BLOCK
@@ -123,10 +123,7 @@ class Spool:
         size = 0
         looked = -_LOOK_EVERY
         with self.count() as count, _open(path, doing) as stream:
-            while True:
-                block = source.read(BLOCK)
-                if not block:
-                    break
+            for block in blocks(source):
                 if size - looked >= _LOOK_EVERY:
                     self._need_room(doing, size)
                     looked = size

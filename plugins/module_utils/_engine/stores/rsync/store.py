@@ -33,7 +33,7 @@ from .download import Download
 from .spool import Spool
 
 #: where rsync keeps what a broken connection left of a file, in that file's own folder
-_PARTIAL = ".env_sync-partial"
+PARTIAL = ".env_sync-partial"
 
 #: what rsync calls a file that it is writing: a dot, the file's name, a dot and six characters
 _TEMPORARY = re.compile(r"\.(.+)\.[A-Za-z0-9]{6}\Z", re.DOTALL)
@@ -126,7 +126,7 @@ class RsyncStore(Store):
                 self._send(path, folder, name, doing)
             except BaseException:
                 with contextlib.suppress(EnvSyncError):
-                    self._remove([name, os.path.join(folder, _PARTIAL, base)])
+                    self._remove([name, os.path.join(folder, PARTIAL, base)])
                 raise
         return Stored(name, size, sha256)
 
@@ -194,7 +194,7 @@ class RsyncStore(Store):
 
     def _send(self, path: str, folder: str, name: str, doing: str) -> None:
         destination = f"{self._remote.host}:{self._root}/" + (f"{folder}/" if folder else "")
-        argv = ["--perms", _MODES, f"--partial-dir={_PARTIAL}", *self._basis(name), "--", path, destination]
+        argv = ["--perms", _MODES, f"--partial-dir={PARTIAL}", *self._basis(name), "--", path, destination]
         self._remote.run(argv, doing)
 
     def _basis(self, name: str) -> builtins.list[str]:
@@ -291,7 +291,7 @@ def _unfinished(name: str) -> str | None:
     """Return the name of the object that a file is the beginning of; None where it is an object itself."""
     folder, base = os.path.split(name)
     above, last = os.path.split(folder)
-    if last == _PARTIAL:
+    if last == PARTIAL:
         return os.path.join(above, base)
     match = _TEMPORARY.match(base)
     return os.path.join(folder, match[1]) if match else None
