@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Callable
 
 import pytest
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine import members
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.members import (
     PointSource,
@@ -251,11 +250,6 @@ def test_a_reader_that_goes_away_stops_a_send(store: DirectoryStore, make_manife
         source = PointSource(group, store, POINT, make_manifest(members=[member]), Counter())
         group.start(source.send, "/1.dat", os.dup(restore.stdin.fileno()))
         restore.wait()
-
-
-def test_the_hash_of_a_file(tmp_path: Path) -> None:
-    (tmp_path / "x").write_bytes(DATA)
-    assert members.sha256_file(str(tmp_path / "x")) == hashlib.sha256(DATA).hexdigest()
 
 
 def test_a_member_keeps_its_place_when_only_its_record_differs(store: DirectoryStore) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import os
 import subprocess
 import threading
@@ -324,12 +323,3 @@ class PointSource:
         widen(stage.stdin)
         self._group.start(_feed, self._group, stored, stage)
         return stage
-
-
-def sha256_file(path: str) -> str:
-    """Return the SHA-256 (hex) of a local file."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        for block in iter(lambda: stream.read(BLOCK), b""):
-            digest.update(block)
-    return digest.hexdigest()
