@@ -47,7 +47,7 @@ NEAREST_SHOWN = 3
 class Point:
     """One point, as the listing of its store shows it.
 
-    ``state`` is ``complete`` (it has a manifest), ``legacy`` (an object of the original's: it never had one) or
+    ``state`` is ``complete`` (it has a manifest), ``legacy`` (an object of the legacy script, which wrote none) or
     ``incomplete`` (an interrupted push, never chosen); where manifests are read, also ``unreadable`` (it has one that
     is damaged, or of a newer version). ``from_future`` says that it claims a time later than now. ``stored_bytes`` is
     the size of its members in the store; ``finished`` is ISO 8601 in UTC, when the last object was written.

@@ -27,7 +27,7 @@ _F_SETPIPE_SZ = getattr(fcntl, "F_SETPIPE_SZ", 1031)
 
 
 def widen(pipe: IO[bytes] | int) -> None:
-    """Give a pipe room for 1 MiB, so that both ends switch less often; a kernel that refuses is no matter."""
+    """Give a pipe room for 1 MiB, so that both ends switch less often; it does not matter when the kernel refuses."""
     with contextlib.suppress(OSError):
         fcntl.fcntl(pipe, _F_SETPIPE_SZ, BLOCK)
 
@@ -187,7 +187,7 @@ def _copy(source: Reader, descriptor: int, size: int) -> None:
 class VerifyingReader:
     """A member as it is in the store. Its last block is given out only after size and SHA-256 agree with the manifest.
 
-    The original's objects have no SHA-256 on record (it is empty): of these, the size alone is compared.
+    Legacy objects have no SHA-256 on record (it is empty): of these, only the size is compared.
     """
 
     def __init__(self, store: ReadableStore, member: Member) -> None:

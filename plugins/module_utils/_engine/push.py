@@ -184,7 +184,7 @@ def _warnings(task: Task, store: Store, points: Sequence[Point], point: str) -> 
 
 
 def _new_point(task: Task) -> str:
-    """Return the name of the point to make; of a minute that was asked for, it is the first second."""
+    """Return the name of the point to make; a timestamp given to the minute means its first second."""
     timestamp = task.timestamp or now(task.timezone)
     return point_name(timestamp if len(timestamp) == len(_LONG_TIMESTAMP) else f"{timestamp}:00", task.database)
 

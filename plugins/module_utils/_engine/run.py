@@ -49,6 +49,7 @@ class Run:
             self.durations[name] = round(time.monotonic() - began, 3)
 
     def warn(self, text: str) -> None:
+        """Log a warning, and have it among those that the run returns."""
         text = one_line(text)
         self.warnings.append(text)
         self.host.log("warning", text)
@@ -122,7 +123,7 @@ def result(run: Run, **values: Any) -> dict[str, Any]:
 
 
 def nothing_to_do(run: Run, reason: str, **values: Any) -> dict[str, Any]:
-    """End a run that rightly has nothing to do here; return what its verb returns."""
+    """End a run that has nothing to do; return what its verb returns."""
     run.host.log("info", f"nothing to do: {reason}")
     run.progress.finish("done", f"nothing to do: {reason}")
     return result(run, changed=False, skipped=reason, **values)

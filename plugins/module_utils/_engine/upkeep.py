@@ -291,7 +291,7 @@ def _abandoned(store: ReadableStore, database: str, limit: str) -> dict[str, tup
     found = {
         point.name: point.objects
         for point in points
-        if point.state == INCOMPLETE and point.finished < limit and not _may_be_the_originals(point)
+        if point.state == INCOMPLETE and point.finished < limit and not _may_be_legacy(point)
     }
     for begun in store.begun():
         name = parse(begun.name)
@@ -302,7 +302,7 @@ def _abandoned(store: ReadableStore, database: str, limit: str) -> dict[str, tup
     return found
 
 
-def _may_be_the_originals(point: Point) -> bool:
-    """Say whether a point is one object of the name that the original's dumps have."""
+def _may_be_legacy(point: Point) -> bool:
+    """Say whether a point is one object, named as the legacy script names its dumps."""
     found = [parse(name) for name in point.objects]
     return all(name is not None and name.role == "legacy" for name in found)

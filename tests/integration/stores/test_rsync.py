@@ -98,7 +98,7 @@ def test_options_that_a_user_has_for_rsync_change_nothing(
 @pytest.mark.parametrize("name", ["", "/etc/x", "../x", "a/../../x", "a//b", ".env_sync-partial/x", "a/.b.abcdef"])
 def test_what_is_no_name_of_an_object_is_refused(store: RsyncStore, name: str) -> None:
     for act in (store.stat, store.open, lambda name: store.put_bytes(name, b""), lambda name: store.delete([name])):
-        with pytest.raises(EnvSyncError, match="no name of an object"):
+        with pytest.raises(EnvSyncError, match="not a valid object name"):
             act(name)
 
 
@@ -206,7 +206,7 @@ def test_what_is_set_up_wrongly_is_said_in_one_clear_line(
 
 @pytest.mark.parametrize("url", ["", "-oProxyCommand=x", "a b", "host:/path", "host; id", "u@-x", "rsync://host/x"])
 def test_what_is_no_host_is_refused(url: str) -> None:
-    with pytest.raises(EnvSyncError, match="that is no host"):
+    with pytest.raises(EnvSyncError, match="that is not a host"):
         RsyncStore(url, "", SshOptions())
 
 

@@ -124,7 +124,7 @@ def test_nobody_else_may_read_a_point(store: DirectoryStore, tmp_path: Path) -> 
 @pytest.mark.parametrize("name", ["", "/etc/passwd", "../x", "a/../../x", "a//b", "a/", "./a", "a\0b"])
 def test_a_name_that_leads_out_of_the_store_is_refused(store: DirectoryStore, name: str) -> None:
     for use in (store.stat, store.get_bytes, lambda n: store.put_bytes(n, b""), lambda n: store.delete([n])):
-        with pytest.raises(EnvSyncError, match="that is no name of an object"):
+        with pytest.raises(EnvSyncError, match="not a valid object name"):
             use(name)
 
 
@@ -217,7 +217,7 @@ def test_preflight_wants_the_right_to_write_only_where_something_is_written(
 @pytest.mark.parametrize("path", ["file", "file/below"])
 def test_preflight_wants_folders(tmp_path: Path, path: str) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(EnvSyncError, match=r"/file is no directory\. Correct path"):
+    with pytest.raises(EnvSyncError, match=r"/file is not a directory\. Correct path"):
         DirectoryStore(str(tmp_path), path).preflight(write=True)
 
 

@@ -92,8 +92,8 @@ class Manifest:
         Keys that this version does not know are left alone: a later one may add some.
 
         :param where: what to call the object in a message.
-        :raises EnvSyncError: it is no manifest, it is one of a later version than this code reads, or it says what no
-            manifest says (a wrong type, another point's member...); the message names the field.
+        :raises EnvSyncError: it is not a manifest, or of a newer version than this program understands, or a field of
+            it is wrong (its type, another point's member...); the message names the field.
         """
         doing = f"reading the manifest {where}"
         try:

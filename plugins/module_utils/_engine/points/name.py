@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 MANIFEST_SUFFIX = ".manifest.json"
 
-#: what the original wrote: one object, no manifest
+#: what the legacy script wrote: one object, no manifest
 LEGACY_SUFFIX = ".gz"
 
 #: the only member of a point of ours, before the compression's suffix
@@ -47,6 +47,7 @@ def point_name(timestamp: str, database: str) -> str:
 
 
 def manifest_name(point: str) -> str:
+    """Return the name of a point's manifest."""
     return point + MANIFEST_SUFFIX
 
 

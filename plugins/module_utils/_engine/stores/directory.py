@@ -61,7 +61,7 @@ class DirectoryStore(Store):
         while not os.path.exists(place):
             place = os.path.dirname(place)
         if not os.path.isdir(place):
-            raise EnvSyncError(doing, f"{place} is no directory", "Correct path.")
+            raise EnvSyncError(doing, f"{place} is not a directory", "Correct path.")
         if write and os.statvfs(place).f_flag & os.ST_RDONLY:
             raise EnvSyncError(doing, f"{place} is on a file system that is read-only", "Mount it for writing.")
         try:
@@ -216,7 +216,7 @@ class DirectoryStore(Store):
         """Return the path of an object; refuse a name that would lead out of the store."""
         parts = name.split("/")
         if not name or name.startswith("/") or any(part in ("", ".", "..") for part in parts) or "\0" in name:
-            raise EnvSyncError(f"opening {name!r} in {self._root}", "that is no name of an object")
+            raise EnvSyncError(f"opening {name!r} in {self._root}", "not a valid object name")
         path = os.path.join(self._root, name)
         try:
             folder, root = os.path.realpath(os.path.dirname(path)), os.path.realpath(self._root)

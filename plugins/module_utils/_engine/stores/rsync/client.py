@@ -139,7 +139,7 @@ class Remote:
         if not _HOST.match(host):
             raise EnvSyncError(
                 f"opening the rsync store {host!r}",
-                "that is no host",
+                "that is not a host",
                 "Set url to HOST or USER@HOST, path to the directory there, and ssh_port where it is not 22.",
             )
         self.host = host

@@ -271,9 +271,9 @@ class _RsyncInspector(Inspector):
 
 
 def _check(name: str, url: str) -> None:
-    """Refuse what is no name of an object: it would lead out of the store, or be no file there."""
+    """Refuse a name that would lead out of the store, or could not be a file there."""
     if any(part in ("", ".", "..") for part in name.split("/")) or "\0" in name or _unfinished(name) is not None:
-        raise EnvSyncError(f"opening {name!r} in {url}", "that is no name of an object")
+        raise EnvSyncError(f"opening {name!r} in {url}", "not a valid object name")
 
 
 def _parse(line: bytes) -> StoredObject | None:

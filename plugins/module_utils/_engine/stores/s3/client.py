@@ -412,7 +412,7 @@ def surely_not_done(error: BaseException) -> bool:
 
 
 def _advice(error: BaseException) -> str:
-    """Return what to do about an error that is no answer of the server's."""
+    """Return what to do about an error that the server did not answer with."""
     if isinstance(error, failures.NoCredentialsError):
         return "Set access_key and secret_key, or profile, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in env.d."
     if isinstance(error, failures.PartialCredentialsError):

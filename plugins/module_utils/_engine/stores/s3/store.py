@@ -163,7 +163,7 @@ class S3Store(Store):
         return removed
 
     def claim(self, name: str) -> None:
-        """Begin an upload that is never completed: to give it up is no right to remove objects."""
+        """Begin an upload that is never completed: giving it up takes no right to remove objects."""
         try:
             list(self._pages("list_multipart_uploads", "Uploads", name))
         except EnvSyncError as error:
@@ -233,7 +233,7 @@ class S3Store(Store):
 
     def _key(self, name: str) -> str:
         if not name or name.startswith("/"):
-            raise EnvSyncError(f"opening {name!r} in {self.url()}", "that is no name of an object")
+            raise EnvSyncError(f"opening {name!r} in {self.url()}", "not a valid object name")
         return self._prefix + name
 
     def _read_part(self, reader: Reader, number: int, size_hint: int | None) -> Part:
