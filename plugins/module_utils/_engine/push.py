@@ -110,9 +110,9 @@ def push(task: Task, host: Host) -> dict[str, Any]:
                 for warning in (*facts.get("warnings", ()), *_warnings(task, store, points, point)):
                     run.warn(warning)
                 run.progress.point(point)
-                made = _Push(task, run, store, database, begun)
+                this = _Push(task, run, store, database, begun)
                 try:
-                    manifest = _dump_and_store(made, identity, int(facts["size_bytes"]), scripts)
+                    manifest = _dump_and_store(this, identity, int(facts["size_bytes"]), scripts)
                 except NothingToDo as found:
                     return nothing_to_do(run, str(found), point="", store=store.url())
                 claims.give(store, point, begun.entry.run)
@@ -227,42 +227,42 @@ class _Push:
         return self.begun.entry.point
 
 
-def _dump_and_store(made: _Push, identity: Identity, size: int, scripts: Sequence[Script]) -> Manifest:
+def _dump_and_store(this: _Push, identity: Identity, size: int, scripts: Sequence[Script]) -> Manifest:
     """Run the scripts, store the members and then the manifest, from which on there is a point.
 
     :param size: about how large the database is, in bytes.
     :raises NothingToDo: there turned out to be nothing to dump.
     """
-    run, store = made.run, made.store
+    run, store = this.run, this.store
     effects: Sequence[Effect] = ()
     if scripts:
         with run.phase("running the pre-dump SQL"), Group(run.host.cancelled) as group:
-            effects = made.database.prepare(scripts, group)
-        for warning in guards.changed_nothing(effects, made.task.may_change_nothing):
+            effects = this.database.prepare(scripts, group)
+        for warning in guards.changed_nothing(effects, this.task.may_change_nothing):
             run.warn(warning)
-    facts, members = _dump(made, size)
+    facts, members = _dump(this, size)
     facts.peak_temporary_bytes += store.peak_temporary_bytes
     for warning in facts.warnings:
         run.warn(warning)
     with run.phase("writing the manifest"):
-        manifest = _manifest(made, identity, facts, members, effects)
+        manifest = _manifest(this, identity, facts, members, effects)
         if isinstance(store, SelfStoring):
-            store.commit(made.point)  # its server has written down what a manifest is made of
+            store.commit(this.point)  # its server has written down what a manifest is made of
         else:
-            store.put_bytes(manifest_name(made.point), manifest.to_json())
+            store.put_bytes(manifest_name(this.point), manifest.to_json())
     return manifest
 
 
-def _dump(made: _Push, size: int) -> tuple[DumpFacts, Sequence[Member]]:
+def _dump(this: _Push, size: int) -> tuple[DumpFacts, Sequence[Member]]:
     """Dump into the store; all of it anew where what others do at the database made that fail."""
-    task, run, store, point = made.task, made.run, made.store, made.point
+    task, run, store, point = this.task, this.run, this.store, this.point
     cleared = True
     for attempt in itertools.count(1):
         try:
             with run.phase("dumping", bytes_total=size), Group(run.host.cancelled, task.stall_timeout) as group:
                 compression = Compression(task.compression, task.compression_level)
-                sink = StoreSink(group, store, point, compression, run.progress.add, made.begun.entry.run)
-                facts = made.database.dump(group, sink)
+                sink = StoreSink(group, store, point, compression, run.progress.add, this.begun.entry.run)
+                facts = this.database.dump(group, sink)
             if not cleared:
                 _require_only(store, point, sink.members)
             return facts, sink.members
@@ -313,16 +313,16 @@ def _require_only(store: Store, point: str, members: Sequence[Member]) -> None:
 
 
 def _manifest(
-    made: _Push, identity: Identity, facts: DumpFacts, members: Sequence[Member], effects: Sequence[Effect]
+    this: _Push, identity: Identity, facts: DumpFacts, members: Sequence[Member], effects: Sequence[Effect]
 ) -> Manifest:
-    task, run = made.task, made.run
+    task, run = this.task, this.run
     raw_bytes, stored_bytes = totals(members)
     finished = run.started + run.seconds
     return Manifest(
         tool_version=VERSION,
         dbms=identity.dbms,
         database=task.database,
-        timestamp=made.point[: -len(encode(task.database)) - 1],
+        timestamp=this.point[: -len(encode(task.database)) - 1],
         environment=task.environment,
         host=socket.gethostname(),
         server={"system": identity.system, "version": identity.version, "host": identity.host},
