@@ -181,9 +181,9 @@ def test_what_arrives_damaged_does_not_count(
 STOPPING = """
 import json, sys, threading
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import upkeep
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.progress import Host
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.host.progress import Host
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.run import Run
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.task import Task
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.task import Task
 
 source, destination, size, others = json.load(sys.stdin)
 arrived = threading.Semaphore(0)
