@@ -210,8 +210,8 @@ def test_slashes_around_the_path_and_a_tilde_are_nobodys_business(monkeypatch: p
     assert task(temppath="~/tmp").temppath == "/home/backup/tmp"
 
 
-def test_as_many_workers_as_cores_unless_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 12)
+def test_as_many_workers_as_processors_may_be_used_unless_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(12)))
     assert task().worker_count == task(jobs="0").worker_count == 12
     assert task(jobs="3").worker_count == 3
 

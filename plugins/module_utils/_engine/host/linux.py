@@ -102,6 +102,11 @@ class Guard:
                     self.process.stdin.close()
 
 
+def processors() -> int:
+    """Return how many processors this process may use: fewer than the host has where its affinity says so."""
+    return len(os.sched_getaffinity(0))
+
+
 def said(argv: Sequence[str], seconds: float) -> str:
     """Return what a program writes to its standard output; empty where it fails, or does not end within ``seconds``."""
     with contextlib.closing(Guard()) as guard:

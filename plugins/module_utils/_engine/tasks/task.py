@@ -6,11 +6,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from ..host.linux import processors
 from .keys import DBMS, OLD_STORES, SELF_STORING
 from .reading import read
 
@@ -161,7 +161,7 @@ class Task:
     @property
     def worker_count(self) -> int:
         """How many tables are handled at once."""
-        return self.jobs or os.cpu_count() or 1
+        return self.jobs or processors()
 
 
 def _fields_of(options: type[Any], given: Mapping[str, Any]) -> dict[str, Any]:
