@@ -17,7 +17,7 @@ from typing import Any, Callable
 
 import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import catalogue, pull, push, upkeep
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.postgresql.client import (
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.postgresql.programs import (
     find_programs,
     installed_programs,
 )

@@ -22,7 +22,7 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine import pull
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.postgresql import (
     checks as postgresql_checks,
 )
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.postgresql.database import PostgreSQL
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.postgresql.dump import Dump
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.host.progress import Host
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.points.manifest import Manifest
@@ -167,7 +167,7 @@ def test_a_dump_that_the_standbys_replay_cancels_says_which_setting(
     production.create_database(database, TABLES)
     with Standby(production, max_standby_streaming_delay="0", hot_standby_feedback="off") as standby:
         standby.caught_up()
-        collect = PostgreSQL._dump_facts
+        collect = Dump._facts
 
         def then_vacuumed(self: Any, *how: Any) -> Any:
             found = collect(self, *how)
@@ -177,7 +177,7 @@ def test_a_dump_that_the_standbys_replay_cancels_says_which_setting(
             standby.caught_up()
             return found
 
-        monkeypatch.setattr(PostgreSQL, "_dump_facts", then_vacuumed)
+        monkeypatch.setattr(Dump, "_facts", then_vacuumed)
         where = {"database_hostname": standby.host, "database_port": standby.port}
         with pytest.raises(EnvSyncError) as raised:
             push.push(Task.from_mapping(task_values("push", database, **where)), Host())

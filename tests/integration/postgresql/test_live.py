@@ -17,7 +17,7 @@ import psycopg2
 import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import pull, push
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.command import text as command_text
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.postgresql.database import PostgreSQL
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.postgresql.dump import Dump
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.host.progress import Host
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.task import Task
@@ -136,13 +136,13 @@ def test_facts_and_data_are_of_one_moment(
 ) -> None:
     """What is made between the two is in neither."""
     production.create_database(database, TABLES)
-    collect = PostgreSQL._dump_facts
+    collect = Dump._facts
 
     def then_made(self: Any, *how: Any) -> Any:
         production.psql(database, "CREATE TABLE just_made (); INSERT INTO first VALUES (0)")
         return collect(self, *how)
 
-    monkeypatch.setattr(PostgreSQL, "_dump_facts", then_made)
+    monkeypatch.setattr(Dump, "_facts", then_made)
     result = pushed(task_values, database)
     assert [table["name"] for table in result["manifest"]["tables"]] == ["first", "last", "middle"]
     assert len(result["manifest"]["members"]) == 4, "three tables and the table of contents"
@@ -152,7 +152,7 @@ def test_a_table_that_is_dropped_before_it_could_be_locked_makes_the_dump_begin_
     production: PostgresServer, database: str, task_values: Values, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     production.create_database(database, TABLES)
-    collect = PostgreSQL._dump_facts
+    collect = Dump._facts
     dropped = []
 
     def then_dropped(self: Any, *how: Any) -> Any:
@@ -161,7 +161,7 @@ def test_a_table_that_is_dropped_before_it_could_be_locked_makes_the_dump_begin_
             dropped.append("middle")
         return collect(self, *how)
 
-    monkeypatch.setattr(PostgreSQL, "_dump_facts", then_dropped)
+    monkeypatch.setattr(Dump, "_facts", then_dropped)
     result = pushed(task_values, database)
     assert [table["name"] for table in result["manifest"]["tables"]] == ["first", "last"]
     assert [warning for warning in result["warnings"] if "begins anew" in warning]

@@ -96,7 +96,7 @@ def test_a_small_host_makes_indexes_with_no_more_processes_than_it_has_cores(
     # Filled by the restoring session itself.
     production.create_database(database, f"CREATE MATERIALIZED VIEW said AS SELECT {setting} AS helpers")
     pushed(task_values, database)
-    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(cores)))
     pulled(task_values, database, jobs=jobs)
     assert staging.psql(database, "SELECT helpers FROM said") == str(helpers)
     assert staging.psql(database, f"SELECT {setting}") == "2", "what the server has, for all others"

@@ -21,7 +21,8 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine import pull
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.postgresql import (
     owners as postgresql_owners,
 )
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.postgresql.toc import _OWNED, Entry, Toc
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.postgresql.fit import OWNED
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.postgresql.toc import Entry, Toc
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.host.progress import Host
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.task import Task
@@ -457,7 +458,7 @@ def test_what_differs_from_a_superusers_pull_stands_in_the_warnings_and_nowhere_
         re.match(r"(\d+) objects? of role (\S+) will belong to deploy, who can own them here: ", text) for text in lines
     ]
     counts = {match[2]: int(match[1]) for match in counted if match}
-    owned = {name for name in owners if found[name].desc in _OWNED and found[name].object_names}
+    owned = {name for name in owners if found[name].desc in OWNED and found[name].object_names}
     assert counts == {"postgres": len(owned)}
     explained = (
         "left out, ",

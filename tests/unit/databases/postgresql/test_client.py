@@ -5,24 +5,19 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.postgresql import (
     client as postgresql_client,
 )
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.postgresql.toc import tokens
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import Cancelled, EnvSyncError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.task import Connection
 
 extensions = pytest.importorskip("psycopg2.extensions")
-
-ACCESS = os.access
 
 AWKWARD = [
     "app", "", " a b ", "a'b", "a\\", "\\'", 'a"b', "host=evil", "a' host='evil", "postgresql://evil/x", "a=b", "%s",
@@ -39,24 +34,6 @@ def test_a_databases_name_is_nothing_but_its_name(name: str) -> None:
 def test_a_connection_string_says_where_the_server_is_and_no_secret() -> None:
     made = postgresql_client.conninfo(Connection("db-1", 5433, "o'neil", "hunter2"), "app")
     assert extensions.parse_dsn(made) == {"host": "db-1", "port": "5433", "user": "o'neil", "dbname": "app"}
-
-
-@pytest.mark.parametrize("name", AWKWARD)
-def test_an_identifier_is_one_token_that_means_the_name(name: str) -> None:
-    quoted = postgresql_client.quote(name)
-    assert tokens(f"a {quoted} b") == ["a", quoted, "b"]
-    assert quoted[1:-1].replace('""', '"') == name
-
-
-@pytest.mark.parametrize("text", AWKWARD)
-def test_a_literal_is_one_string_that_means_the_text(text: str) -> None:
-    made = postgresql_client.literal(text)
-    escaped = made.startswith("E")
-    string = made[1:] if escaped else made
-    assert tokens(f"a {made} b") == ["a", *(["E"] if escaped else []), string, "b"]
-    meant = string[1:-1].replace("''", "'")
-    assert (meant.replace("\\\\", "\\") if escaped else meant) == text
-    assert escaped is ("\\" in text), "a backslash means itself with E, whatever standard_conforming_strings is"
 
 
 def test_the_environment_has_the_password_and_only_what_was_given() -> None:
@@ -153,89 +130,3 @@ def test_a_silent_server_does_not_keep_a_run_that_is_told_to_stop(silent: int, m
     with pytest.raises(Cancelled, match="looking: it was told to stop"):
         server.connect("app", "looking")
     assert time.monotonic() - began < 5
-
-
-# -- which client programs ---------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Clients of versions 13.11, 15.4 and 17.2, where a distribution has them; one folder has no pg_dump."""
-    for version in ("13.11", "15.4", "17.2", "16.1"):
-        folder = tmp_path / version.split(".", maxsplit=1)[0] / "bin"
-        client(folder, version)
-    (tmp_path / "16" / "bin" / "pg_dump").unlink()
-    monkeypatch.setattr(postgresql_client, "_BINARY_DIRS", (str(tmp_path / "*" / "bin"),))
-    monkeypatch.setenv("PATH", "/usr/bin:/bin")
-    monkeypatch.setattr("os.access", not_of_this_machine)
-    return tmp_path
-
-
-def client(folder: Path, version: str) -> None:
-    folder.mkdir(parents=True)
-    for program in ("pg_dump", "pg_restore"):
-        (folder / program).write_text(f"#!/bin/sh\necho '{program} (PostgreSQL) {version} (Debian {version}-1.pgdg)'\n")
-        (folder / program).chmod(0o755)
-
-
-def not_of_this_machine(path: str, mode: int) -> bool:
-    """``os.access`` that sees no programs in ``/usr/bin``."""
-    return not path.startswith("/usr/bin/") and ACCESS(path, mode)
-
-
-@pytest.mark.parametrize(
-    ("server", "taken"), [(130005, (13, 11)), (150000, (15, 4)), (140000, (15, 4)), (160003, (17, 2))]
-)
-def test_the_nearest_client_that_is_new_enough_is_taken(installed: Path, server: int, taken: tuple[int, int]) -> None:
-    programs = postgresql_client.find_programs(postgresql_client.installed_programs(), server, "dumping")
-    assert programs.version == taken
-    assert programs.path("pg_dump") == str(installed / str(taken[0]) / "bin" / "pg_dump")
-
-
-def test_a_client_on_the_path_is_preferred_among_equals(
-    installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    client(tmp_path / "own", "15.4")
-    monkeypatch.setenv("PATH", f"{tmp_path}/own:/usr/bin")
-    assert postgresql_client.find_programs(postgresql_client.installed_programs(), 150000, "dumping").path(
-        "pg_dump"
-    ) == str(tmp_path / "own" / "pg_dump")
-
-
-def test_clients_that_are_too_old_are_told_with_what_to_install(installed: Path) -> None:
-    with pytest.raises(EnvSyncError, match=r"of version 17, older than the server's 18. Install postgresql-client-18"):
-        postgresql_client.find_programs(postgresql_client.installed_programs(), 180001, "dumping")
-
-
-def test_no_clients_are_told_with_what_to_install(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgresql_client, "_BINARY_DIRS", ())
-    with pytest.raises(EnvSyncError, match=r"not installed. Install postgresql-client-15"):
-        postgresql_client.find_programs(postgresql_client.installed_programs(), 150000, "dumping")
-
-
-@pytest.mark.parametrize(("server", "taken"), [(140000, (15, 4)), (150000, (15, 4)), (170000, (17, 2))])
-def test_a_client_to_restore_with_is_chosen_alike(installed: Path, server: int, taken: tuple[int, int]) -> None:
-    assert (
-        postgresql_client.find_restore_programs(postgresql_client.installed_programs(), server, "restoring").version
-        == taken
-    )
-
-
-def test_a_client_that_an_older_server_does_not_understand_is_not_restored_with(
-    tmp_path: Path, installed: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with pytest.raises(EnvSyncError, match=r"of version 15, older than the server's 16\. Install postgresql-client-16"):
-        postgresql_client.find_restore_programs(postgresql_client.installed_programs(), 160003, "restoring")
-    monkeypatch.setattr(postgresql_client, "_BINARY_DIRS", (str(tmp_path / "17" / "bin"),))
-    with pytest.raises(EnvSyncError, match=r"a server of version 15 refuses .*Install postgresql-client-15"):
-        postgresql_client.find_restore_programs(postgresql_client.installed_programs(), 150000, "restoring")
-
-
-def test_any_archive_is_for_the_newest_client(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert postgresql_client.find_newest_programs(postgresql_client.installed_programs(), "verifying").version == (
-        17,
-        2,
-    )
-    monkeypatch.setattr(postgresql_client, "_BINARY_DIRS", ())
-    with pytest.raises(EnvSyncError, match=r"not installed\. Install postgresql-client"):
-        postgresql_client.find_newest_programs(postgresql_client.installed_programs(), "verifying")

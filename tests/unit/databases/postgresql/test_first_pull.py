@@ -10,11 +10,11 @@ import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.postgresql import (
     first_pull as postgresql_first_pull,
 )
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.postgresql.first_pull import Here
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.postgresql.swap import (
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.postgresql.properties import (
     Attempt,
     Properties,
 )
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.postgresql.roles import Here
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.postgresql.toc import CUSTOM, Entry, Toc
 
 HERE = Here("deploy", frozenset({"deploy", "shop", "reader", "other"}), frozenset({"deploy", "shop"}))

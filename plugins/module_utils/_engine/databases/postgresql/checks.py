@@ -293,3 +293,9 @@ def _free(folder: str) -> int:
 def _named(names: Sequence[str]) -> str:
     more = len(names) - _NAMED
     return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def databases_there(server: Server) -> str:
+    """Return which databases there are, as a hint where one is missing."""
+    names = [name for (name,) in server.query("SELECT datname FROM pg_database WHERE NOT datistemplate ORDER BY 1")]
+    return f"The server has {', '.join(names[:10])}."

@@ -2,25 +2,22 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""PostgreSQL's own programs and the control connection."""
+"""Connections to a PostgreSQL server: the control connection, and what its programs are told of where it is."""
 
 from __future__ import annotations
 
 import contextlib
-import glob
 import os
-import re
 import socket
 import threading
 from collections.abc import Sequence
 from typing import Any, Callable, TypeVar
 
 from ...errors import EnvSyncError, MissingLibrary
-from ...host import programs
-from ...host.linux import said
 from ...host.stopping import Stop, interruptible
 from ...tasks.task import LOOPBACK, Connection
 from ..lease import LockLost
+from .names import quote
 
 try:
     import psycopg2
@@ -29,9 +26,6 @@ try:
     HAS_PSYCOPG2 = True
 except ImportError:
     HAS_PSYCOPG2 = False
-
-#: where distributions put the programs of each major version, beside the PATH
-_BINARY_DIRS = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin")
 
 #: the database for control statements; every server has the second one
 _MAINTENANCE = ("postgres", "template1")
@@ -46,12 +40,6 @@ _NO_LIMITS = (
 )
 
 _Answer = TypeVar("_Answer")
-
-#: the first major version that has transaction_timeout, and whose pg_restore sets it
-_TRANSACTION_TIMEOUT = 17
-
-#: how long a program may take to say its version, in seconds
-_VERSION_PATIENCE = 10.0
 
 #: how long the server may take to be asked to cancel a statement, and to do it, in seconds
 _CANCEL_PATIENCE = 1.0
@@ -84,56 +72,6 @@ def conninfo(connection: Connection, database: str) -> str:
 def is_local(host: str) -> bool:
     """Say whether ``host``, as libpq has it of a connection, is this machine: a socket's directory, or loopback."""
     return not host or host.startswith(("/", "@")) or host in LOOPBACK
-
-
-def quote(name: str) -> str:
-    """Return an SQL identifier, quoted."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """Return an SQL string literal that means the same whatever ``standard_conforming_strings`` is."""
-    escaped = text.replace("'", "''")
-    if "\\" in escaped:
-        return "E'" + escaped.replace("\\", "\\\\") + "'"
-    return f"'{escaped}'"
-
-
-def name_pattern(pattern: str, doing: str) -> Callable[[str, str], bool]:
-    """Return what tells whether a schema and a table match ``pattern``, as ``pg_dump`` and ``psql`` read patterns.
-
-    ``*`` and ``?`` stand for any characters, a dot ends the schema's name, what is not in double quotes is lower case;
-    other characters are a regular expression's. (PostgreSQL manual, psql, "Patterns".) A name that stands there in its
-    own capitals, with no quotes, is understood too.
-    """
-    parts, quoted, position = [""], False, 0
-    while position < len(pattern):
-        character = pattern[position]
-        if character == '"':
-            if quoted and pattern[position + 1 : position + 2] == '"':
-                parts[-1] += '"'
-                position += 1
-            else:
-                quoted = not quoted
-        elif quoted or character == "$":
-            parts[-1] += re.escape(character)
-        elif character == ".":
-            parts.append("")
-        else:
-            parts[-1] += {"*": ".*", "?": "."}.get(character, character.lower())
-        position += 1
-    try:
-        table = re.compile(parts[-1], re.DOTALL)
-        schema = re.compile(parts[-2] if len(parts) > 1 else ".*", re.DOTALL)
-    except re.error as error:
-        raise EnvSyncError(doing, f"{pattern} is no pattern for tables: {error}", "Correct it.") from error
-
-    def matches(of_schema: str, of_table: str) -> bool:
-        if pattern in (of_table, f"{of_schema}.{of_table}"):
-            return True
-        return bool(table.fullmatch(of_table) and schema.fullmatch(of_schema))
-
-    return matches
 
 
 class ServerError(EnvSyncError):
@@ -332,6 +270,7 @@ class Server:
         self._finishing = True
 
     def close(self) -> None:
+        """Close the control connection; never raises."""
         if self._control is not None:
             with contextlib.suppress(psycopg2.Error):
                 self._control.close()
@@ -400,104 +339,3 @@ def _unreachable(why: str, database: str) -> str:
     if "too many connections" in why or "remaining connection slots" in why:
         return "Raise the CONNECTION LIMIT of the database and the role, or the server's max_connections."
     return "Check database_hostname, database_port, database, login_user and its password; the server's log says more."
-
-
-class Programs:
-    """The PostgreSQL client programs of one version.
-
-    ``version`` is ``(major, minor)``, as the programs say.
-    """
-
-    def __init__(self, folder: str, version: tuple[int, int]) -> None:
-        self._folder = folder
-        self.version = version
-
-    def path(self, program: str) -> str:
-        return os.path.join(self._folder, program)
-
-    @property
-    def version_text(self) -> str:
-        return ".".join(str(part) for part in self.version)
-
-
-def find_programs(found: Sequence[Programs], server_version: int, doing: str) -> Programs:
-    """Return the best client programs for a server: of its own major version, else the next newer ones.
-
-    pg_dump refuses a server newer than itself, and what a newer one writes, an older pg_restore does not read.
-
-    :param found: those that are installed.
-    :param server_version: the server's ``server_version_num``.
-    :raises EnvSyncError: there are none, or only older ones; the message says which.
-    """
-    return _nearest(found, _major(server_version), doing)
-
-
-def find_restore_programs(found: Sequence[Programs], server_version: int, doing: str) -> Programs:
-    """Return the client programs to restore into a server with, as :func:`find_programs` does.
-
-    :raises EnvSyncError: too new ones are of no use either: pg_restore 17 begins with a setting that older servers
-        refuse.
-    """
-    major = _major(server_version)
-    if major >= _TRANSACTION_TIMEOUT:
-        return _nearest(found, major, doing)
-    usable = [programs for programs in found if programs.version[0] < _TRANSACTION_TIMEOUT]
-    if found and not usable:
-        raise EnvSyncError(
-            doing,
-            f"the client programs are of version {found[0].version[0]}, whose pg_restore sends a setting that a server "
-            f"of version {major} refuses (transaction_timeout)",
-            f"Install postgresql-client-{major}.",
-        )
-    return _nearest(usable, major, doing)
-
-
-def find_newest_programs(found: Sequence[Programs], doing: str) -> Programs:
-    """Return the newest client programs: these read every archive that older ones wrote."""
-    if not found:
-        raise EnvSyncError(doing, "pg_dump and pg_restore are not installed", "Install postgresql-client.")
-    return max(found, key=lambda programs: programs.version[0])
-
-
-def _nearest(found: Sequence[Programs], needed: int, doing: str) -> Programs:
-    suitable = [programs for programs in found if programs.version[0] >= needed]
-    if suitable:
-        return min(suitable, key=lambda programs: programs.version[0])
-    if not found:
-        raise EnvSyncError(doing, "pg_dump and pg_restore are not installed", f"Install postgresql-client-{needed}.")
-    newest = max(programs.version for programs in found)[0]
-    raise EnvSyncError(
-        doing,
-        f"the client programs are of version {newest}, older than the server's {needed}",
-        f"Install postgresql-client-{needed}.",
-    )
-
-
-def _major(server_version: int) -> int:
-    return server_version // 10000
-
-
-def installed_programs() -> list[Programs]:
-    """Return the client programs that are on this host, one of each version; each is asked for its version."""
-    folders: list[str] = []
-    for pattern in _BINARY_DIRS:
-        folders += sorted(glob.glob(pattern))
-    # The PATH comes first: an operator who puts a client there means it.
-    on_path = [folder for folder in programs.search_path() if folder not in ("/usr/bin", "/bin")]
-    # Debian's wrappers in /usr/bin choose a version by rules of their own (and take their time).
-    return _among([*on_path, *folders]) or _among(["/usr/bin"])
-
-
-def _among(folders: Sequence[str]) -> list[Programs]:
-    found: list[Programs] = []
-    for folder in folders:
-        if all(os.access(os.path.join(folder, program), os.X_OK) for program in ("pg_dump", "pg_restore")):
-            version = _version(os.path.join(folder, "pg_restore"))
-            if version is not None and all(version != programs.version for programs in found):
-                found.append(Programs(folder, version))
-    return found
-
-
-def _version(program: str) -> tuple[int, int] | None:
-    match = re.search(r"(\d+)(?:\.(\d+))?", said([program, "--version"], _VERSION_PATIENCE))
-    return (int(match.group(1)), int(match.group(2) or 0)) if match else None

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from typing import Any, Callable
 
 from ...errors import EnvSyncError
-from .client import ServerError, literal, quote
+from .client import ServerError
+from .names import literal, quote
 
 #: runs one statement on a connection of our own to the script's database: ``ask(statement, parameters)``
 Ask = Callable[..., list[tuple[Any, ...]]]

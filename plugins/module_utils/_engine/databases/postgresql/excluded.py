@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Callable
 
 from ...errors import EnvSyncError
-from .client import name_pattern, quote
+from .names import name_pattern, quote
 
 Table = tuple[str, str]
 Ask = Callable[..., list[tuple[Any, ...]]]

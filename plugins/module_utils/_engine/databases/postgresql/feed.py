@@ -66,6 +66,24 @@ class _Batch:
     rest: Iterator[tuple[tarfile.TarInfo, Reader]]
 
 
+# Feeding pg_restore, so that it takes for files what comes from the store at that moment:
+#
+# 1. Try whether this pg_restore takes a named pipe for a file. Where it does not, all members become files in 2,
+#    and of what follows only 5 is done.
+# 2. Write the small members, and the lists of large objects, as files.
+# 3. Make a named pipe for each other member, under the name that pg_restore will open.
+# 4. Start pg_restore. Again and again, try to open the pipes for writing without waiting (O_NONBLOCK): that fails with
+#    ENXIO until pg_restore has opened one for reading. Then a thread sends that member through it, and closes it at its
+#    end: that is the end of the file for pg_restore. The largest are opened first, so these are looked at each time.
+# 5. Wait for pg_restore, then for the threads: each has compared its member's size and SHA-256.
+# 6. Raise where a pipe was never opened: pg_restore ended well, and has not read everything.
+#
+# Large objects are many, and read one after the other in the order of their list. A thread of their own writes the next
+# few small ones as files, makes one pipe behind them, and waits until that is opened: then all before it have been
+# read. It removes these and the pipe's name, writes the next few files while pg_restore still reads the pipe, and only
+# then closes it.
+
+
 class Feeder:
     """The members of a point as the files of a directory archive.
 

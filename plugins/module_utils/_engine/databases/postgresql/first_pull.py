@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from .client import literal, quote
-from .swap import Attempt, Properties, setting_statement
-from .toc import Toc, split_statements, tokens, unquoted
+from .names import literal, quote
+from .properties import Attempt, Properties, setting_statement
+from .roles import Here
+from .sql import split_statements, tokens, unquoted
+from .toc import Toc
 
 #: names that a setting can have (``valid_custom_variable_name`` in ``guc.c``)
 SETTING = re.compile(r"[^\W\d][\w$]*(\.[^\W\d][\w$]*)*\Z")
@@ -69,15 +70,6 @@ def values_in(toc: Toc) -> Values:
             role = unquoted(words[2]) if place == 6 else ""
             found[role, unquoted(words[place + 1])] = text.replace("\\\\", "\\") if escapes else text
     return found
-
-
-@dataclass(frozen=True)
-class Here:
-    """The target: its roles, those that ``user`` may make owners, and ``user``, which made the database."""
-
-    user: str
-    roles: frozenset[str]
-    assumable: frozenset[str]
 
 
 def owner_of(details: Mapping[str, Any], here: Here) -> str:

@@ -18,6 +18,7 @@ import signal
 import tarfile
 import threading
 import time
+from dataclasses import dataclass
 from typing import IO, cast
 
 from ...errors import EnvSyncError
@@ -47,36 +48,35 @@ _LONGEST_WAIT = 0.1
 _END_OF_TABLE = b"\\.\n\n\n"
 
 
+@dataclass(frozen=True)
+class Limits:
+    """How many files may be on their way to the store at once, and how many threads compress each of them.
+
+    ``largest`` is an upper bound for one member's size in bytes, None where none is known.
+    """
+
+    files: int
+    threads: int
+    largest: int | None
+
+
 class Follower:
     """Turns the files of one running ``pg_dump`` into members.
 
     :param directory: what ``pg_dump -f`` was given.
-    :param workers: how many files may be on their way to the store at once.
-    :param threads: how many threads compress each of them.
-    :param raw_size_hint: an upper bound for one member's size, where one is known, in bytes.
     """
 
-    def __init__(
-        self,
-        group: Group,
-        dump: Stage,
-        directory: str,
-        sink: StoreSink,
-        workers: int,
-        threads: int,
-        raw_size_hint: int | None,
-    ) -> None:
+    def __init__(self, group: Group, dump: Stage, directory: str, sink: StoreSink, limits: Limits) -> None:
         self._group = group
         self._dump = dump
         # As the kernel shows it: a folder that is reached by a link would hide that its files are open.
         self._directory = os.path.realpath(directory)
         self._sink = sink
-        self._threads = threads
-        self._hint = raw_size_hint
+        self._limits = limits
         self._files: dict[str, _GrowingFile] = {}
         self._emptied: set[str] = set()
         self._queue: queue.Queue[_GrowingFile | None] = queue.Queue()
-        self._workers = [group.start(self._work) for _unused in range(workers)]
+        self._workers = [group.start(self._work) for _unused in range(limits.files)]
         group.on_stop(self._dismiss)
         self._large_objects: _LargeObjects | None = None
         self._stopped = False
@@ -84,8 +84,31 @@ class Follower:
         #: how many lines each table's file had, by its name
         self.lines: dict[str, int] = {}
 
+    # Following a dump, in turns, until pg_dump has ended:
+    #
+    # 1. See which files of the directory pg_dump and its workers have open (/proc). A file that is known already and
+    #    that nobody has open any more is finished: pg_dump opens each once, and never comes back to it. What appears
+    #    after this look is not known yet, so it counts as open until the next turn.
+    # 2. Take up the files that have appeared: each waits in a queue for one of the threads that store files. (Large
+    #    objects go into one tar, each when it is finished, as a tar has the size first.)
+    # 3. Count what waits to be stored: pg_dump is stopped (SIGSTOP) where that is more than BACKLOG, and goes on
+    #    (SIGCONT) when half of it is gone. The peak of what was on disk is for the manifest.
+    # 4. Wait a little: longer while nothing is written, and long enough to take no more than a fifth of a processor.
+    #
+    # Meanwhile each of the threads takes a file, reads behind its end as it grows, gives back the disk space of what it
+    # has read (punch_hole), and knows by 1 when the end is the end. It then requires what pg_dump ends a table with,
+    # and empties the file.
+    #
+    # After pg_dump has ended, with zero:
+    #
+    # 5. Take up what has appeared since the last turn, and call everything finished.
+    # 6. Let the threads end after the last file, and wait for them; then for the large objects, and the lists of them.
+    # 7. Store the table of contents, which is complete only now.
     def run(self) -> None:
-        """Follow until the dump has ended and everything is stored; the table of contents last."""
+        """Follow until the dump has ended and everything is stored; the table of contents last.
+
+        :raises EnvSyncError: the dump failed, a file is not whole, or the store refused one.
+        """
         pause = _TICK
         written, since = (0, 0), time.monotonic()
         while not self._dump.ended():
@@ -141,7 +164,7 @@ class Follower:
             if not file.is_large_object:
                 self._queue.put(file)
             elif self._large_objects is None:
-                self._large_objects = _LargeObjects(self._group, self._sink, self._hint)
+                self._large_objects = _LargeObjects(self._group, self._sink, self._limits.largest)
 
     def _finish_all_but(self, open_files: set[str]) -> None:
         """Mark as finished the files that nobody has open any more."""
@@ -162,8 +185,8 @@ class Follower:
                 return
             self._group.check()
             with contextlib.closing(file):
-                threads = self._threads if file.fills_a_block() else 1
-                self._sink.member(f"/{file.name}", file, self._hint, threads=threads)
+                threads = self._limits.threads if file.fills_a_block() else 1
+                self._sink.member(f"/{file.name}", file, self._limits.largest, threads=threads)
             self.lines[file.name] = file.lines
             file.discard()
 

@@ -15,8 +15,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Callable
 
-from .client import Server, ServerError, quote
-from .toc import FIRST, GRANTS, LAST, Adapted, Later, left_out_lines, listed, tokens, unquoted
+from .client import Server, ServerError
+from .fit import FIRST, GRANTS, LAST, Adapted, Later
+from .names import quote
+from .notes import left_out_lines, listed
+from .sql import tokens, unquoted
 
 #: so many changes are tried in one transaction; half as many, and so on, where the server's lock table is full
 BATCH = 32

@@ -15,7 +15,8 @@ from typing import Any, Callable
 
 from ...errors import EnvSyncError
 from ...streams.pipeline import Group
-from .client import Server, ServerError, quote
+from .client import Server, ServerError
+from .names import quote
 
 #: gives a new connection to the scratch database
 Connect = Callable[[], AbstractContextManager[Any]]

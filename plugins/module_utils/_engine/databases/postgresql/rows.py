@@ -15,15 +15,17 @@ import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, Callable
 
 from ...points import counts
 from ...streams.pipeline import Group
-from .client import Server, ServerError, literal, quote
-from .toc import Adapted, Toc, tokens
-
-#: schema and name
-Table = tuple[str, str]
+from .access import Table
+from .client import Server, ServerError
+from .fit import Adapted
+from .names import literal, quote
+from .sql import tokens
+from .toc import Toc
 
 #: gives a new connection to the database
 Connect = Callable[[], AbstractContextManager[Any]]
@@ -145,40 +147,54 @@ def _tables(toc: Toc) -> set[Table]:
     return {table for table in tables if not any("\ud800" <= letter <= "\udfff" for letter in "".join(table))}
 
 
-class Comparison:
-    """What a restore has made of a point's tables, compared with what the manifest says.
+@dataclass(frozen=True)
+class Expected:
+    """What the manifest has a restore amount to.
 
-    :param tables: those of the manifest.
-    :param adapted: the archive as it was restored.
-    :param large_objects: how many there are to be; None where nobody knows.
-    :param jobs: how many tables to count at once.
+    ``noted`` are all tables of the manifest with their rows, None where nobody counted them. ``left_out`` are those
+    that were meant not to be restored, which the pull has said. ``roots`` are partitions whose rows are loaded by way
+    of the table on top, each with what a message calls these. ``large_objects`` is how many there are to be, None where
+    nobody knows.
     """
 
-    def __init__(
-        self,
-        server: Server,
-        connect: Connect,
-        tables: Sequence[Mapping[str, Any]],
-        adapted: Adapted,
-        large_objects: int | None,
-        jobs: int,
-        doing: str,
-    ) -> None:
-        self._server = server
-        self._connect = connect
-        self._noted = {(str(t.get("schema", "")), str(t["name"])): t.get("rows") for t in tables}
-        self._jobs = jobs
-        self._doing = doing
+    noted: Mapping[Table, int | None]
+    left_out: frozenset[Table]
+    roots: Mapping[Table, str]
+    large_objects: int | None
+
+    @classmethod
+    def of(cls, tables: Sequence[Mapping[str, Any]], large_objects: int | None, adapted: Adapted) -> Expected:
+        """Return what is expected of an archive as it was restored.
+
+        :param tables: those of the manifest.
+        """
         chosen = set(adapted.dump_ids)
-        #: what was meant not to be restored, which the pull has said
-        self._left_out = {
+        left_out = frozenset(
             (entry.namespace or "", entry.tag)
             for entry in adapted.toc.entries
             if entry.desc in ("TABLE", "TABLE DATA") and entry.dump_id not in chosen
-        }
-        self._roots = _loaded_by_root(adapted.toc)
+        )
         objects = [entry.dump_id for entry in adapted.toc.entries if entry.desc.startswith("BLOB")]
-        self._large_objects = large_objects if chosen.issuperset(objects) else None
+        return cls(
+            {(str(table.get("schema", "")), str(table["name"])): table.get("rows") for table in tables},
+            left_out,
+            _loaded_by_root(adapted.toc),
+            large_objects if chosen.issuperset(objects) else None,
+        )
+
+
+class Comparison:
+    """What a restore has made of a point's tables, compared with what the manifest says.
+
+    :param jobs: how many tables to count at once.
+    """
+
+    def __init__(self, server: Server, connect: Connect, expected: Expected, jobs: int, doing: str) -> None:
+        self._server = server
+        self._connect = connect
+        self._expected = expected
+        self._jobs = jobs
+        self._doing = doing
 
     def run(self, group: Group, there: Iterable[Table]) -> None:
         """Count, and compare.
@@ -187,7 +203,9 @@ class Comparison:
         :raises EnvSyncError: tables or rows are missing, or there are more than in the manifest.
         """
         wanted = {
-            table: rows for table, rows in self._noted.items() if rows is not None and table not in self._left_out
+            table: rows
+            for table, rows in self._expected.noted.items()
+            if rows is not None and table not in self._expected.left_out
         }
         if not wanted:
             return  # of a version that counted no rows
@@ -197,18 +215,18 @@ class Comparison:
             objects = large_objects(self._server, connection, self._doing)
         found = set(there)
         counts.require_all(map(_shown, wanted), map(_shown, found), self._doing, _CAUSE)
-        counts.require_no_more(map(_shown, self._noted), map(_shown, found - extensions), self._doing, _CAUSE)
+        counts.require_no_more(map(_shown, self._expected.noted), map(_shown, found - extensions), self._doing, _CAUSE)
         counted = self._count_all(group, wanted, forced)
         counts.require_equal(self._summed(wanted), self._summed(counted), self._doing, _CAUSE)
-        if self._large_objects is not None:
+        if self._expected.large_objects is not None:
             what, whole = ("the database", "large objects"), "as a whole"
-            counts.require_equal({whole: self._large_objects}, {whole: objects}, self._doing, _CAUSE, what)
+            counts.require_equal({whole: self._expected.large_objects}, {whole: objects}, self._doing, _CAUSE, what)
 
     def _summed(self, rows: Mapping[Table, int]) -> Counter[str]:
         """Return the rows by what a message calls the table; those of partitions that share their rows, together."""
         found: Counter[str] = Counter()
         for table, count in rows.items():
-            found[self._roots.get(table) or _shown(table)] += int(count)
+            found[self._expected.roots.get(table) or _shown(table)] += int(count)
         return found
 
     def _forced(self, connection: Any) -> set[Table]:

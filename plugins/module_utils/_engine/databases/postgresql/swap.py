@@ -2,243 +2,47 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a database is apart from its contents, and the moment in which two databases change places."""
+"""The moment in which two databases change places."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 from ...errors import EnvSyncError
-from .client import Server, ServerError, literal, quote
-
-#: how the comments begin that tell our databases from others
-MARK = "env_sync: "
-KEPT = "kept as it was before the pull"
-DOOMED = "replaced by a pull, about to be dropped"
+from .client import Server, ServerError
+from .names import literal, quote
+from .properties import Attempt, Properties, carry_over, prepared_transactions, settings_of
+from .scratch import DOOMED, KEPT, MARK, Names
+from .sessions import keep_ending, oids_of, terminate_by_name, whose
 
 #: PostgreSQL gives a rename five seconds to find the database without sessions; so many of these are tried
 SWAP_TRIES = 6
 
-#: sessions of these roles belong to the cloud; they can't be ended, and don't have to be
-_CLOUD_ROLES = ("rdsadmin", "rdsrepladmin", "cloudsqladmin", "azuresu", "azure_superuser")
-
-
-@dataclass(frozen=True)
-class Properties:
-    """A database's own properties: what ``pg_dump`` without ``--create`` does not carry.
-
-    ``oid`` tells the database from another that has taken its name.
-    ``acl`` is None for the default, else (grantee, privilege, grantable) with '' for PUBLIC; ``settings`` are
-    (role, assignments) with '' for all roles.
-    """
-
-    oid: int
-    owner: str
-    encoding: str
-    collate: str
-    ctype: str
-    provider: str
-    locale: str
-    tablespace: str
-    connection_limit: int
-    allow_connections: bool
-    is_template: bool
-    acl: tuple[tuple[str, str, bool], ...] | None
-    settings: tuple[tuple[str, tuple[str, ...]], ...]
-    comment: str
-    size: int
-
-
 _OBJECT_IN_USE = "55006"
 _INSUFFICIENT_PRIVILEGE = "42501"
 
-
-def read_properties(server: Server, database: str) -> Properties | None:
-    """Return the properties of a database, None when it does not exist."""
-    version = _version(server)
-    if version >= 170000:
-        locale = "datlocprovider::text, datlocale"
-    elif version >= 150000:
-        locale = "datlocprovider::text, daticulocale"
-    else:
-        locale = "'c', NULL"
-    rows = server.query(
-        f"""SELECT d.oid, pg_get_userbyid(datdba), pg_encoding_to_char(encoding), datcollate, datctype, {locale},
-                   t.spcname, datconnlimit, datallowconn, datistemplate, datacl IS NULL,
-                   shobj_description(d.oid, 'pg_database')
-              FROM pg_database d JOIN pg_tablespace t ON t.oid = dattablespace WHERE datname = %s""",
-        (database,),
-        f"looking at database {database} on {server.name}",
-    )
-    if not rows:
-        return None
-    oid, owner, encoding, collate, ctype, provider, icu, tablespace, limit, allow, template, default_acl, comment = (
-        rows[0]
-    )
-    acl = None
-    if not default_acl:
-        acl = tuple(
-            (str(grantee or ""), str(privilege), bool(grantable))
-            for grantee, privilege, grantable in server.query(
-                """SELECT r.rolname, privilege_type, is_grantable
-                     FROM pg_database d, aclexplode(d.datacl) a LEFT JOIN pg_roles r ON r.oid = a.grantee
-                    WHERE d.oid = %s ORDER BY 1 NULLS FIRST, 2""",
-                (oid,),
-            )
-        )
-    settings = tuple(
-        (str(role or ""), tuple(assignments))
-        for role, assignments in server.query(
-            """SELECT r.rolname, setconfig FROM pg_db_role_setting s LEFT JOIN pg_roles r ON r.oid = s.setrole
-                WHERE s.setdatabase = %s ORDER BY 1 NULLS FIRST""",
-            (oid,),
-        )
-    )
-    return Properties(
-        oid=oid,
-        owner=owner,
-        encoding=encoding,
-        collate=collate,
-        ctype=ctype,
-        provider=provider,
-        locale=icu or "",
-        tablespace=tablespace,
-        connection_limit=limit,
-        allow_connections=allow,
-        is_template=template,
-        acl=acl,
-        settings=settings,
-        comment=comment or "",
-        size=_size(server, oid),
-    )
+#: classes of errors that say nothing of a statement: the connection, an operator, the system, the server's resources
+_NOT_THE_STATEMENTS_FAULT = ("", "08", "40", "53", "57", "58", "XX")
 
 
-def _size(server: Server, oid: int) -> int:
-    """Return the database's size in bytes, 0 where this role may not know it."""
-    rows = server.query(
-        """SELECT CASE WHEN has_database_privilege(%s::oid, 'CONNECT') OR pg_has_role('pg_read_all_stats', 'USAGE')
-                       THEN pg_database_size(%s::oid) ELSE 0 END""",
-        (oid, oid),
-    )
-    return int(rows[0][0])
-
-
-def _version(server: Server) -> int:
-    return int(server.control().server_version)
-
-
-def carry_over(properties: Properties, database: str) -> list[str]:
-    """Return the statements that give ``database`` these properties: owner, grants, limit, comment."""
-    name = quote(database)
-    statements = [
-        f"ALTER DATABASE {name} OWNER TO {quote(properties.owner)}",
-        f"ALTER DATABASE {name} CONNECTION LIMIT {properties.connection_limit}",
-        f"ALTER DATABASE {name} IS_TEMPLATE {str(properties.is_template).lower()}",
-        f"COMMENT ON DATABASE {name} IS {literal(properties.comment) if properties.comment else 'NULL'}",
-    ]
-    if not properties.allow_connections:
-        statements.append(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-    if properties.acl is None:
-        statements.append(f"GRANT CONNECT, TEMPORARY ON DATABASE {name} TO PUBLIC")
-    else:
-        statements.append(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC, {quote(properties.owner)}")
-        for grantee, privilege, grantable in properties.acl:
-            option = " WITH GRANT OPTION" if grantable and grantee else ""
-            to = quote(grantee) if grantee else "PUBLIC"
-            statements.append(f"GRANT {privilege} ON DATABASE {name} TO {to}{option}")
-    return statements
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """A statement that this role may not be allowed; ``shown`` is what a message has of it, empty for all of it."""
-
-    statement: str
-    shown: str = ""
-
-
-def settings_of(properties: Properties, database: str) -> list[Attempt]:
-    """Return the statements that give ``database`` the old one's settings, for all roles and for single ones."""
-    statements = []
-    for role, assignments in properties.settings:
-        for assignment in assignments:
-            setting, _equals, value = assignment.partition("=")
-            statements.append(setting_statement(database, role, setting, value))
-    return statements
-
-
-def setting_statement(database: str, role: str, setting: str, value: str) -> Attempt:
-    """Return what gives a setting of the database (in it, of a role) a value, as ``pg_db_role_setting`` has that.
-
-    Messages do not have the value: a setting of an application may be a secret.
-    """
-    name = quote(database)
-    target = f"ALTER ROLE {quote(role)} IN DATABASE {name}" if role else f"ALTER DATABASE {name}"
-    shown = f"{target} SET {_setting_name(setting)}"
-    return Attempt(f"{shown} TO {_setting_value(setting, value)}", shown)
-
-
-#: settings that hold lists: their stored form is already a list of quoted names (pg_dump's own exception, dumputils.c)
-_LISTS = frozenset(
-    {
-        "datestyle",
-        "local_preload_libraries",
-        "search_path",
-        "session_preload_libraries",
-        "shared_preload_libraries",
-        "temp_tablespaces",
-        "unix_socket_directories",
-    }
-)
-
-
-def _setting_name(setting: str) -> str:
-    return ".".join(quote(part) for part in setting.split("."))
-
-
-def _setting_value(setting: str, value: str) -> str:
-    if setting.lower() not in _LISTS:
-        return literal(value)
-    return ", ".join(literal(item) for item in _split_names(value)) or "''"
-
-
-def _split_names(value: str) -> list[str]:
-    """Split a list of names as the server stores it: ``"$user", public``; doubled quotes stand for one."""
-    names: list[str] = []
-    current, quoted, position = "", False, 0
-    while position < len(value):
-        character = value[position]
-        if character == '"':
-            if quoted and value[position + 1 : position + 2] == '"':
-                current += '"'
-                position += 1
-            else:
-                quoted = not quoted
-        elif character == "," and not quoted:
-            names.append(current)
-            current = ""
-        elif quoted or not character.isspace():
-            current += character
-        position += 1
-    names.append(current)
-    return [name for name in names if name]
-
-
-@dataclass(frozen=True)
-class Names:
-    """What the databases of a pull are called.
-
-    ``old`` is for the one that is replaced, ``older`` for one that an earlier pull kept under that name.
-    """
-
-    live: str
-    scratch: str
-    old: str
-    older: str
+# How two databases change places. All of it is one transaction, but for 1 and 2:
+#
+# 1. Sessions on the scratch database are ended: none can be renamed that has any.
+# 2. On a second connection, a thread begins to end the sessions on the live database, and on the kept one, again and
+#    again: some take a while to end, some were about to begin.
+# 3. BEGIN. What an earlier pull kept makes way: old becomes older, to be dropped after the swap.
+# 4. live becomes old. PostgreSQL locks the live database first: from here on new connections to it wait. It gives a
+#    rename five seconds to find the database without sessions, which 2 sees to.
+# 5. scratch becomes live, and gets the properties of the one that it replaces: owner, grants, limit, comment.
+# 6. old is closed to connections, and its comment says whether it is kept or about to be dropped.
+# 7. live gets the old one's settings, each behind a savepoint: what this role may not set is left out and said.
+# 8. COMMIT: only now do others see the new names. Connections that waited since 4 end with an error that says that the
+#    database was renamed; their next attempt finds the new one.
+#
+# Where 4 finds the database in use all the same, all is rolled back, and tried again from 2, SWAP_TRIES times. Who dies
+# before 8 leaves everything as it was: the server rolls back by itself.
 
 
 def swap(
@@ -251,49 +55,32 @@ def swap(
 ) -> tuple[float, list[str]]:
     """Give ``scratch`` the name ``live``, what was called ``live`` the name ``old``, and what was that ``older``.
 
-    One transaction renames all. It takes the lock on the live database first: from then on new connections wait, and
-    end with the error that the database was renamed, while a second connection ends the sessions that are there. As
-    nothing is committed until all names are right, a client finds either the old database or the new one, and when
-    this process dies the server takes everything back.
+    A client finds either the old database or the new one, whenever it looks and whatever dies meanwhile.
 
     :param properties: what the live database has, for the new one to have too; None when there is no live database.
-    :param first: what makes the new database as the source's was, where there is no live database.
     :param kept_before: there is a database called ``old``, which a swap that fails must not cost.
+    :param keep_old: the replaced database is to stay, until the next pull.
+    :param first: what makes the new database as the source's was, where there is no live database.
     :returns: the seconds it took, and what could not be carried over.
     :raises EnvSyncError: some session could not be ended; the live database is as it was.
     """
-    live, scratch, old = names.live, names.scratch, names.old
-    doing = f"swapping {live} in on {server.name}"
-    terminate_by_name(server, scratch)
+    doing = f"swapping {names.live} in on {server.name}"
+    terminate_by_name(server, names.scratch)
     if properties is None:
         statements = [
-            f"ALTER DATABASE {quote(scratch)} RENAME TO {quote(live)}",
-            f"COMMENT ON DATABASE {quote(live)} IS NULL",
+            f"ALTER DATABASE {quote(names.scratch)} RENAME TO {quote(names.live)}",
+            f"COMMENT ON DATABASE {quote(names.live)} IS NULL",
         ]
         return _transaction(server, statements, first, doing, _NOT_THE_STATEMENTS_FAULT)
-    before = []
-    oids = [properties.oid]
-    if kept_before:
-        oids += _oids(server, old)
-        before.append(f"ALTER DATABASE {quote(old)} RENAME TO {quote(names.older)}")
-        before.append(f"COMMENT ON DATABASE {quote(names.older)} IS {literal(f'{MARK}{live}, {DOOMED}')}")
-    if properties.is_template:
-        before.append(f"ALTER DATABASE {quote(live)} IS_TEMPLATE false")
-    purpose = KEPT if keep_old else DOOMED
-    after = [
-        f"ALTER DATABASE {quote(scratch)} RENAME TO {quote(live)}",
-        *carry_over(properties, live),
-        f"ALTER DATABASE {quote(old)} ALLOW_CONNECTIONS false",
-        f"COMMENT ON DATABASE {quote(old)} IS {literal(f'{MARK}{live}, {purpose}')}",
-    ]
-    rename = f"ALTER DATABASE {quote(live)} RENAME TO {quote(old)}"
+    statements = _renaming(names, properties, kept_before, KEPT if keep_old else DOOMED)
+    in_the_way = [properties.oid, *(oids_of(server, names.old) if kept_before else ())]
     why = ""
     for _unused in range(SWAP_TRIES):
         stop = threading.Event()
-        ending = threading.Thread(target=_keep_ending, args=(server, oids, stop), daemon=True)
+        ending = threading.Thread(target=keep_ending, args=(server, in_the_way, stop), daemon=True)
         ending.start()
         try:
-            return _transaction(server, [*before, rename, *after], settings_of(properties, live), doing)
+            return _transaction(server, statements, settings_of(properties, names.live), doing)
         except ServerError as error:
             if error.sqlstate != _OBJECT_IN_USE:
                 raise
@@ -308,13 +95,31 @@ def swap(
     raise EnvSyncError(
         doing,
         why,
-        f"Sessions on it could not be ended ({_sessions(server, properties.oid)}). The old database still serves. "
+        f"Sessions on it could not be ended ({whose(server, properties.oid)}). The old database still serves. "
         "End them, or GRANT pg_signal_backend TO the role of login_user; those of superusers only a superuser can end.",
     )
 
 
-#: classes of errors that say nothing of a statement: the connection, an operator, the system, the server's resources
-_NOT_THE_STATEMENTS_FAULT = ("", "08", "40", "53", "57", "58", "XX")
+def _renaming(names: Names, properties: Properties, kept_before: bool, purpose: str) -> list[str]:
+    """Return the statements that have the databases change places: steps 3 to 6.
+
+    :param purpose: what the comment says of the replaced one.
+    """
+    live, scratch, old, older = (quote(name) for name in (names.live, names.scratch, names.old, names.older))
+    statements = []
+    if kept_before:
+        statements.append(f"ALTER DATABASE {old} RENAME TO {older}")
+        statements.append(f"COMMENT ON DATABASE {older} IS {literal(f'{MARK}{names.live}, {DOOMED}')}")
+    if properties.is_template:
+        statements.append(f"ALTER DATABASE {live} IS_TEMPLATE false")
+    return [
+        *statements,
+        f"ALTER DATABASE {live} RENAME TO {old}",
+        f"ALTER DATABASE {scratch} RENAME TO {live}",
+        *carry_over(properties, names.live),
+        f"ALTER DATABASE {old} ALLOW_CONNECTIONS false",
+        f"COMMENT ON DATABASE {old} IS {literal(f'{MARK}{names.live}, {purpose}')}",
+    ]
 
 
 def _transaction(
@@ -354,88 +159,3 @@ def _transaction(
             server.close()  # the connection is gone, and the transaction with it
         raise
     return time.monotonic() - started, refused
-
-
-def _keep_ending(server: Server, oids: Sequence[int], stop: threading.Event) -> None:
-    """End the sessions on some databases again and again: some take a while, some were about to begin."""
-    try:
-        connection = server.another_control("ending sessions")
-    except EnvSyncError:
-        return  # the rename itself then says what is the matter
-    try:
-        while not stop.is_set():
-            terminate(server, oids, connection)
-            stop.wait(0.02)
-    except EnvSyncError:
-        return
-    finally:
-        connection.close()
-
-
-def terminate_by_name(server: Server, database: str) -> None:
-    """End the sessions on the database that has this name now."""
-    terminate(server, _oids(server, database))
-
-
-def _oids(server: Server, database: str) -> list[int]:
-    return [int(oid) for (oid,) in server.query("SELECT oid FROM pg_database WHERE datname = %s", (database,))]
-
-
-def terminate(server: Server, oids: Sequence[int], connection: Any = None) -> None:
-    """End the sessions on databases, but for the cloud's own and those that this role may not end.
-
-    The databases go by their OIDs, because a name may be another's a moment later.
-    """
-    server.query(
-        """SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a LEFT JOIN pg_roles r ON r.oid = a.usesysid
-            WHERE a.datid = ANY (%s::oid[]) AND a.pid <> pg_backend_pid()
-              AND a.backend_type IS DISTINCT FROM 'autovacuum worker'
-              AND (a.usename IS NULL OR NOT a.usename = ANY (%s))
-              AND ((SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
-                   OR (NOT r.rolsuper AND (pg_has_role(a.usesysid, 'MEMBER')
-                                           OR pg_has_role('pg_signal_backend', 'MEMBER'))))""",
-        (list(oids), list(_CLOUD_ROLES)),
-        "ending sessions",
-        connection,
-    )
-
-
-def prepared_transactions(server: Server, oid: int) -> str:
-    """Return the prepared transactions of a database: while it has any, it can't be renamed."""
-    return _listed(
-        server, "SELECT gid FROM pg_prepared_xacts JOIN pg_database d ON d.datname = database WHERE d.oid = %s", oid
-    )
-
-
-def subscriptions(server: Server, oid: int) -> str:
-    """Return the subscriptions of a database: while it has any, it can't be dropped."""
-    return _listed(server, "SELECT subname FROM pg_subscription WHERE subdbid = %s", oid)
-
-
-def replication_slots(server: Server, oid: int) -> str:
-    """Return the logical replication slots of a database."""
-    return _listed(server, "SELECT slot_name FROM pg_replication_slots WHERE datoid = %s", oid)
-
-
-def _listed(server: Server, statement: str, oid: int) -> str:
-    return ", ".join(sorted(str(name) for (name,) in server.query(statement, (oid,))))
-
-
-def _sessions(server: Server, oid: int) -> str:
-    rows = server.query(
-        # What is nobody's is the server's own (autovacuum), and goes when it is asked to.
-        """SELECT usename, application_name, count(*) FROM pg_stat_activity
-            WHERE datid = %s AND usename IS NOT NULL GROUP BY 1, 2 LIMIT 5""",
-        (oid,),
-    )
-    return ", ".join(f"{count} of {user} {application}".rstrip() for user, application, count in rows) or "none seen"
-
-
-def describe(properties: Properties) -> Mapping[str, Any]:
-    """Return what a plan says of the database that will be replaced."""
-    return {
-        "owner": properties.owner,
-        "size_bytes": properties.size,
-        "encoding": properties.encoding,
-        "connection_limit": properties.connection_limit,
-    }

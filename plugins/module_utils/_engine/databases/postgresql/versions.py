@@ -15,10 +15,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ...errors import EnvSyncError
-from .toc import Toc
+from .toc import BATCH, Toc
 
-#: how pg_dump 17 and newer write large objects: many to an entry, and in several files
-_BATCHED = "BLOB METADATA"
+#: what to do about a point that no older pg_restore reads
+PULL_INTO_NEWER = "Pull it into a server of version 17 or newer."
 
 #: what the header of an archive says of its compression, from version 1.15 on; before, it was the level of gzip
 _NONE, _GZIP = 0, 1
@@ -42,7 +42,7 @@ def read_by(toc: Toc, major: int, doing: str, hint: str) -> Toc:
     newest = archive_version(major)
     if toc.version[:2] <= newest:
         return toc
-    if any(entry.desc == _BATCHED for entry in toc.entries):
+    if any(entry.desc == BATCH for entry in toc.entries):
         raise no_large_objects(major, doing, hint)
     if newest < (1, 15) and toc.compression not in (_NONE, _GZIP):
         raise EnvSyncError(doing, f"it is compressed in a way that pg_restore {major} does not know", hint)

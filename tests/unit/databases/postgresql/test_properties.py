@@ -7,8 +7,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.postgresql import swap as postgresql_swap
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.postgresql.swap import Properties
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.postgresql.properties import (
+    Properties,
+    carry_over,
+    describe,
+    settings_of,
+)
 
 PLAIN = Properties(
     oid=16384,
@@ -30,7 +34,7 @@ PLAIN = Properties(
 
 
 def test_a_plain_database_gets_its_owner_and_the_defaults() -> None:
-    assert postgresql_swap.carry_over(PLAIN, 'a"b') == [
+    assert carry_over(PLAIN, 'a"b') == [
         'ALTER DATABASE "a""b" OWNER TO "admin"',
         'ALTER DATABASE "a""b" CONNECTION LIMIT -1',
         'ALTER DATABASE "a""b" IS_TEMPLATE false',
@@ -40,7 +44,7 @@ def test_a_plain_database_gets_its_owner_and_the_defaults() -> None:
 
 
 def test_comment_limit_and_closed_doors_are_carried_over() -> None:
-    statements = postgresql_swap.carry_over(
+    statements = carry_over(
         replace(PLAIN, comment="it's", connection_limit=5, allow_connections=False, is_template=True), "app"
     )
     assert """COMMENT ON DATABASE "app" IS 'it''s'""" in statements
@@ -51,14 +55,14 @@ def test_comment_limit_and_closed_doors_are_carried_over() -> None:
 
 def test_grants_are_those_that_were_there_and_no_others() -> None:
     acl = (("", "CONNECT", False), ("admin", "CREATE", False), ('re"ader', "CONNECT", True))
-    statements = postgresql_swap.carry_over(replace(PLAIN, acl=acl), "app")
+    statements = carry_over(replace(PLAIN, acl=acl), "app")
     assert statements[4:] == [
         'REVOKE ALL ON DATABASE "app" FROM PUBLIC, "admin"',
         'GRANT CONNECT ON DATABASE "app" TO PUBLIC',
         'GRANT CREATE ON DATABASE "app" TO "admin"',
         'GRANT CONNECT ON DATABASE "app" TO "re""ader" WITH GRANT OPTION',
     ]
-    nobody = postgresql_swap.carry_over(replace(PLAIN, acl=()), "app")
+    nobody = carry_over(replace(PLAIN, acl=()), "app")
     assert nobody[4:] == ['REVOKE ALL ON DATABASE "app" FROM PUBLIC, "admin"']
 
 
@@ -75,15 +79,13 @@ def test_grants_are_those_that_were_there_and_no_others() -> None:
     ],
 )
 def test_a_setting_keeps_its_value_whatever_it_holds(assignment: str, said: str) -> None:
-    found = postgresql_swap.settings_of(
-        replace(PLAIN, settings=(("", (assignment,)), ("re ader", (assignment,)))), "app"
-    )
+    found = settings_of(replace(PLAIN, settings=(("", (assignment,)), ("re ader", (assignment,)))), "app")
     assert all(attempt.statement.startswith(f"{attempt.shown} TO ") for attempt in found), "no value in a message"
     statements = [attempt.statement for attempt in found]
     assert statements == [f'ALTER DATABASE "app" SET {said}', f'ALTER ROLE "re ader" IN DATABASE "app" SET {said}']
 
 
 def test_a_plan_says_what_is_replaced() -> None:
-    assert postgresql_swap.describe(PLAIN) == {
+    assert describe(PLAIN) == {
         "owner": "admin", "size_bytes": 8_000_000, "encoding": "UTF8", "connection_limit": -1,
     }  # fmt: skip
