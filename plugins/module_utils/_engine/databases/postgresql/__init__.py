@@ -14,7 +14,7 @@ a pull               :mod:`.preflight` with :mod:`.checks`, :mod:`.restore` into
                      :mod:`.feed`, or :mod:`.first_pull`; then :mod:`.swap`, with :mod:`.sessions`
 the archive          :mod:`.toc` and :mod:`.sql` read it, :mod:`.archive` and :mod:`.versions` find it fit to be read;
                      :mod:`.fit` fits it to a :mod:`.target`: :mod:`.roles`, :mod:`.superuser`, :mod:`.grants`,
-                     :mod:`.leave_out`, :mod:`.order`, :mod:`.notes`; :mod:`.owners` does what is left for after it,
+                     :mod:`.leave_out`, :mod:`.order`, :mod:`.notes`; :mod:`.owners` does what has to come after it,
                      :mod:`.messages` says why ``pg_restore`` failed
 an operator's SQL    :mod:`.transform`: looked through first (:mod:`.scripts`, :mod:`.lexer`), run with a mark at its
                      end (:mod:`.mark`, :mod:`.psql`), compared (:mod:`.effect`), and its traces removed

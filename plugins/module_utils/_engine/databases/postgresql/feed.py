@@ -8,8 +8,8 @@
 fed from the store at that moment, so that a parallel restore needs no copy of the data on disk. Small members are
 written as plain files beforehand, because finding out that a pipe was opened costs a look at each one that waits.
 
-Newer minor releases (15.20 is one) refuse whatever is no plain file. Which kind is installed is tried; for these, all
-of the data is written to disk first.
+Newer minor releases (15.20 is one) refuse whatever is not a plain file. Which kind is installed is tried; for these,
+all of the data is written to disk first.
 """
 
 from __future__ import annotations

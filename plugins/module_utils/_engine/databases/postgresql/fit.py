@@ -260,8 +260,8 @@ class _Fitting:
                 self._notes.owner(owner, wanted, name)
         if target.superuser:
             return replace(entry, owner=wanted)
-        # A user who is no superuser could give an object away only where the new owner may create in its schema, which
-        # it often may only once its grants are restored: so everything stays the user's for now.
+        # A user who is not a superuser could give an object away only where the new owner may create in its schema,
+        # which it often may only once its grants are restored: so everything stays the user's for now.
         if entry.desc in OWNED and wanted != target.user:
             self._owners += [(name, wanted) for name in entry.object_names]
         return replace(entry, owner="")

@@ -52,7 +52,7 @@ class Giving:
         self._left_out: dict[str, list[str]] = {}
 
     def run(self, adapted: Adapted) -> list[str]:
-        """Do all that ``adapted`` has left for after the restore; return warnings."""
+        """Do all that ``adapted`` has for after the restore; return warnings."""
         self._ask("SELECT set_config('synchronous_commit', 'off', false)")
         self._ask("SELECT set_config('client_min_messages', 'warning', false)")
         self._do(adapted.later, FIRST)

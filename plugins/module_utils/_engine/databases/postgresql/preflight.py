@@ -43,7 +43,7 @@ class Preflight:
     def run(self, manifest: Manifest | None) -> Plan:
         """Return what the pull will do.
 
-        :param manifest: None: a point of the original's, of which nothing is known.
+        :param manifest: None for a legacy point, of which nothing is known.
         :raises EnvSyncError: the point can't be restored here, or not by this role, or the live database not replaced.
         """
         doing, names = self._doing, self._beside.names

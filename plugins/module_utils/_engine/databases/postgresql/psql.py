@@ -26,7 +26,7 @@ _LINE = re.compile(r"^psql:(?P<file>.*?):(?P<line>\d+): (?P<text>.*)$(?P<more>(?
 #: in the server's language; psql's own complaints (an unknown command, a lost connection) have no SQLSTATE
 _MESSAGE = re.compile(r"[^\s:]+:  (?P<state>[0-9A-Z]{5}): (?P<text>.*)")
 
-# Classes of messages that are no errors: success (RAISE NOTICE), warning, no data.
+# Classes of messages that are not errors: success (RAISE NOTICE), warning, no data.
 _NO_ERRORS = frozenset({"00", "01", "02"})
 
 # Classes of errors (PostgreSQL manual, appendix A) whose message can't hold a value of a row: it names objects, or

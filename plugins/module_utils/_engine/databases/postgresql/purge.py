@@ -22,7 +22,7 @@ from .names import quote
 Connect = Callable[[], AbstractContextManager[Any]]
 
 #: catalogs that hold values of rows (most common values, defaults, bounds), or texts and passwords that a script may
-#: have replaced: rewritten, they are without the rows that are no more
+#: have replaced: rewritten, they no longer hold the rows that are gone
 _CATALOGS = (
     "pg_attrdef",
     "pg_constraint",
@@ -170,7 +170,7 @@ class Purge:
         group.each(work, names, jobs)
 
     def _rewrite(self, command: str, name: str, connection: Any, group: Group) -> None:
-        """Run the command; a VACUUM FULL again and again while something keeps rows that are no more."""
+        """Run the command; a VACUUM FULL again and again while something keeps rows that are gone."""
         doing = f"{'rewriting' if 'FULL' in command else 'analysing'} {name} in the scratch database"
         while True:
             del connection.notices[:]

@@ -192,7 +192,7 @@ class Restore:
         return replace(adapted, warnings=(*chosen.warnings, *lacking, *adapted.warnings))
 
     def _give(self, adapted: Adapted, doing: str) -> list[str]:
-        """Do what is left for after ``pg_restore``, as a user who is not a superuser; return warnings."""
+        """Do what has to come after ``pg_restore``, as a user who is not a superuser; return warnings."""
         if not adapted.owners and not adapted.later:
             return []
         with self._access.inside(self._scratch, doing) as connection:

@@ -65,7 +65,7 @@ def of_dump(toc: Toc, lines: Mapping[str, int]) -> dict[Table, int]:
 
 
 def own_tables(server: Server, connection: Any, tables: Sequence[Mapping[str, Any]], doing: str) -> list[Table]:
-    """Return those of a manifest's tables that have rows of their own, and are no extension's."""
+    """Return those of a manifest's tables that have rows of their own, and do not belong to an extension."""
     listed = {(str(table["schema"]), str(table["name"])) for table in tables}
     rows = server.query(
         """SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace

@@ -45,7 +45,7 @@ class Names:
     def beside(cls, live: str) -> Names:
         """Return the names for a live database: its own as far as there is room, and a digest of it."""
         tail = f"_{hashlib.sha256(live.encode()).hexdigest()[:8]}"
-        # Names are cut at 63 bytes, and a cut in the middle of a character is no name.
+        # The server cuts names at 63 bytes; cut in the middle of a character, they are not valid.
         room = 63 - len(SCRATCH_PREFIX) - len(tail)
         stem = live.encode()[:room].decode("utf-8", "ignore")
         return cls(live, *(f"{prefix}{stem}{tail}" for prefix in (SCRATCH_PREFIX, OLD_PREFIX, OLDER_PREFIX)))

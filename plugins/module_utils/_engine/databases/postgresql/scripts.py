@@ -254,7 +254,7 @@ class _Reader:
 
 
 def _semicolon(text: str, lexed: Lexed) -> tuple[int, int, str]:
-    """Return the change that ends the last statement, so that what follows the script is no part of it."""
+    """Return the change that ends the last statement, so that what follows the script is not part of it."""
     if lexed.last >= lexed.pending:  # a command follows
         return len(text), len(text), "\n;"
     return lexed.pending, lexed.pending, ";"

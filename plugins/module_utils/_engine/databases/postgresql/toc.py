@@ -125,7 +125,7 @@ class Toc:
     def read(cls, source: _Bytes) -> Toc:
         """Read the table of contents at the start of ``source``, and not a byte more.
 
-        :raises EnvSyncError: it is none, damaged, cut off, or of a version this code does not know.
+        :raises EnvSyncError: it is not an archive, damaged, cut off, or of a version that this code does not know.
         """
         decoder = _Decoder(source)
         if decoder.take(5) != _MAGIC:
@@ -228,7 +228,7 @@ _CODECS = {
 
 
 def python_codec(encoding: str) -> str:
-    """Return Python's name of a PostgreSQL encoding; UTF-8 for one that Python lacks or that is none (SQL_ASCII)."""
+    """Return Python's name of a PostgreSQL encoding; UTF-8 for one that Python lacks, and for SQL_ASCII."""
     return _CODECS.get(encoding, "utf-8")
 
 

@@ -131,7 +131,7 @@ class LockWatch:
             self._connection = self._connect("looking for locks")
         now = time.monotonic()
         waiting = self._ask(_WAITING, self._application, self._application)
-        # One wait after the other, for rows that several sessions have changed, is no long one.
+        # Several short waits, one after the other, for rows that several sessions have changed, are not a long one.
         self._since = {(pid, which): self._since.get((pid, which), now) for pid, _by, _what, which in waiting}
         told = ""
         for pid, blocking, what, which in waiting:
