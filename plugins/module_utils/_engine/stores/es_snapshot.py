@@ -17,7 +17,7 @@ from typing import Any
 from ..errors import EnvSyncError
 from ..points.manifest import Manifest, Member
 from ..points.name import iso_utc, manifest_name, parse, point_name
-from ..search.client import Client, ServerError, path
+from ..search.client import Client, ServerError
 from ..search.points import (
     IN_PROGRESS,
     MEMBER,
@@ -28,6 +28,7 @@ from ..search.points import (
     timestamp_and_database,
     total_bytes,
 )
+from ..search.repository import Repository, is_readonly
 from ..streams.reader import Reader
 from ..tasks.task import ElasticOptions
 from .base import SelfStoring, Stored, StoredObject
@@ -47,7 +48,7 @@ class SnapshotStore(SelfStoring):
 
     def __init__(self, client: Client, repository: str, registration: ElasticOptions, database: str) -> None:
         self._client = client
-        self._repository = repository
+        self._repository = Repository(client, repository)
         self._type = registration.repository_type
         self._settings = registration.repository_settings
         self._database = database
@@ -55,30 +56,30 @@ class SnapshotStore(SelfStoring):
     def url(self, name: str = "") -> str:
         found = parse(name) or parse(name + MEMBER)
         shown = found.point.lower() if found else name
-        return f"{self._client.name}/_snapshot/{self._repository}{f'/{shown}' if shown else ''}"
+        return f"{self._client.name}/_snapshot/{self._repository.name}{f'/{shown}' if shown else ''}"
 
     def inspector(self) -> Inspector:
-        return _SnapshotInspector(self, self._client, self._repository)
+        return _SnapshotInspector(self.url(), self._client, self._repository)
 
     def preflight(self, write: bool) -> None:
         doing = f"opening the snapshot repository {self.url()}"
-        found = self.registered(doing)
+        found = self._repository.registration(doing)
         if found is None and not (self._type and write):
             hint = "The first run registers it." if self._type else "Register it, or set repository_type."
             raise EnvSyncError(doing, "it is not registered at this server", hint)
-        if found is not None and write and _is_true(found["settings"].get("readonly")):
+        if found is not None and write and is_readonly(found):
             raise EnvSyncError(doing, "it is registered as read-only at this server", "Push into another repository.")
 
     def prepare(self, write: bool) -> None:
         """Register the repository where that is asked for; before a push, have all nodes prove that they can write."""
         doing = f"registering the snapshot repository {self.url()}"
         if self._type:
-            found = self.registered(doing)
+            found = self._repository.registration(doing)
             if found is None:
                 # Two clusters that write to one repository destroy it (Elasticsearch guide, "Register a repository").
                 settings = {**self._settings, **({} if write else {"readonly": "true"})}
                 body = {"type": self._type, "settings": settings}
-                self._client.put(path("_snapshot", self._repository), doing, body)
+                self._client.put(self._repository.path(), doing, body)
             else:
                 there = {key: str(found["settings"].get(key)) for key in self._settings}
                 if found["type"] != self._type or there != self._settings:
@@ -91,7 +92,7 @@ class SnapshotStore(SelfStoring):
         if write:
             doing = f"verifying the snapshot repository {self.url()}"
             try:
-                self._client.post(path("_snapshot", self._repository, "_verify"), doing)
+                self._client.post(self._repository.path("_verify"), doing)
             except ServerError as error:
                 # The right to create snapshots, which is all that a push needs, does not have this one in it.
                 if error.status != 403:
@@ -148,8 +149,7 @@ class SnapshotStore(SelfStoring):
         snapshot = self._snapshot(name, doing)
         why = fault(snapshot) if snapshot else "there is no such snapshot"
         if not why and snapshot:
-            where = path("_snapshot", self._repository, str(snapshot["snapshot"]), "_status")
-            shards = self._client.get(where, doing)["snapshots"][0]["shards_stats"]
+            shards = self._repository.status(str(snapshot["snapshot"]), doing)["shards_stats"]
             if shards["failed"] or shards["done"] != shards["total"]:
                 why = f"{shards['done']} of {shards['total']} shards are finished, {shards['failed']} failed"
         if why:
@@ -159,7 +159,7 @@ class SnapshotStore(SelfStoring):
         points = {found.point for found in map(parse, names) if found is not None}
         for point in sorted(points):
             name = snapshot_name(point)
-            self._client.delete(path("_snapshot", self._repository, name), f"removing {self.url(name)}")
+            self._client.delete(self._repository.path(name), f"removing {self.url(name)}")
 
     def sweep(self, prefix: str) -> builtins.list[str]:
         """Nothing is left elsewhere: what an interrupted push began is listed, and removed by ``delete``."""
@@ -167,40 +167,15 @@ class SnapshotStore(SelfStoring):
 
     # -- helpers -----------------------------------------------------------------------------------------------------
 
-    def registered(self, doing: str) -> dict[str, Any] | None:
-        """Return what the repository is registered as (``type``, ``settings``); None where it is not."""
-        try:
-            found: dict[str, Any] = self._client.get(path("_snapshot", self._repository), doing)[self._repository]
-            return found
-        except ServerError as error:
-            if error.status == 404:
-                return None
-            raise
-
     def _snapshots(self, doing: str) -> builtins.list[dict[str, Any]]:
-        try:
-            # One that is damaged must not hide the others: it is missing then.
-            where = path("_snapshot", self._repository, "_all")
-            found = self._client.get(where, doing, ignore_unavailable=True)
-        except ServerError as error:
-            if error.kind == "repository_missing_exception" and self._type:
-                return []  # a plan: the run will register it
-            raise
-        return [snapshot for snapshot in found["snapshots"] if timestamp_and_database(snapshot) is not None]
+        # A plan may ask for a repository that the run will register.
+        found = self._repository.snapshots(doing, missing_ok=bool(self._type))
+        return [snapshot for snapshot in found if timestamp_and_database(snapshot) is not None]
 
     def _snapshot(self, name: str, doing: str) -> dict[str, Any] | None:
         """Return the snapshot that an object belongs to, or None."""
         found = parse(name)
-        if found is None:
-            return None
-        try:
-            where = path("_snapshot", self._repository, snapshot_name(found.point))
-            snapshot: dict[str, Any] = self._client.get(where, doing)["snapshots"][0]
-            return snapshot
-        except ServerError as error:
-            if error.status == 404:
-                return None
-            raise
+        return None if found is None else self._repository.snapshot(snapshot_name(found.point), doing)
 
     def _objects(self, snapshot: Mapping[str, Any]) -> builtins.list[StoredObject]:
         """Return what a point's objects would be; a manifest only where the snapshot is whole."""
@@ -220,7 +195,7 @@ class SnapshotStore(SelfStoring):
         name = str(snapshot["snapshot"])
         note = read_note(snapshot) or Note("", database, "", str(snapshot.get("version", "")), "", "", 0)
         try:
-            stored = self._stored_bytes(name)
+            stored = total_bytes(self._repository.status(name, f"looking at {self.url(name)}"))
         except ServerError:
             if not note.cluster:
                 raise
@@ -249,22 +224,22 @@ class SnapshotStore(SelfStoring):
             details={"snapshot": name, "excluded_tables": list(note.excluded), "aliases": dict(note.aliases)},
         )
 
-    def _stored_bytes(self, snapshot: str) -> int:
-        where = path("_snapshot", self._repository, snapshot, "_status")
-        status = self._client.get(where, f"looking at {self.url(snapshot)}")
-        return total_bytes(status["snapshots"][0])
-
 
 class _SnapshotInspector(Inspector):
-    def __init__(self, store: SnapshotStore, client: Client, repository: str) -> None:
-        self._store = store
+    """How the repository is registered, and whether all nodes of the server reach it.
+
+    :param url: what messages call it.
+    """
+
+    def __init__(self, url: str, client: Client, repository: Repository) -> None:
+        self._url = url
         self._client = client
         self._repository = repository
 
     def settings(self, account: str, dry_run: bool) -> Iterator[Finding]:
-        found = self._store.registered(f"opening the snapshot repository {self._store.url()}")
+        found = self._repository.registration(f"opening the snapshot repository {self._url}")
         if found is not None:
-            yield _registration(account, str(found.get("type")), _is_true(found.get("settings", {}).get("readonly")))
+            yield _registration(account, str(found.get("type")), is_readonly(found))
         if dry_run:
             yield Finding("verify", UNKNOWN, "not tried in check mode: the nodes write to the repository for that")
         else:
@@ -276,9 +251,9 @@ class _SnapshotInspector(Inspector):
 
     def _verified(self) -> Finding:
         """Have every node write a file into the repository, and read those of the others; they remove them again."""
-        where = path("_snapshot", self._repository, "_verify")
+        doing = f"verifying the snapshot repository {self._url}"
         try:
-            answer = self._client.post(where, f"verifying the snapshot repository {self._store.url()}")
+            answer = self._client.post(self._repository.path("_verify"), doing)
         except ServerError as error:
             if error.status == 403:
                 return Finding("verify", UNKNOWN, f"this account may not: {error.why}", "Ask who administers it.")
@@ -301,7 +276,3 @@ def _ended(snapshot: Mapping[str, Any]) -> float:
     """Return when a snapshot ended, or began where it has not, in seconds since the epoch."""
     running = snapshot.get("state") == IN_PROGRESS
     return int(snapshot.get("start_time_in_millis" if running else "end_time_in_millis") or 0) / 1000
-
-
-def _is_true(value: Any) -> bool:
-    return str(value).lower() == "true"

@@ -24,7 +24,7 @@ from ...errors import EnvSyncError
 from ...points.scripts import Effect, Script
 from ...search.client import Client, ServerError, path
 from ...streams.pipeline import Group
-from .swap import live_name, matching
+from .names import live_name, matching
 
 #: what may follow the indices in a path, with how many more parts it has, by the method
 _ALLOWED = {
