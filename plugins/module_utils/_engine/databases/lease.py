@@ -4,14 +4,12 @@
 
 """The lock that a pull holds in the DBMS itself, against every other host and user: one rule for all of them.
 
-Nothing is cleaned up, and nothing is swapped in, by a run that has not just proved that it holds the lock. A lock that
-was lost is an error, even where nobody else has taken it since: what another run did meanwhile is not known.
+A run cleans up and swaps only when it has just proved that it holds the lock. A lock that was lost is an error, even
+where nobody else has taken it since: what another run did meanwhile is not known.
 
-Where the DBMS has locks that die with their session (PostgreSQL's advisory locks, MySQL's GET_LOCK, a kernel's lock on
-a file) the lock is such a one. Where it has none (MongoDB, Elasticsearch) it is a document with a holder and an end,
-which the holder keeps moving on. After the holder's death it is anybody's when that end has come, and at once where the
-holder was a process of this very boot of this very kernel, which can tell that it is gone. A host's name tells nothing:
-two hosts may be copies of one image.
+Some DBMSs have locks that die with their session (PostgreSQL's advisory locks, MySQL's GET_LOCK), and a kernel has them
+on files: the lock is one of these. MongoDB and Elasticsearch have none. There it is a document with a holder and an
+end, which the holder keeps moving on; the recipe is above :class:`DocumentStorage`.
 """
 
 from __future__ import annotations
@@ -23,6 +21,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Callable, Protocol
 
 from ..errors import Cancelled, EnvSyncError
@@ -66,6 +65,15 @@ class Storage(abc.ABC):
     @abc.abstractmethod
     def release(self) -> None:
         """Give the lock up, if it is held."""
+
+
+# What a pull does with its lock, whichever kind it is:
+# 1. take: before anything is looked at that only its holder may change. Another holder is waited for a little while.
+# 2. prove: before each step that cannot be taken back (a swap, dropping what was replaced). It asks the server at that
+#    moment; one answer that the lock is lost ends the run, whoever has it by now.
+# 3. regain: after a failure, before scratch is dropped. A lock that is lost and free is taken anew for that alone;
+#    where another run has it, that run cleans up.
+# 4. Release, whatever happened. It may fail: a session's or a process's lock ends with it, a document's at its end.
 
 
 class Lease:
@@ -142,35 +150,44 @@ class Sessions(Protocol):
         """Close the connection; never raises."""
 
 
+@dataclass(frozen=True)
+class SessionLock:
+    """A lock of a DBMS's sessions.
+
+    ``take`` is the statement that takes it, and returns something true where it could; ``give`` gives it up. ``name``
+    is what both call it, and ``busy`` what to say when another session has it.
+    """
+
+    take: str
+    give: str
+    name: Any
+    busy: str
+
+
 class SessionStorage(Storage):
     """A lock that the server keeps for a session, and drops with it: whatever the control connection does, it has it.
 
-    :param take: the statement that takes it, and returns something true where it could.
-    :param give: the statement that gives it up.
-    :param name: what both call it.
+    :param doing: what messages say is done.
     :param pin: whether the connection is to be this one, or none, as long as the lock is held.
     """
 
-    def __init__(self, server: Sessions, take: str, give: str, name: Any, busy: str, doing: str, pin: bool) -> None:
+    def __init__(self, server: Sessions, lock: SessionLock, doing: str, pin: bool) -> None:
         self._server = server
-        self._take = take
-        self._give = give
-        self._name = name
-        self._busy = busy
+        self._lock = lock
         self._doing = doing
         self._pin = pin
 
     def acquire(self) -> str:
         again, self._server.pinned = self._server.pinned and self._pin, False
         try:
-            taken = bool(self._server.query(self._take, (self._name,), self._doing)[0][0])
+            taken = bool(self._server.query(self._lock.take, (self._lock.name,), self._doing)[0][0])
             self._server.pinned = taken and self._pin
         finally:
             if again and not self._server.pinned:
                 # What is still to be done with the lock is not to be done without it.
                 self._server.close()
                 self._server.pinned = True
-        return "" if taken else self._busy
+        return "" if taken else self._lock.busy
 
     def lost(self) -> str:
         try:
@@ -183,7 +200,7 @@ class SessionStorage(Storage):
 
     def release(self) -> None:
         try:
-            self._server.query(self._give, (self._name,), self._doing)
+            self._server.query(self._lock.give, (self._lock.name,), self._doing)
         finally:
             self._server.pinned = False
 
@@ -221,11 +238,26 @@ class Document(Protocol):
         """Return the server's clock, in seconds since the epoch: those of two hosts may differ."""
 
 
+# The protocol of a lock that is a document. It has the token, the host and the process of its holder, and until when it
+# has it, by the server's clock. Whoever writes it says in which state it was read, and the server refuses when that is
+# no longer its state; so of two writers one fails, whatever both have read.
+# 1. Read the document. Another's is taken only when its end has come, or when its holder was a process of this very
+#    boot of this very kernel, which can tell that it is gone. A host's name tells nothing: two hosts may be copies of
+#    one image.
+# 2. Write ourselves in, with an end that is one life from now. Refused: another run was faster.
+# 3. A thread moves the end on, four times in a life. A moment without the server is not a loss yet.
+# 4. To prove the lock is to move its end on once more. A token that is not ours, or a write that is refused, means that
+#    it was lost; that stays so, as another run may have been at work meanwhile.
+# 5. A run that lost it may take it again to clean up, but only from nobody: not from one that has taken it since, even
+#    when that one's end has come, too.
+# 6. To release it is to remove the document, or to leave it with its end in the past where the next holder has to know
+#    what it says.
+
+
 class DocumentStorage(Storage):
-    """A lock that is a document: the ``token``, ``host`` and ``process`` of its holder, and ``until`` when.
+    """A lock that is a document in the DBMS.
 
-    A thread keeps moving the end on while it is held.
-
+    :param document: where it is kept.
     :param life: how long a holder that says nothing is taken to live, in seconds.
     """
 
@@ -302,7 +334,6 @@ class DocumentStorage(Storage):
 
     def _beat(self) -> None:
         while not self._stop.wait(self._life / 4):
-            # A moment without the server is no loss yet; a lost lock is found before anything is done.
             with contextlib.suppress(EnvSyncError):
                 self.note()
 

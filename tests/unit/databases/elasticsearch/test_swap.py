@@ -7,25 +7,20 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.elasticsearch import (
-    swap as elasticsearch_swap,
-)
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.elasticsearch import names
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.elasticsearch.swap import Swap, plan_swap
 
-OWN = elasticsearch_swap.scratch_prefix("search", "20260102030405")
-NEW = elasticsearch_swap.scratch_prefix("search", "20260103030405")
-OTHERS = elasticsearch_swap.scratch_prefix("other", "20260102030405")
+OWN = names.scratch_prefix("search", "20260102030405")
+NEW = names.scratch_prefix("search", "20260103030405")
+OTHERS = names.scratch_prefix("other", "20260102030405")
 
 
-def swap(
-    there: dict[str, Any], of_point: Any = None, keep: bool = False, vanish: bool = True
-) -> elasticsearch_swap.Swap:
+def swap(there: dict[str, Any], of_point: Any = None, keep: bool = False, vanish: bool = True) -> Swap:
     restored = {"a": f"{NEW}a"}
-    return elasticsearch_swap.plan_swap(
-        restored, {**there, f"{NEW}a": {}}, of_point or {}, "search", keep, lambda live: vanish
-    )
+    return plan_swap(restored, {**there, f"{NEW}a": {}}, of_point or {}, "search", keep, lambda live: vanish)
 
 
-def actions(found: elasticsearch_swap.Swap) -> list[tuple[str, str, str]]:
+def actions(found: Swap) -> list[tuple[str, str, str]]:
     return [(verb, a["index"], a.get("alias", "")) for action in found.actions for verb, a in action.items()]
 
 
@@ -46,11 +41,7 @@ def test_an_index_of_that_name_goes_in_the_same_request_and_leaves_its_aliases_t
 def test_what_an_alias_was_of_is_dropped_or_kept(old: str) -> None:
     assert swap({old: {"a": {}}}).drop == [old]
     kept = swap({old: {"a": {}}}, keep=True)
-    assert (
-        ("add", old, f"env_sync_old-{elasticsearch_swap.live_name(old)}") in actions(kept)
-        and not kept.drop
-        and kept.kept
-    )
+    assert ("add", old, f"env_sync_old-{names.live_name(old)}") in actions(kept) and not kept.drop and kept.kept
 
 
 def test_an_index_of_others_that_has_another_alias_stays() -> None:
@@ -90,28 +81,13 @@ def test_an_alias_that_is_an_index_here_is_said_and_left_alone() -> None:
     assert found.clashing == ["news"] and actions(found) == [("add", f"{NEW}a", "a")]
 
 
-def test_indices_are_chosen_by_patterns_and_the_servers_own_only_when_asked_for() -> None:
-    names = ["a-1", "a-2", "b[1]", ".kibana", elasticsearch_swap.LOCK]
-    assert elasticsearch_swap.chosen(names, (), ()) == ["a-1", "a-2", "b[1]"]
-    assert elasticsearch_swap.chosen(names, ("a-*", "b[1]"), ("*-2",)) == ["a-1", "b[1]"]
-    assert elasticsearch_swap.chosen(names, ("*", ".kib*"), ()) == [".kibana", "a-1", "a-2", "b[1]"]
-
-
 def test_each_index_keeps_what_its_alias_had() -> None:
     writes = {"is_write_index": True}
     there = {"a": {"x": {"is_write_index": False}}, "b": {"x": writes}}
-    noted = elasticsearch_swap.aliases_of_point({"a": "a", "b": "b"}, there)
-    found = elasticsearch_swap.plan_swap({"a": f"{NEW}a", "b": f"{NEW}b"}, {}, noted, "db", False, lambda _name: False)
+    noted = names.aliases_of_point({"a": "a", "b": "b"}, there)
+    found = plan_swap({"a": f"{NEW}a", "b": f"{NEW}b"}, {}, noted, "db", False, lambda _name: False)
     added = [action["add"] for action in found.actions if action.get("add", {}).get("alias") == "x"]
     assert added == [
         {"index": f"{NEW}a", "alias": "x", "is_write_index": False},
         {"index": f"{NEW}b", "alias": "x", "is_write_index": True},
     ]
-
-
-def test_aliases_are_noted_with_whether_all_of_their_indices_are_in_the_snapshot() -> None:
-    there = {"a": {"x": {}, "y": {}}, "b": {"y": {}}, f"{OWN}c": {"c": {}}}
-    found = elasticsearch_swap.aliases_of_point({"a": "a", f"{OWN}c": "c"}, there)
-    assert {name: (about["indices"], about["whole"]) for name, about in found.items()} == {
-        "x": (["a"], True), "y": (["a"], False)
-    }  # fmt: skip

@@ -4,9 +4,8 @@
 
 """Give restored indices the live names themselves, for applications that cannot do with aliases.
 
-It begins where a swap of aliases has ended: the live name is an alias of the restored index, and serves. An index
-cannot be renamed, but the server copies one in an instant, by links to its files (``_clone``). As an index and an alias
-cannot have one name, the name is away while it does; what fails leaves the alias.
+An index cannot be renamed, but the server copies one in an instant, by links to its files (``_clone``). As an index
+and an alias cannot have one name, the name is away for that instant.
 """
 
 from __future__ import annotations
@@ -18,6 +17,15 @@ from typing import Any
 
 from ...errors import EnvSyncError
 from ...search.client import Client, path
+
+# It begins where a swap of aliases has ended: the live name is an alias of the restored index, and serves.
+# 1. Block writes to the restored index: only such a one is copied, and no write may get lost between copy and removal.
+# 2. Remove the alias. From here on the name is away.
+# 3. Copy the index under the live name, without the block, and wait until its primary shards serve. The name is back.
+# 4. In one request give the other aliases to the copy, and remove the restored index.
+# Whatever fails in between, the way back is one: make the name the alias again, in place of what may have come of the
+# copy, and lift the block. The pull has then still succeeded, with a warning. Only when that fails, too, is the name
+# away; a killed run leaves it so as well, and the next pull gives it back.
 
 
 def take_name(

@@ -29,7 +29,7 @@ from ...streams.pipeline import Group, StageReader
 from ...tasks.task import Connection, Task
 from ..base import Database, DumpFacts, Identity, Plan, within
 from ..batching import Gathering
-from ..lease import BUSY_HERE, BUSY_PULL, Lease, SessionStorage
+from ..lease import BUSY_HERE, BUSY_PULL, Lease, SessionLock, SessionStorage
 from . import code as mysql_code
 from . import counts as mysql_counts
 from . import effect as mysql_effect
@@ -193,7 +193,7 @@ class MySQL(Database):
     def _lock(self, name: str, busy: str, pin: bool) -> SessionStorage:
         """Return a lock of the control connection's, which dies with it."""
         take, give = "SELECT GET_LOCK(%s, 0)", "SELECT RELEASE_LOCK(%s)"
-        return SessionStorage(self._server, take, give, name, busy, self._locking, pin)
+        return SessionStorage(self._server, SessionLock(take, give, name, busy), self._locking, pin)
 
     def alone(self, wait: float) -> contextlib.AbstractContextManager[None]:
         # A name has 64 characters at most; a database's may differ in the case of its letters, and be the same.

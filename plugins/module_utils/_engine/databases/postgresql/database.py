@@ -20,7 +20,7 @@ from ...points.scripts import Effect, Script
 from ...streams.pipeline import Group
 from ...tasks.task import Connection, Task
 from ..base import Database, DumpFacts, Identity, Plan
-from ..lease import BUSY_HERE, BUSY_PULL, Lease, SessionStorage
+from ..lease import BUSY_HERE, BUSY_PULL, Lease, SessionLock, SessionStorage
 from .access import Access, Options
 from .archive import verify
 from .dump import Dump
@@ -92,7 +92,7 @@ class PostgreSQL(Database):
         digest = hashlib.sha256(purpose.encode() + self._database.encode()).digest()
         key = int.from_bytes(digest[:8], "big", signed=True)
         take, give = "SELECT pg_try_advisory_lock(%s)", "SELECT pg_advisory_unlock(%s)"
-        return SessionStorage(self._server, take, give, key, busy, self._locking, pin)
+        return SessionStorage(self._server, SessionLock(take, give, key, busy), self._locking, pin)
 
     def alone(self, wait: float) -> contextlib.AbstractContextManager[None]:
         lock = self._lock(f"env_sync run {boot_id()} ", BUSY_HERE, False)
