@@ -13,7 +13,6 @@ import contextlib
 import json
 import re
 import secrets
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
@@ -24,9 +23,10 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors impo
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.host.progress import Host
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.task import Task
 
+from tests.integration.elasticsearch.support import USERS, aliases
 from tests.servers.opensearch import SearchServer
 
-USERS = 20
+COUNT = 20
 PLANTED = 5000
 
 _VALUE = re.compile(rb"(?=([0-9a-f]{24}))")
@@ -35,19 +35,16 @@ Pull = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="module", params=["opensearch", "elasticsearch"])
-def node(request: pytest.FixtureRequest) -> Iterator[SearchServer]:
-    with (
-        tempfile.TemporaryDirectory(prefix="env_sync-repositories-") as folder,
-        SearchServer("sanitised", Path(folder), request.param) as server,
-    ):
-        yield server
+def node(request: pytest.FixtureRequest) -> SearchServer:
+    found: SearchServer = request.getfixturevalue(request.param)
+    return found
 
 
 @pytest.fixture
 def server(node: SearchServer) -> Iterator[SearchServer]:
-    node.call("PUT", "/users", {"mappings": {"properties": {"email": {"type": "keyword"}}}})
+    node.call("PUT", "/users", USERS)
     yield node
-    left = [name for name, about in node.indices().items() if name.startswith("env_sync-") and not about["aliases"]]
+    left = [name for name in node.indices() if name.startswith("env_sync-") and not aliases(node, name)]
     node.clear()
     assert left in ([], ["env_sync-lock"])
 
@@ -115,7 +112,7 @@ NOTHING: list[tuple[str, Any, str]] = [
 def test_a_script_that_sanitises_nothing_is_refused(
     server: SearchServer, keys: Callable[..., Task], pull_with: Pull, requests: Any, says: str
 ) -> None:
-    server.fill("users", {str(n): {"email": f"user{n}@example.com"} for n in range(USERS)})
+    server.fill("users", {str(n): {"email": f"user{n}@example.com"} for n in range(COUNT)})
     push.push(keys("push"), Host())
     server.fill("users", {"1": {"email": "live"}})
     before = server.documents("users")
@@ -159,9 +156,9 @@ def contents(folder: Path) -> Iterator[bytes]:
 
 
 def test_counts_are_in_the_snapshots_note(server: SearchServer, keys: Callable[..., Task], tmp_path: Path) -> None:
-    server.fill("users", {str(n): {"email": f"user{n}@example.com"} for n in range(USERS)})
+    server.fill("users", {str(n): {"email": f"user{n}@example.com"} for n in range(COUNT)})
     script = tmp_path / "before.json"
     script.write_text(json.dumps([by_query({"script": MASK})]))
     push.push(keys("push", pre_dump_transformation_sql_filename=str(script)), Host())
     done = pull.pull(keys("pull", allow_restore_to_source=True, require_sanitised=True), Host())
-    assert done["manifest"]["sanitised"][0]["changed"] == USERS
+    assert done["manifest"]["sanitised"][0]["changed"] == COUNT
