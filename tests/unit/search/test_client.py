@@ -17,8 +17,6 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors impo
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.search import client as search_client
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.search.client import (
     Client,
-    Version,
-    base_url,
     path,
 )
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.task import (
@@ -70,28 +68,6 @@ def client(stub: Stub, elastic: ElasticOptions | None = None, s3: S3Options | No
     return Client(Connection("127.0.0.1", stub.server_port, **login), elastic or ElasticOptions(), s3 or S3Options())
 
 
-@pytest.mark.parametrize(
-    ("host", "port", "url"),
-    [
-        ("", 0, "http://localhost:9200"),
-        ("db-1", 0, "http://db-1:9200"),
-        ("::1", 9201, "http://[::1]:9201"),
-        ("https://search.example.com", 0, "https://search.example.com"),
-        ("https://search.example.com:9243/x/", 0, "https://search.example.com:9243/x"),
-        ("https://search.example.com", 9200, "https://search.example.com:9200"),
-    ],
-)
-def test_the_server_is_a_host_or_a_url(host: str, port: int, url: str) -> None:
-    assert base_url(Connection(host, port)) == url
-
-
-@pytest.mark.parametrize("host", ["https://user:hunter2@db-1", "ftp://db-1", "https://:x", "https://db-1:port"])
-def test_a_password_in_the_url_is_refused_and_not_repeated(host: str) -> None:
-    with pytest.raises(EnvSyncError, match="is no URL") as raised:
-        base_url(Connection(host))
-    assert "hunter2" not in str(raised.value)
-
-
 def test_logins(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     basic = base64.b64encode(b"u:p").decode()
     client(stub).get("/", "testing")
@@ -104,34 +80,6 @@ def test_logins(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     found = [headers.get("Authorization") for _method, _path, headers in stub.seen]
     encoded = base64.b64encode(b"id:key").decode()
     assert found == [None, f"Basic {basic}", "ApiKey a2V5", f"ApiKey {encoded}", f"Basic {basic}"]
-
-
-@pytest.mark.parametrize(
-    ("host", "keys", "secret"),
-    [
-        ("es.example.org", {"user": "u", "password": "p"}, "password"),
-        ("http://es.example.org:9201", {"user": "u", "password": "p"}, "password"),
-        ("10.0.0.5", {"api_key": "id:key"}, "API key"),
-        ("https://es.example.org", {"user": "u", "password": "p"}, ""),
-        ("https://es.example.org", {"api_key": "a2V5"}, ""),
-        ("es.example.org", {}, ""),
-        ("", {"user": "u", "password": "p"}, ""),
-        ("localhost", {"user": "u", "password": "p"}, ""),
-        ("127.0.0.1", {"user": "u", "password": "p"}, ""),
-        ("127.0.1.1", {"user": "u", "password": "p"}, ""),
-        ("http://[::1]:9200", {"user": "u", "password": "p"}, ""),
-        ("localhost.example.org", {"user": "u", "password": "p"}, "password"),
-    ],
-)
-def test_a_secret_in_plain_text_is_a_warning(
-    monkeypatch: pytest.MonkeyPatch, host: str, keys: dict[str, str], secret: str
-) -> None:
-    for name in ("ELASTICSEARCH_API_KEY", "ELASTICSEARCH_USERNAME", "ELASTICSEARCH_PASSWORD"):
-        monkeypatch.delenv(name, raising=False)
-    elastic = ElasticOptions(api_key=keys.get("api_key", ""))
-    of = Client(Connection(host, 0, keys.get("user", ""), keys.get("password", "")), elastic, S3Options())
-    assert [text.partition(" goes to ")[0] for text in of.warnings] == ([f"the {secret}"] if secret else [])
-    assert all("id:key" not in text and "Basic" not in text for text in of.warnings)
 
 
 def test_requests_are_signed_for_aws(stub: Stub) -> None:
@@ -194,20 +142,3 @@ def test_a_server_that_is_slow_is_not_called_a_wrong_address(monkeypatch: pytest
 
 def test_a_path_has_no_room_for_another() -> None:
     assert path("a,b*", "x/../y?z#") == "/a%2Cb%2A/x%2F..%2Fy%3Fz%23"
-
-
-@pytest.mark.parametrize(
-    ("distribution", "number", "features"),
-    [
-        ("elasticsearch", "5.6.16", (False, False, True, False)),
-        ("elasticsearch", "6.8.0", (False, False, True, True)),
-        ("elasticsearch", "7.3.0", (True, False, False, True)),
-        ("elasticsearch", "8.19.0-SNAPSHOT", (True, True, False, True)),
-        ("opensearch", "1.3.0", (True, True, False, True)),
-        ("opensearch", "3.1.0", (True, True, False, True)),
-    ],
-)
-def test_features_by_version(distribution: str, number: str, features: tuple[bool, ...]) -> None:
-    version = Version(distribution, number)
-    assert (version.has_metadata, version.has_hidden, version.has_types, version.has_sequence_numbers) == features
-    assert search_client.version_of(version.text).distribution == distribution

@@ -9,7 +9,6 @@ Neither vendor's own client is used: each refuses the other's servers, and has t
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import ssl
@@ -19,7 +18,9 @@ from typing import Any
 
 from ..errors import EnvSyncError, MissingLibrary
 from ..host.stopping import Stop, attempts, interruptible
-from ..tasks.task import LOOPBACK, Connection, ElasticOptions, S3Options, Task
+from ..tasks.task import Connection, ElasticOptions, S3Options, Task
+from .login import Signer, base_url, exposed_login, login_headers
+from .version import Version
 
 try:
     import urllib3
@@ -28,19 +29,6 @@ try:
     HAS_URLLIB3 = True
 except ImportError:
     HAS_URLLIB3 = False
-
-try:
-    import botocore.exceptions
-    from botocore.auth import SigV4Auth
-    from botocore.awsrequest import AWSRequest
-    from botocore.credentials import Credentials
-    from botocore.session import Session
-
-    HAS_BOTOCORE = True
-except ImportError:
-    HAS_BOTOCORE = False
-
-DEFAULT_PORT = 9200
 
 #: waits before a request that changes nothing is tried again, in seconds
 _PAUSES = (0.5, 1.0, 2.0)
@@ -75,114 +63,6 @@ class ServerError(EnvSyncError):
         self.kind = kind
 
 
-class Version:
-    """A server's version, and which of the features that came with time it has.
-
-    OpenSearch began as a copy of Elasticsearch 7.10, and counts as newer than that.
-    """
-
-    def __init__(self, distribution: str, number: str) -> None:
-        self.distribution = distribution
-        parts = [int(part) for part in number.partition("-")[0].split(".") if part.isdigit()]
-        self.number = tuple(parts)
-        effective = (7, 10) if distribution == "opensearch" else self.number
-        self.text = f"OpenSearch {number}" if distribution == "opensearch" else number
-        self.has_metadata = effective >= (7, 3)
-        self.has_clone = effective >= (7, 4)
-        self.has_hidden = effective >= (7, 7)
-        self.has_types = effective < (7,)
-        self.has_sequence_numbers = effective >= (6, 7)
-
-
-def base_url(connection: Connection) -> str:
-    """Return the server's address: ``database_hostname`` is a host's name, or a URL where TLS is spoken.
-
-    :raises EnvSyncError: the URL has a password in it, or is none.
-    """
-    host = connection.host or "localhost"
-    doing = "connecting to Elasticsearch"
-    if "://" not in host:
-        name = f"[{host}]" if ":" in host else host
-        return f"http://{name}:{connection.port or DEFAULT_PORT}"
-    try:
-        url = urllib.parse.urlsplit(host)
-        port = connection.port or url.port
-    except ValueError as error:
-        raise EnvSyncError(doing, f"database_hostname is no URL ({error})", "Give https://host:port.") from None
-    if url.username is not None or url.scheme not in ("http", "https") or not url.hostname:
-        # The value itself stays out of the message, as there may be a password in it.
-        raise EnvSyncError(
-            doing,
-            "database_hostname is no URL of the form https://host:port",
-            "Give user and password as login_user and login_password.",
-        )
-    name = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
-    return f"{url.scheme}://{name}{f':{port}' if port else ''}{url.path.rstrip('/')}"
-
-
-def exposed_login(url: str, login: Mapping[str, str]) -> list[str]:
-    """Return a warning where a login goes to another host in plain text.
-
-    Signed requests (aws_sigv4) have no secret in them. Neither have those of an S3 store, which are signed too.
-
-    :param login: what :func:`login_headers` returned.
-    """
-    parts = urllib.parse.urlsplit(url)
-    host = parts.hostname or ""
-    if not login or parts.scheme != "http" or host in LOOPBACK or host.startswith("127."):
-        return []
-    secret = "API key" if login.get("Authorization", "").startswith("ApiKey ") else "password"
-    return [
-        f"the {secret} goes to {url} in plain text: whoever is on the way can read it. Where the server speaks TLS, "
-        f"give https://{parts.netloc} as database_hostname"
-    ]
-
-
-def login_headers(connection: Connection, elastic: ElasticOptions, environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the header that a login takes: an API key's, or user's and password's, or none."""
-    key = elastic.api_key or ("" if connection.user else environment.get("ELASTICSEARCH_API_KEY", ""))
-    if key:
-        # A key is an id and a secret; servers give it out both apart and encoded.
-        return {"Authorization": f"ApiKey {base64.b64encode(key.encode()).decode() if ':' in key else key}"}
-    user = connection.user or environment.get("ELASTICSEARCH_USERNAME", "")
-    if not user:
-        return {}
-    password = connection.password or environment.get("ELASTICSEARCH_PASSWORD", "")
-    return {"Authorization": f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"}
-
-
-class Signer:
-    """Signs requests for Amazon OpenSearch Service (Signature Version 4, service ``es``)."""
-
-    def __init__(self, server: str, s3: S3Options) -> None:
-        doing = f"signing requests to {server}"
-        if not HAS_BOTOCORE:
-            raise MissingLibrary("botocore", "botocore", "aws_sigv4")
-        try:
-            session = Session(profile=s3.profile or None)
-            self._region = s3.region or session.get_config_variable("region")
-            self._credentials: Any = session.get_credentials()
-        except botocore.exceptions.BotoCoreError as error:
-            raise EnvSyncError(doing, str(error), "Check profile, and the AWS configuration files.") from None
-        if s3.access_key:
-            self._credentials = Credentials(s3.access_key, s3.secret_key, s3.session_token or None)
-        if not self._credentials or not self._region:
-            what = "AWS credentials" if self._region else "region"
-            raise EnvSyncError(doing, f"no {what} can be found", "Set region, and access_key or profile.")
-
-    def sign(self, method: str, url: str, data: bytes, headers: Mapping[str, str]) -> dict[str, str]:
-        """Return the headers with a signature; temporary credentials are renewed by botocore."""
-        request = AWSRequest(method=method, url=url, data=data, headers=dict(headers))
-        SigV4Auth(self._credentials.get_frozen_credentials(), "es", self._region).add_auth(request)
-        return dict(request.headers.items())
-
-
-def version_of(text: str) -> Version:
-    """Return the version that ``Version.text`` is of."""
-    name, _unused, number = text.rpartition(" ")
-    return Version(name.lower() or "elasticsearch", number)
-
-
 def path(*parts: str) -> str:
     """Return the parts as a URL's path; ``*`` and ``,`` keep their meaning to the server.
 
@@ -212,6 +92,7 @@ class Client:
 
     @classmethod
     def from_task(cls, task: Task) -> Client:
+        """Return the client of a task's server; nothing is connected yet."""
         return cls(task.connection, task.elastic, task.s3)
 
     def about(self, doing: str) -> dict[str, Any]:
@@ -221,16 +102,20 @@ class Client:
         return self._about
 
     def version(self, doing: str) -> Version:
+        """Return the server's version; it is asked once."""
         about = self.about(doing).get("version") or {}
         return Version(str(about.get("distribution", "elasticsearch")), str(about.get("number", "0")))
 
     def get(self, where: str, doing: str, **query: Any) -> Any:
+        """Ask for something, as :meth:`request` does."""
         return self.request("GET", where, doing, query)
 
     def post(self, where: str, doing: str, body: Any = None, **query: Any) -> Any:
+        """Have something done, as :meth:`request` does."""
         return self.request("POST", where, doing, query, body)
 
     def put(self, where: str, doing: str, body: Any = None, **query: Any) -> Any:
+        """Make or change something, as :meth:`request` does."""
         return self.request("PUT", where, doing, query, body)
 
     def delete(self, where: str, doing: str, **query: Any) -> Any:
@@ -245,10 +130,14 @@ class Client:
     def request(
         self, method: str, where: str, doing: str, query: Mapping[str, Any] | None = None, body: Any = None
     ) -> Any:
-        """Send a request, return the JSON of its answer.
+        """Send a request, return the JSON of its answer (empty: a mapping without keys).
 
-        What changes nothing is tried again when the server is busy or cannot be reached.
+        What changes nothing (GET) is tried again when the server is busy or cannot be reached.
 
+        :param where: the path, from :func:`path`.
+        :param doing: what messages say is done.
+        :param query: what follows the path; true and false are written as JSON has them.
+        :param body: what is sent as JSON.
         :raises ServerError: the server refused.
         :raises EnvSyncError: it could not be reached, or its answer is no JSON.
         """
@@ -275,6 +164,7 @@ class Client:
         raise AssertionError("the last attempt returns or raises")
 
     def close(self) -> None:
+        """Close the connections; never raises."""
         if self._pool is not None:
             self._pool.clear()
 

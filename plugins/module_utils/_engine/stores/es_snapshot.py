@@ -44,7 +44,7 @@ class SnapshotStore(SelfStoring):
     """
 
     kind = "es_snapshot"
-    claims = False
+    claims = False  # the server makes a snapshot of each name once only
 
     def __init__(self, client: Client, repository: str, registration: ElasticOptions, database: str) -> None:
         self._client = client

@@ -17,9 +17,10 @@ from ...errors import EnvSyncError
 from ...members import PointSource
 from ...points.manifest import Manifest
 from ...points.name import point_name
-from ...search.client import Client, ServerError, path, version_of
+from ...search.client import Client, ServerError, path
 from ...search.points import snapshot_name
 from ...search.repository import Repository, is_readonly
+from ...search.version import version_of
 from ...streams.pipeline import Group
 from .cluster import POLL, POLL_FIRST, Cluster
 from .names import RENAME, chosen, live_name, scratch_prefix
