@@ -68,12 +68,12 @@ class Storage(abc.ABC):
 
 
 # What a pull does with its lock, whichever kind it is:
-# 1. take: before anything is looked at that only its holder may change. Another holder is waited for a little while.
+# 1. take: before even looking at what only the holder may change. Another holder is waited for, for a little while.
 # 2. prove: before each step that cannot be taken back (a swap, dropping what was replaced). It asks the server at that
 #    moment; one answer that the lock is lost ends the run, whoever has it by now.
-# 3. regain: after a failure, before scratch is dropped. A lock that is lost and free is taken anew for that alone;
-#    where another run has it, that run cleans up.
-# 4. Release, whatever happened. It may fail: a session's or a process's lock ends with it, a document's at its end.
+# 3. regain: after a failure, before the scratch database is dropped. A lock that is lost and free is taken anew for
+#    that alone; where another run has it, that run cleans up.
+# 4. Release, whatever happened. That may fail: a session's or a process's lock ends with it, a document's in time.
 
 
 class Lease:

@@ -23,9 +23,9 @@ from ...search.client import Client, path
 # 2. Remove the alias. From here on the name is away.
 # 3. Copy the index under the live name, without the block, and wait until its primary shards serve. The name is back.
 # 4. In one request give the other aliases to the copy, and remove the restored index.
-# Whatever fails in between, the way back is one: make the name the alias again, in place of what may have come of the
-# copy, and lift the block. The pull has then still succeeded, with a warning. Only when that fails, too, is the name
-# away; a killed run leaves it so as well, and the next pull gives it back.
+# Whatever fails in between, the way back is the same: make the name the alias again, in place of what may have come of
+# the copy, and lift the block. The pull has still succeeded then, with a warning. Only when that fails, too, does the
+# name stay away; so it does when the run is killed in step 3. The next pull gives it back.
 
 
 def take_name(
