@@ -119,7 +119,7 @@ def test_a_refusal_is_told_with_its_causes(stub: Stub) -> None:
 
 def test_nobody_there_and_nothing_sensible_said(stub: Stub) -> None:
     stub.answers = [(200, b"<html>")]
-    with pytest.raises(EnvSyncError, match="no JSON"):
+    with pytest.raises(EnvSyncError, match="not JSON"):
         client(stub).get("/", "testing")
     gone = Client(Connection("127.0.0.1", 1), ElasticOptions(), S3Options())
     with pytest.raises(EnvSyncError, match=r"http://127.0.0.1:1: .*refused") as raised:

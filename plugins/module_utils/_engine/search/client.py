@@ -139,7 +139,7 @@ class Client:
         :param query: what follows the path; true and false are written as JSON has them.
         :param body: what is sent as JSON.
         :raises ServerError: the server refused.
-        :raises EnvSyncError: it could not be reached, or its answer is no JSON.
+        :raises EnvSyncError: it could not be reached, or its answer is not JSON.
         """
         url = self.name + where
         if query:
@@ -212,7 +212,7 @@ class Client:
             raise ServerError(doing, f"{self.name}: {why or f'HTTP status {answer.status}'}", answer.status, kind)
         if found is None:
             raise EnvSyncError(
-                doing, f"{self.name}: its answer is no JSON", "Check database_hostname and database_port."
+                doing, f"{self.name}: its answer is not JSON", "Check database_hostname and database_port."
             )
         return found
 

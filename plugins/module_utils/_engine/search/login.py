@@ -31,7 +31,7 @@ DEFAULT_PORT = 9200
 def base_url(connection: Connection) -> str:
     """Return the server's address: ``database_hostname`` is a host's name, or a URL where TLS is spoken.
 
-    :raises EnvSyncError: the URL has a password in it, or is none.
+    :raises EnvSyncError: the URL has a password in it, or is not a URL.
     """
     host = connection.host or "localhost"
     doing = "connecting to Elasticsearch"

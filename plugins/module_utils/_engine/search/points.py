@@ -175,7 +175,7 @@ def timestamp_and_database(snapshot: Mapping[str, Any], wanted: str = "") -> tup
 
 
 def fault(snapshot: Mapping[str, Any]) -> str:
-    """Say why a snapshot is no whole one; empty when it is: the state SUCCESS, and no shard without it."""
+    """Say why a snapshot is not whole; empty when it is: in the state SUCCESS, and every shard with it."""
     shards = snapshot.get("shards") or {}
     state = str(snapshot.get("state", "unknown"))
     failures = [str(failure.get("reason", failure)) for failure in snapshot.get("failures") or ()]

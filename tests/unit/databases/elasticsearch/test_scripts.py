@@ -51,5 +51,5 @@ def test_what_could_reach_another_index_is_refused(change: dict[str, Any]) -> No
 
 @pytest.mark.parametrize("text", ["UPDATE users", "[{]"])
 def test_what_is_no_json_is_refused(text: str) -> None:
-    with pytest.raises(EnvSyncError, match="it is no JSON"):
+    with pytest.raises(EnvSyncError, match="it is not JSON"):
         read_script(write(text), "testing")

@@ -74,7 +74,7 @@ def _items(script: str, text: str, doing: str) -> list[Any]:
             found = [json.loads(line) for line in text.splitlines() if line.strip()]
     except ValueError as error:
         raise EnvSyncError(
-            doing, f"{script}: it is no JSON ({error})", "Give a JSON list of requests, or one request in each line."
+            doing, f"{script}: it is not JSON ({error})", "Give a JSON list of requests, or one request in each line."
         ) from None
     return list(found)
 
@@ -85,20 +85,20 @@ def _request(script: str, number: int, item: Any, doing: str) -> Request:
         return EnvSyncError(doing, f"{script}, request {number}: {why}", f"Allowed are {allowed}.")
 
     if not isinstance(item, dict) or not {"method", "path"} <= set(item) <= {"method", "path", "body"}:
-        raise refuse("it is no mapping of method, path and body")
+        raise refuse("it is not a mapping of method, path and body")
     method, where = str(item["method"]).upper(), str(item["path"])
     if "?" in where:
         raise refuse("a path with parameters")
     parts = [urllib.parse.unquote(part) for part in where.strip("/").split("/")]
     indices = tuple(name for name in parts[0].split(",") if name)
     if not indices or any(name.startswith(("_", "-", "<")) for name in indices):
-        raise refuse(f"{parts[0]!r} is no name of an index")
+        raise refuse(f"{parts[0]!r} is not the name of an index")
     more = _ALLOWED.get((method, parts[1] if len(parts) > 1 else ""))
     if more is None or len(parts) != 2 + more or not all(parts):
         raise refuse(f"{method} {where}")
     body = item.get("body")
     if body is not None and not isinstance(body, dict):
-        raise refuse("its body is no mapping")
+        raise refuse("its body is not a mapping")
     for why in _leaves_out(parts[1], body or {}):
         raise refuse(why)
     return Request(number, method, indices, tuple(parts[1:]), body)
