@@ -12,7 +12,7 @@ import subprocess
 from ...errors import EnvSyncError
 from ...members import PointSource
 from ...streams.pipeline import Group, send_archive
-from ...streams.reader import BLOCK
+from ...streams.reader import blocks
 from ..base import within
 from .feed import Feeder
 from .programs import find_newest_programs, installed_programs
@@ -25,7 +25,7 @@ def read_toc_member(source: PointSource) -> Toc:
     reader = source.open("/toc.dat")
     try:
         toc = Toc.read(reader)
-        while reader.read(BLOCK):
+        for _block in blocks(reader):
             pass  # to the end, where the member is verified
         return toc
     finally:

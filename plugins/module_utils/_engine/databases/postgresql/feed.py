@@ -28,7 +28,7 @@ from typing import IO, cast
 from ...errors import EnvSyncError, advice
 from ...members import PointSource, widen
 from ...streams.pipeline import Group, Stage, Worker
-from ...streams.reader import BLOCK, Reader
+from ...streams.reader import BLOCK, Reader, blocks
 
 #: members of at most this size (bytes, before compression) are written as plain files, up to a total of SMALL_TOTAL
 SMALL = 256 * 1024
@@ -315,7 +315,7 @@ class Feeder:
                             "Choose another point (--list shows them).",
                         )
                     yield info, cast(Reader, data)
-                while reader.read(BLOCK):
+                for _block in blocks(reader):
                     pass  # to the end, where the member is verified
         except tarfile.TarError as error:
             raise EnvSyncError("restoring the large objects", f"their pack is damaged: {error}") from error
@@ -338,8 +338,5 @@ def open_if_read(path: str) -> int | None:
 
 
 def _copy(reader: Reader, stream: IO[bytes]) -> None:
-    while True:
-        block = reader.read(BLOCK)
-        if not block:
-            return
+    for block in blocks(reader):
         stream.write(block)
