@@ -14,7 +14,7 @@ from typing import Any, Callable
 
 import pytest
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine import pull, push, upkeep
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.mysql import database as mysql_database
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.mysql import arguments as mysql_arguments
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors import EnvSyncError
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.host.progress import Host
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.task import Task
@@ -124,7 +124,7 @@ def test_each_program_dumps_its_share_where_an_option_file_has_the_others(
     servers: tuple[MariaServer, MariaServer], database: str, task_values: Values, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So it is of a database with tens of thousands of tables, and with both servers' own programs."""
-    monkeypatch.setattr(mysql_database, "_MOST_ARGUMENTS", 0)
+    monkeypatch.setattr(mysql_arguments, "_MOST_ARGUMENTS", 0)
     servers[0].create_database(database, SHOP)
 
     pushed = run("push", task_values, database, jobs=3)

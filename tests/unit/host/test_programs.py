@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.mysql import client as mysql_client
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.mysql import programs as mysql_programs
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.postgresql import (
     programs as postgresql_programs,
 )
@@ -31,7 +31,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_no_program_of_the_current_directory_runs(here: Path) -> None:
     assert programs.find("send_nsca") in (None, "/usr/sbin/send_nsca")
     assert all(os.path.isabs(found.path("pg_dump")) for found in postgresql_programs.installed_programs())
-    found = mysql_client._program("mysqldump")
+    found = mysql_programs._program("mysqldump")
     assert found is None or os.path.isabs(found.path)
     with Group() as group:
         group.run(["true"], "trying").wait()

@@ -15,8 +15,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from . import statements
-from .client import PLAIN_MODE, Server, ServerError, quote
+from .client import PLAIN_MODE, Server, quote
+from .errors import ServerError
+from .fit import event_state, unqualified, without_schema
+from .statements import Token, tokenise, unquote
 
 #: in this order they are made: views may call functions, triggers and events may call anything
 _ROUTINES = ("PACKAGE", "PACKAGE BODY", "FUNCTION", "PROCEDURE")
@@ -101,29 +103,29 @@ def _definition(kind: str, name: str, table: str, row: Sequence[Any], doing: str
     return Definition(kind, name, text, mode, client, collation, database_collation, time_zone, table)
 
 
-def _tokens(item: Definition) -> list[statements.Token]:
-    return statements.tokens(item.statement.encode("latin-1"), "NO_BACKSLASH_ESCAPES" not in item.sql_mode)
+def _tokens(item: Definition) -> list[Token]:
+    return tokenise(item.statement.encode("latin-1"), "NO_BACKSLASH_ESCAPES" not in item.sql_mode)
 
 
-def _with_tokens(item: Definition, found: Sequence[statements.Token]) -> Definition:
+def _with_tokens(item: Definition, found: Sequence[Token]) -> Definition:
     return replace(item, statement=b"".join(token.text for token in found).decode("latin-1"))
 
 
 def _plain(item: Definition, schema: str) -> Definition:
     """Return the definition without the schema's own name, so that it can be made in another one."""
     if item.kind == "TRIGGER":
-        return _with_tokens(item, statements.unqualified(_tokens(item), "CREATE TRIGGER", schema))
+        return _with_tokens(item, unqualified(_tokens(item), "CREATE TRIGGER", schema))
     if item.kind == "VIEW":
-        return _with_tokens(item, statements.without_schema(_tokens(item), schema, functions_only=True))
+        return _with_tokens(item, without_schema(_tokens(item), schema, functions_only=True))
     return item
 
 
 def switched(event: Definition, state: bytes) -> Definition:
     """Return the event with the state ``ENABLE`` or ``DISABLE``."""
     found = _tokens(event)
-    at = statements.event_state(found)
+    at = event_state(found)
     if at >= 0:
-        found[at] = statements.Token("word", state)
+        found[at] = Token("word", state)
     return _with_tokens(event, found)
 
 
@@ -138,7 +140,7 @@ def in_order(views: Sequence[Definition]) -> list[str]:
     def visit(name: str, path: tuple[str, ...]) -> None:
         if name in ordered or name in path:
             return
-        named = {statements.unquote(token.text).decode("utf-8", "replace") for token in _tokens(names[name])}
+        named = {unquote(token.text).decode("utf-8", "replace") for token in _tokens(names[name])}
         for needed in sorted(named & set(names)):
             visit(needed, (*path, name))
         ordered.append(name)

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Callable
 
 from ...errors import EnvSyncError
 from ...points import counts
@@ -23,6 +23,7 @@ from ...points.manifest import Manifest
 from ...streams.pipeline import Group
 from ...streams.reader import Reader
 from .client import Server, quote
+from .parallel import Rows, ask_all
 from .statements import unquote
 
 _INSERT = b"\nINSERT INTO "
@@ -168,29 +169,28 @@ def compare(
     group: Group,
     server: Server,
     schema: str,
-    tables: Sequence[Mapping[str, Any]],
+    manifest: Manifest,
     there: Mapping[str, str],
-    history: frozenset[str],
     jobs: int,
     doing: str,
 ) -> None:
     """Compare what a restore has made of a point's tables with what the manifest says.
 
-    :param tables: those of the manifest.
     :param there: the tables of the schema, and their types.
-    :param history: those whose former rows were dumped too.
     :raises EnvSyncError: tables or rows are missing, or there are more than in the manifest.
     """
-    noted = [str(table["name"]) for table in tables]
-    counted = {str(table["name"]): int(table["rows"]) for table in tables if "rows" in table}
+    noted = [str(table["name"]) for table in manifest.tables]
+    counted = {str(table["name"]): int(table["rows"]) for table in manifest.tables if "rows" in table}
     if not counted:
         return  # of a version that counted no rows
-    fold = str.lower if server.query("SELECT @@lower_case_table_names", doing=doing)[0][0] else str
+    fold = str.lower if server.folds_names(doing) else str
     found = {fold(name): name for name, kind in there.items() if kind != "SEQUENCE"}
     _require_distinct(noted, fold, doing)
     counts.require_no_more(map(fold, noted), found, doing, _CAUSE)
     names = {name: found[fold(name)] for name in noted if fold(name) in found}
     counts.require_all(counted, names, doing, _CAUSE)
+    # Of these, former rows were dumped too.
+    history = frozenset(manifest.details.get("versioned_tables", ()) if manifest.details.get("history") else ())
     statements = {
         name: f"SELECT COUNT(*) FROM {quote(names[name])}" + (" FOR SYSTEM_TIME ALL" if name in history else "")
         for name in sorted(counted, key=lambda name: (-counted[name], name))
@@ -214,18 +214,15 @@ def _require_distinct(names: Sequence[str], fold: Any, doing: str) -> None:
 def _count(
     group: Group, server: Server, schema: str, statements: Mapping[str, str], jobs: int, doing: str
 ) -> dict[str, int]:
+    """Return the number that each statement gives, by the names that the statements have."""
     found: dict[str, int] = {}
-    connections: list[int] = []
-    group.on_stop(lambda: server.kill(connections))
 
-    def work(names: Iterator[str]) -> None:
-        connection = server.connect(doing, schema)
-        connections.append(connection.thread_id())
-        try:
-            for name in names:
-                found[name] = int(server.query(statements[name], (), doing, connection)[0][0])
-        finally:
-            connection.close()
+    def noting(name: str) -> Callable[[Rows], None]:
+        def note_number(rows: Rows) -> None:
+            found[name] = int(rows[0][0])
 
-    group.each(work, statements, jobs)
+        return note_number
+
+    questions = [(statement, noting(name)) for name, statement in statements.items()]
+    ask_all(group, server, schema, questions, jobs, doing)
     return found

@@ -14,10 +14,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from . import statements as mysql_statements
 from .code import Definition
 from .scripts import Part, Script, Statement, made_by, words
-from .statements import Token
+from .statements import Token, tokenise, unquote
 from .swap import JOURNAL, MARK_TABLE
 
 #: after these a table's name follows, or that of another object of a schema, and never a column's
@@ -47,7 +46,10 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a script has: statements made of texts, files of this host to be loaded, functions (in lower case)."""
+    """What a script has: statements made of texts, files of this host to be loaded.
+
+    ``functions`` are the names (in lower case) of the stored functions that it can call: those it makes, and others.
+    """
 
     dynamic: bool
     loads_files: bool
@@ -67,6 +69,7 @@ class Guard:
         self._others = frozenset(name.lower() if fold else name for name in others)
         self._fold = fold
         self._reaching: Mapping[str, str] = {}
+        self._functions: frozenset[str] = frozenset()
         shut = "|".join(re.escape(name) for name in others)
         # In a text that becomes SQL: not in an address (name@shop.example, https://shop.example).
         self._in_text = re.compile(
@@ -80,7 +83,9 @@ class Guard:
         seen = Seen(
             dynamic=any(is_dynamic(part.tokens) for part in parts),
             loads_files=any(part.kind.startswith("LOAD ") and "LOCAL" in words(part.tokens) for part in parts),
-            functions=frozenset(made_by(part, "FUNCTION").lower() for part in parts if part.kind == "CREATE FUNCTION"),
+            functions=self._functions.union(
+                made_by(part, "FUNCTION").lower() for part in parts if part.kind == "CREATE FUNCTION"
+            ),
         )
         for statement in statements:
             refusal = self.refusal(statement, seen.dynamic)
@@ -89,11 +94,12 @@ class Guard:
         return seen
 
     def learn(self, definitions: Sequence[Definition]) -> None:
-        """Take note of routines and views, already there, that name a schema which the script must not reach."""
-        tokens = {
-            item: [t for t in mysql_statements.tokens(item.statement.encode("latin-1")) if _means(t)]
-            for item in definitions
-        }
+        """Take note of the functions that are there, and of what names a schema which the script must not reach.
+
+        :param definitions: all routines and views of the schema.
+        """
+        self._functions = frozenset(item.name.lower() for item in definitions if item.kind == "FUNCTION")
+        tokens = {item: [t for t in tokenise(item.statement.encode("latin-1")) if _means(t)] for item in definitions}
         reaching: dict[str, str] = {}
         for item, found in tokens.items():
             named = self._qualified(found)
@@ -234,7 +240,7 @@ def _relative_file(part: Part) -> bool:
     found = words(part.tokens)
     if "LOCAL" not in found or "INFILE" not in found:
         return False
-    return not mysql_statements.unquote(_text(part.tokens, found.index("INFILE") + 1)).startswith(b"/")
+    return not unquote(_text(part.tokens, found.index("INFILE") + 1)).startswith(b"/")
 
 
 def _means(token: Token) -> bool:
@@ -242,7 +248,7 @@ def _means(token: Token) -> bool:
 
 
 def _name(token: Token) -> str:
-    return mysql_statements.unquote(token.text).decode("utf-8", "replace")
+    return unquote(token.text).decode("utf-8", "replace")
 
 
 def _text(tokens: Sequence[Token], at: int) -> bytes:

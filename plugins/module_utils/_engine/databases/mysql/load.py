@@ -6,26 +6,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any
 
 from ...errors import EnvSyncError
 from ...members import PointSource
 from ...streams.pipeline import Group
-from . import statements as mysql_statements
-from .client import PLAIN_MODE, Server, ServerError, quote
+from .client import PLAIN_MODE, Server
+from .errors import ServerError
+from .fit import Notes, Target, fit, without_values
 from .rows import compact
+from .statements import Script, Statement, inserted_table, object_name
 
 #: what a dump of rows sets for itself; the original's, or one made by hand, may not
 _SESSION = f"foreign_key_checks = 0, unique_checks = 0, sql_mode = 'NO_AUTO_VALUE_ON_ZERO,{PLAIN_MODE}'"
-
-#: what is known of a histogram: its table, its column, and the number of its buckets
-_HISTOGRAM = 3
 
 #: what the server says of a view that needs a table which is not there
 _NO_SUCH_TABLE = frozenset({1146, 1356})
@@ -59,6 +56,7 @@ class _Postponed:
 class Loader:
     """Loads members of a point into the target's schema.
 
+    :param target: what the statements are fitted to.
     :param partial: the point lacks tables that were excluded: a view that needs one is left out, with a warning.
     """
 
@@ -67,7 +65,7 @@ class Loader:
         group: Group,
         server: Server,
         source: PointSource,
-        target: mysql_statements.Target,
+        target: Target,
         partial: bool,
         doing: str,
     ) -> None:
@@ -77,10 +75,10 @@ class Loader:
         self._target = target
         self._partial = partial
         self._doing = doing
-        self.notes = mysql_statements.Notes()
+        self.notes = Notes()
         self.left_out: list[str] = []
         self._longest = longest_statement(server, doing)
-        self._names: dict[str, str] | None = {} if folds_names(server, doing) else None
+        self._names: dict[str, str] | None = {} if server.folds_names(doing) else None
         self._warned: dict[str, set[int]] = {}
         self._generated: dict[str, tuple[list[str], frozenset[str]]] = {}
         self._with_generated: set[str] = set()
@@ -94,7 +92,11 @@ class Loader:
         self.load_all([name], 1)
 
     def load_all(self, names: Sequence[str], jobs: int) -> None:
-        """Load members side by side, the longest first."""
+        """Load members side by side, the longest first.
+
+        :raises ServerError: a statement failed; the message has its line, and no value of any row.
+        :raises EnvSyncError: a statement is not one of a dump, or the point is damaged.
+        """
         longest_first = sorted(names, key=lambda name: -self._source.member(name).raw_size)
         self._group.each(self._work, longest_first, jobs)
 
@@ -117,7 +119,7 @@ class Loader:
     def _load(self, name: str, connection: Any, session: _Session) -> None:
         member = _Member(self._group, self._source, name)
         label = name.lstrip("/") or "the dump"
-        script = mysql_statements.Script(member, label)
+        script = Script(member, label)
         postponed: list[_Postponed] = []
         try:
             for statement in script:
@@ -138,12 +140,12 @@ class Loader:
                 self._refuse_twin(statement, doing)
                 try:
                     if self._server.send(text, connection, doing, data=rows) and rows:
-                        self._note_warnings(mysql_statements.inserted_table(text), connection, doing)
+                        self._note_warnings(inserted_table(text), connection, doing)
                 except ServerError as error:
                     if statement.kind != "CREATE VIEW" or error.code not in _NOT_YET:
                         raise
                     settings = self._server.query(_VIEW_SETTINGS, (), doing, connection)[0]
-                    postponed.append(_Postponed(text, mysql_statements.object_name(statement), settings, error))
+                    postponed.append(_Postponed(text, object_name(statement), settings, error))
             self._make_postponed(postponed, connection)
         except BaseException as error:
             self._group.fail(error)  # before the end of the pipe, which others would complain of
@@ -151,16 +153,16 @@ class Loader:
         finally:
             member.close()
 
-    def _fit(self, statement: mysql_statements.Statement) -> bytes | None:
+    def _fit(self, statement: Statement) -> bytes | None:
         """Return the statement as it is to be run here; a setting, which each member has in its head, is known then."""
         if statement.kind != "SET":
-            return mysql_statements.fit(statement, self._target, self.notes)
+            return fit(statement, self._target, self.notes)
         key = (statement.text, statement.backslash)
         if key not in self._settings:
-            self._settings[key] = mysql_statements.fit(statement, self._target, self.notes)
+            self._settings[key] = fit(statement, self._target, self.notes)
         return self._settings[key]
 
-    def _is_idle(self, statement: mysql_statements.Statement) -> bool:
+    def _is_idle(self, statement: Statement) -> bool:
         """Say whether a statement does nothing here: InnoDB has no keys that could be switched off.
 
         Notes of a table that is made what has to be known when its rows come.
@@ -170,17 +172,17 @@ class Loader:
             if made and made["engine"] is not None:
                 self._innodb.add(made["table"])
             if b"GENERATED" in statement.text.upper():
-                self._with_generated.add(mysql_statements.object_name(statement))
+                self._with_generated.add(object_name(statement))
         elif statement.kind == "ALTER TABLE":
             keys = _KEYS.fullmatch(statement.text)
             return keys is not None and keys["table"] in self._innodb
         return False
 
-    def _refuse_twin(self, statement: mysql_statements.Statement, doing: str) -> None:
+    def _refuse_twin(self, statement: Statement, doing: str) -> None:
         """Raise where a table or view has the name of another one to this server: it would take its place."""
         if self._names is None or statement.kind not in ("CREATE TABLE", "CREATE VIEW"):
             return
-        name = mysql_statements.object_name(statement)
+        name = object_name(statement)
         other = self._names.setdefault(name.lower(), name)
         if other != name:
             raise twins(doing, [(other, name)])
@@ -194,7 +196,7 @@ class Loader:
 
     def _without_generated(self, text: bytes, connection: Any, doing: str) -> bytes:
         """Return an INSERT without the values of generated columns: MariaDB's programs write them, MySQL takes none."""
-        table = mysql_statements.inserted_table(text)
+        table = inserted_table(text)
         if table not in self._with_generated:
             return text
         if table not in self._generated:
@@ -210,7 +212,7 @@ class Loader:
                 frozenset(str(name) for name, is_ in rows if is_),
             )
         columns, generated = self._generated[table]
-        fitted = mysql_statements.without_values(text, columns, generated) if generated else text
+        fitted = without_values(text, columns, generated) if generated else text
         if fitted is None:
             raise EnvSyncError(
                 doing,
@@ -242,6 +244,7 @@ class Loader:
             waiting = left
 
     def warnings(self) -> list[str]:
+        """Return what the operator is to know of what was loaded."""
         said = self.notes.warnings()
         said += [
             f"{table} may hold other values than it had: loading its rows, the server warned of "
@@ -318,11 +321,6 @@ def longest_statement(server: Server, doing: str) -> int:
     return int(server.query("SELECT @@max_allowed_packet", doing=doing)[0][0])
 
 
-def folds_names(server: Server, doing: str) -> bool:
-    """Say whether names of tables that differ in the case of their letters only are one to the server."""
-    return bool(server.query("SELECT @@lower_case_table_names", doing=doing)[0][0])
-
-
 def twins(doing: str, pairs: Sequence[tuple[str, str]]) -> EnvSyncError:
     """Return the error for names that are one to the server.
 
@@ -333,135 +331,3 @@ def twins(doing: str, pairs: Sequence[tuple[str, str]]) -> EnvSyncError:
         f"{' and '.join(pairs[0])} are two tables in the point, and one on this server (lower_case_table_names)",
         "Rename one of them, leave one out of the push (excluded_tables), or pull into a server that tells them apart.",
     )
-
-
-def drop_foreign_keys(server: Server, schema: str, keys: Sequence[Sequence[str]], doing: str) -> None:
-    """Drop the foreign keys to tables that are not in the point, or not with their rows.
-
-    :param keys: of each, the table's name and its own.
-    """
-    for table, name in keys:
-        server.query(f"ALTER TABLE {quote(schema)}.{quote(table)} DROP FOREIGN KEY {quote(name)}", doing=doing)
-
-
-def prove(group: Group, server: Server, schema: str, jobs: int, doing: str) -> None:
-    """Raise unless all foreign and unique keys hold: they were not looked at while the rows were loaded.
-
-    The message names the key, and no value.
-    """
-    checks = [*_foreign_keys(server, schema, doing), *_unique_keys(server, schema, doing)]
-    _side_by_side(group, server, schema, checks, jobs, doing)
-
-
-def analyze(group: Group, server: Server, schema: str, tables: Sequence[str], jobs: int) -> None:
-    """Have the server gather its statistics of the tables, which the optimiser goes by."""
-    statements = [f"ANALYZE NO_WRITE_TO_BINLOG TABLE {quote(table)}" for table in tables]
-    run_all(group, server, schema, statements, jobs, f"analysing {schema} on {server.name}")
-
-
-def histograms(server: Server, schema: str) -> list[list[str]]:
-    """Return the columns that MySQL keeps a histogram of: table, column, number of buckets."""
-    rows: list[tuple[Any, ...]] = []
-    with contextlib.suppress(ServerError):  # MySQL 5.7 and MariaDB have none
-        rows = server.query(
-            """SELECT TABLE_NAME, COLUMN_NAME, JSON_EXTRACT(HISTOGRAM, '$."number-of-buckets-specified"')
-                 FROM information_schema.COLUMN_STATISTICS WHERE SCHEMA_NAME = %s ORDER BY 1, 2""",
-            (schema,),
-        )
-    return [[str(value) for value in row] for row in rows]
-
-
-def make_histograms(group: Group, server: Server, schema: str, wanted: Sequence[Sequence[str]], jobs: int) -> None:
-    """Have MySQL gather the histograms that the source had, of the columns that there still are.
-
-    It is done when the scripts have run: they hold values. A point has none, only which there were.
-    """
-    if not wanted or server.mariadb or server.version_number < (8, 0):
-        return
-    doing = f"gathering the histograms of {schema} on {server.name}"
-    columns = server.query(
-        "SELECT TABLE_NAME, COLUMN_NAME FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = %s", (schema,), doing
-    )
-    there = {(str(table), str(column)) for table, column in columns}
-    statements = [
-        f"ANALYZE NO_WRITE_TO_BINLOG TABLE {quote(item[0])} UPDATE HISTOGRAM ON {quote(item[1])} "
-        f"WITH {int(item[2])} BUCKETS"
-        for item in wanted
-        if len(item) == _HISTOGRAM and (item[0], item[1]) in there and item[2].isdecimal()
-    ]
-    run_all(group, server, schema, statements, jobs, doing)
-
-
-def run_all(group: Group, server: Server, schema: str, statements: Sequence[str], jobs: int, doing: str) -> None:
-    """Run statements, whose rows say nothing, side by side."""
-    _side_by_side(group, server, schema, [_Check(text, lambda rows: "") for text in statements], jobs, doing)
-
-
-@dataclass(frozen=True)
-class _Check:
-    """A statement, and what tells of its rows what is wrong (an empty text: nothing)."""
-
-    statement: str
-    fault: Callable[[list[tuple[Any, ...]]], str]
-
-
-def _side_by_side(group: Group, server: Server, schema: str, checks: Sequence[_Check], jobs: int, doing: str) -> None:
-    connections: list[int] = []
-    group.on_stop(lambda: server.kill(connections))
-
-    def work(checks: Iterator[_Check]) -> None:
-        connection = server.connect(doing, schema)
-        connections.append(connection.thread_id())
-        try:
-            for check in checks:
-                fault = check.fault(server.query(check.statement, (), doing, connection))
-                if fault:
-                    raise EnvSyncError(doing, fault, "Push again, or correct the transformation SQL.")
-        finally:
-            connection.close()
-
-    group.each(work, checks, jobs)
-
-
-def _foreign_keys(server: Server, schema: str, doing: str) -> list[_Check]:
-    rows = server.query(
-        """SELECT TABLE_NAME, CONSTRAINT_NAME, COLUMN_NAME, REFERENCED_TABLE_SCHEMA, REFERENCED_TABLE_NAME,
-                  REFERENCED_COLUMN_NAME FROM information_schema.KEY_COLUMN_USAGE
-            WHERE TABLE_SCHEMA = %s AND REFERENCED_TABLE_NAME IS NOT NULL ORDER BY 1, 2, ORDINAL_POSITION""",
-        (schema,),
-        doing,
-    )
-    keys: dict[tuple[str, str, str, str], list[tuple[str, str]]] = {}
-    for table, name, column, to_schema, to_table, to_column in rows:
-        keys.setdefault((table, name, to_schema, to_table), []).append((column, to_column))
-    checks = []
-    for (table, name, to_schema, to_table), columns in keys.items():
-        joined = " AND ".join(f"child.{quote(column)} = parent.{quote(to)}" for column, to in columns)
-        filled = " AND ".join(f"child.{quote(column)} IS NOT NULL" for column, _to in columns)
-        statement = (
-            f"SELECT 1 FROM {quote(table)} child LEFT JOIN {quote(to_schema)}.{quote(to_table)} parent ON {joined} "
-            f"WHERE {filled} AND parent.{quote(columns[0][1])} IS NULL LIMIT 1"
-        )
-        fault = f"rows of {table} break its foreign key {name}: what they refer to is not in {to_table}"
-        checks.append(_Check(statement, functools.partial(_fault_if_any, fault)))
-    return checks
-
-
-def _fault_if_any(fault: str, rows: list[tuple[Any, ...]]) -> str:
-    return fault if rows else ""
-
-
-def _unique_keys(server: Server, schema: str, doing: str) -> list[_Check]:
-    """CHECK TABLE reads every index, and finds duplicates in unique ones."""
-    rows = server.query(
-        """SELECT DISTINCT TABLE_NAME FROM information_schema.STATISTICS
-            WHERE TABLE_SCHEMA = %s AND NON_UNIQUE = 0 AND INDEX_NAME <> 'PRIMARY' ORDER BY 1""",
-        (schema,),
-        doing,
-    )
-    return [_Check(f"CHECK TABLE {quote(table)} QUICK", _table_fault) for (table,) in rows]
-
-
-def _table_fault(rows: list[tuple[Any, ...]]) -> str:
-    bad = [row for row in rows if str(row[2]).lower() == "error" or (str(row[2]) == "status" and row[3] != "OK")]
-    return f"CHECK TABLE finds {bad[0][0]} damaged" if bad else ""

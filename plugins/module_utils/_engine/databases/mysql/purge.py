@@ -18,8 +18,9 @@ from dataclasses import dataclass
 
 from ...errors import EnvSyncError
 from ...streams.pipeline import Group
-from . import load
-from .client import Server, ServerError, quote
+from .client import Server, quote
+from .errors import ServerError
+from .parallel import run_all
 
 #: engines that keep no file of rows here
 _NO_FILES = frozenset({"MEMORY", "BLACKHOLE", "FEDERATED", "CONNECT", "SPIDER", "MRG_MYISAM", "SEQUENCE"})
@@ -44,8 +45,8 @@ def purge(group: Group, server: Server, schema: str, names: Sequence[str], jobs:
     warnings = _forget_history(server, schema, [name for name, table in tables.items() if table.versioned], doing)
     largest_first = sorted(tables, key=lambda name: -tables[name].size)
     rebuilt = [f"ALTER TABLE {quote(name)} FORCE" for name in largest_first]
-    load.run_all(group, server, schema, rebuilt, jobs, doing)
-    load.run_all(group, server, schema, _statistics(server, schema, largest_first, doing), jobs, doing)
+    run_all(group, server, schema, rebuilt, jobs, doing)
+    run_all(group, server, schema, _statistics(server, schema, largest_first, doing), jobs, doing)
     other = sorted(name for name, table in tables.items() if table.engine not in _REBUILT)
     if other:
         warnings.append(

@@ -16,13 +16,15 @@ import contextlib
 import re
 import secrets
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ...errors import EnvSyncError
 from ...host.stopping import interruptible
 from . import swap
-from .client import Server, ServerError, code_and_text, describe, quote
+from .client import Server, quote
+from .errors import ServerError, code_and_text, describe
 from .guard import Guard, Seen, made_of_variable
 from .scripts import Part, Script, Statement, made_by, named, words
 from .statements import Token, unquote
@@ -65,6 +67,21 @@ _HANDLED = "SHOW SESSION STATUS WHERE Variable_name IN ({})".format(
 _LARGEST_MARK = 2**31 - 1
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where scripts run.
+
+    ``shut`` are the schemas that they must not name: the live one, for scripts of the scratch schema. ``marked`` says
+    whether the schema has our mark's table, in which a script's session is to leave a number at its end. ``hint`` is
+    what the operator is to know after a failure.
+    """
+
+    schema: str
+    shut: Sequence[str]
+    marked: bool
+    hint: str
+
+
 @dataclass
 class Counts:
     """What the server said of a script's statements, of those that are committed.
@@ -83,60 +100,50 @@ class Counts:
     warnings: list[str] = field(default_factory=list)
 
 
-def run(
-    server: Server, script: Script, content: bytes, guard: Guard, seen: Seen,
-    schema: str, functions: frozenset[str], marked: bool, doing: str, hint: str,
-) -> Counts:  # fmt: skip
-    """Run a script in ``schema``; the first error ends it. Return what it changed and committed.
+def run(server: Server, script: Script, guard: Guard, seen: Seen, place: Place) -> Counts:
+    """Run a script; the first error ends it. Return what it changed and committed.
 
     :param seen: what the guard says of it.
-    :param functions: names of the stored functions that there are, in lower case.
-    :param marked: whether the schema has our mark's table, in which the script's session is to leave one at the end.
-    :param hint: what is to be known after a failure.
     :raises EnvSyncError: it names file, line and error number, and no value of any row.
     """
-    connection = server.session(doing, schema, seen.loads_files)
-    session = _Session(server, connection, script, guard, seen.dynamic, schema, functions | seen.functions, hint)
-    session.quotes_data = _DYNAMIC.search(content) is not None
-    interruptible(lambda: session.run(marked, doing), server.stop, doing, lambda over: server.cancel(connection, over))
+    doing = script.doing
+    connection = server.session(doing, place.schema, seen.loads_files)
+    session = _Session(server, connection, script, guard, seen, place)
+    interruptible(session.run, server.stop, doing, lambda over: server.cancel(connection, over))
     return session.counts
 
 
 class _Session:
     """The session that a script runs in."""
 
-    def __init__(
-        self, server: Server, connection: Any, script: Script, guard: Guard, dynamic: bool, schema: str,
-        functions: frozenset[str], hint: str,
-    ) -> None:  # fmt: skip
+    def __init__(self, server: Server, connection: Any, script: Script, guard: Guard, seen: Seen, place: Place) -> None:
         self._server = server
         self._connection = connection
         self._script = script
         self._guard = guard
-        self._dynamic = dynamic
-        self._schema = schema
-        self._functions = functions
-        self._hint = hint
+        self._seen = seen
+        self._place = place
         self._pending: Counter[str] = Counter()
         self._savepoints: dict[str, Counter[str]] = {}
         self._open = False
         self._last = 1
-        self.quotes_data = False
+        self._quotes_data = _DYNAMIC.search(script.text) is not None
         self.counts = Counts()
 
-    def run(self, marked: bool, doing: str) -> None:
+    def run(self) -> None:
+        """Run the script to its end."""
         with contextlib.closing(self._connection):
             self._script.backslash = not self._connection.server_status & _NO_BACKSLASH
             for statement in self._script:
                 self._last = statement.line
-                self._server.stop.check(doing)
-                refusal = self._guard.refusal(statement, self._dynamic)
+                self._server.stop.check(self._script.doing)
+                refusal = self._guard.refusal(statement, self._seen.dynamic)
                 if refusal:
                     raise self._script.refused(refusal.line, refusal.why, refusal.hint)
                 self._look_at_text(statement)
                 self._execute(statement)
                 self._script.backslash = not self._connection.server_status & _NO_BACKSLASH
-            self._finish(marked, doing)
+            self._finish()
 
     # -- statements ----------------------------------------------------------------------------------------------------
 
@@ -167,7 +174,7 @@ class _Session:
         if part.kind in _COUNTED or part.kind.startswith(_DEFINING):
             return False
         return part.kind not in _QUIET or any(
-            token.kind in ("word", "name") and after.text == b"(" and _text(token).lower() in self._functions
+            token.kind in ("word", "name") and after.text == b"(" and _text(token).lower() in self._seen.functions
             for token, after in zip(part.tokens, part.tokens[1:])
         )
 
@@ -237,7 +244,7 @@ class _Session:
 
     # -- the end -------------------------------------------------------------------------------------------------------
 
-    def _finish(self, marked: bool, doing: str) -> None:
+    def _finish(self) -> None:
         """Raise unless the script's session is where it began, with all that it did committed; then leave the mark."""
         last = self._last
         self._rows("DO 0", last)
@@ -251,26 +258,27 @@ class _Session:
         # What is open has only read. Locks, and a session that may only read, have done no harm.
         for statement in ("ROLLBACK", "UNLOCK TABLES", "SET SESSION TRANSACTION READ WRITE"):
             self._rows(statement, last)
-        if marked:
-            self._leave_mark(doing, last)
+        if self._place.marked:
+            self._leave_mark(last)
 
-    def _leave_mark(self, doing: str, last: int) -> None:
+    def _leave_mark(self, last: int) -> None:
+        schema, doing = self._place.schema, self._script.doing
         number = secrets.randbelow(_LARGEST_MARK)
         self._rows(f"INSERT INTO {quote(swap.MARK_TABLE)} (id) VALUES ({number})", last)
         self._rows("COMMIT", last)
-        table = f"{quote(self._schema)}.{quote(swap.MARK_TABLE)}"
+        table = f"{quote(schema)}.{quote(swap.MARK_TABLE)}"
         if not self._server.query(f"SELECT 1 FROM {table} WHERE id = {number}", doing=doing):
             raise EnvSyncError(
                 doing,
-                f"the mark that its session left at its end is not in {self._schema}: what it did may not be there",
-                self._hint,
+                f"the mark that its session left at its end is not in {schema}: what it did may not be there",
+                self._place.hint,
             )
         self._server.query(f"DELETE FROM {table} WHERE id = {number}", doing=doing)
 
     def _require_schema(self, line: int) -> None:
         found = self._rows("SELECT DATABASE()", line)[0][0]
         name = found.decode("utf-8", "replace") if isinstance(found, bytes) else str(found or "")
-        if name.lower() != self._schema.lower():
+        if name.lower() != self._place.schema.lower():
             where = f"in the database {name}" if name else "in no database: the one it ran in is gone"
             raise self._script.refused(line, f"the script ends {where}", "Take out what changes the database.")
 
@@ -299,7 +307,7 @@ class _Session:
             code, text = code_and_text(error)
             raise ServerError(
                 self._script.doing, code, text,
-                f"{self._script.path}, line {line}: {describe(code, text, self.quotes_data)}", self._hint,
+                f"{self._script.path}, line {line}: {describe(code, text, self._quotes_data)}", self._place.hint,
             ) from error  # fmt: skip
 
 

@@ -15,8 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ...errors import EnvSyncError
-from . import statements
-from .statements import Token
+from .statements import OBJECTS, Token, unquote
 
 # As in statements.py, but a `$` belongs to a word, and strings may be long.
 _TOKEN = rb"""
@@ -102,8 +101,8 @@ class Statement:
 class Script:
     """The statements of a script, one after the other.
 
-    ``backslash`` says whether a backslash escapes in a string: it is set by who runs the statements, or followed here
-    where nobody does.
+    ``text`` has its bytes, without a byte order mark. ``backslash`` says whether a backslash escapes in a string: it is
+    set by whoever runs the statements, or followed here where nobody does.
 
     :param path: where the operator has the script, for messages.
     :param follow: take ``SET sql_mode`` at its word, as no server says what is in force.
@@ -113,7 +112,7 @@ class Script:
         self.path = path
         self.doing = doing
         self._follow = follow
-        self._text = content[len(_UTF8_MARK) :] if content.startswith(_UTF8_MARK) else content
+        self.text = content[len(_UTF8_MARK) :] if content.startswith(_UTF8_MARK) else content
         self._delimiter = b";"
         self._counted = (0, 1)
         self.backslash = True
@@ -124,12 +123,12 @@ class Script:
         :raises EnvSyncError: there is a command of the client's that a script must not have, or a comment, a string or
             a quoted name that never ends.
         """
-        if self._text.startswith(_UTF16) or b"\0" in self._text:
+        if self.text.startswith(_UTF16) or b"\0" in self.text:
             raise EnvSyncError(self.doing, f"{self.path} is not UTF-8 text", "Save it as UTF-8.")
         position = 0
         while True:
             position = self._skip(position)
-            if position >= len(self._text):
+            if position >= len(self.text):
                 return
             after = self._command(position)
             if after >= 0:
@@ -150,24 +149,24 @@ class Script:
         at, line = self._counted
         if position < at:
             at, line = 0, 1
-        line += self._text.count(b"\n", at, position)
+        line += self.text.count(b"\n", at, position)
         self._counted = (position, line)
         return line
 
     def _match(self, position: int) -> re.Match[bytes]:
-        match = (_TOKENS if self.backslash else _TOKENS_PLAIN).match(self._text, position)
+        match = (_TOKENS if self.backslash else _TOKENS_PLAIN).match(self.text, position)
         if match is None:  # can't be: the last alternative takes anything
             raise self.refused(self._line(position), "this can't be read")
         if match.lastgroup == "other":
             for begin, what in _UNFINISHED.items():
-                if self._text.startswith(begin, position):
+                if self.text.startswith(begin, position):
                     raise self.refused(self._line(position), f"{what} begins that never ends")
         return match
 
     def _skip(self, position: int) -> int:
         """Return where the next statement or command begins."""
-        while position < len(self._text):
-            if self._text.startswith(self._delimiter, position):
+        while position < len(self.text):
+            if self.text.startswith(self._delimiter, position):
                 position += len(self._delimiter)
                 continue
             match = self._match(position)
@@ -178,18 +177,18 @@ class Script:
 
     def _command(self, position: int) -> int:
         """Take a command of the client's that begins here; return where it ends, -1 where there is none."""
-        match = _COMMAND.match(self._text, position)
+        match = _COMMAND.match(self.text, position)
         word = match.group(1).decode().lower() if match else ""
         begin = match.end() if match else position
-        short = self._text[position : position + 2]
+        short = self.text[position : position + 2]
         if short == b"\\d":
             word, begin = "delimiter", position + 2
         elif short in (b"\\u", b"\\U"):
             raise self.refused(self._line(position), "\\u changes the database", _NOT_OURS)
-        end = self._text.find(b"\n", begin)
-        end = len(self._text) if end < 0 else end
+        end = self.text.find(b"\n", begin)
+        end = len(self.text) if end < 0 else end
         if word == "delimiter":
-            wanted = self._text[begin:end].split()
+            wanted = self.text[begin:end].split()
             if not wanted or b"\\" in wanted[0]:
                 raise self.refused(self._line(position), "DELIMITER names none that can be used")
             self._delimiter = _unquoted(wanted[0])
@@ -197,13 +196,13 @@ class Script:
         if word in _REFUSED:
             raise self.refused(self._line(position), f"{word} {_REFUSED[word][1]}", _NOT_OURS)
         if word in _SHOWN or (short[:1] == b"\\" and short[1:].decode("latin-1") in _SHOWN.values()):
-            stop = self._text.find(self._delimiter, begin, end)
+            stop = self.text.find(self._delimiter, begin, end)
             return end if stop < 0 else stop + len(self._delimiter)
         return -1
 
     def _statement(self, position: int) -> tuple[Statement | None, int]:
         """Return the statement that begins here, and where the next one may."""
-        start, text = position, self._text
+        start, text = position, self.text
         found: list[tuple[Token, int]] = []
         while position < len(text):
             if text.startswith(self._delimiter, position):
@@ -250,7 +249,7 @@ class Script:
                     some = tokens[begin:index]
                     parts.append(Part(_kind(some), tuple(some), self._line(found[begin][1])))
                 begin = index + 1
-        return Statement(self._text[start:end], line, tuple(parts)) if parts else None
+        return Statement(self.text[start:end], line, tuple(parts)) if parts else None
 
 
 _NOT_OURS = "Take it out of the script: the pull decides where and how far the script runs."
@@ -276,7 +275,7 @@ def named(tokens: tuple[Token, ...], at: int) -> str:
     while at + 2 < len(tokens) and tokens[at + 1].text == b".":
         at += 2
     return (
-        statements.unquote(tokens[at].text).decode("utf-8", "replace")
+        unquote(tokens[at].text).decode("utf-8", "replace")
         if at < len(tokens) and tokens[at].kind in ("word", "name", "string")
         else ""
     )
@@ -295,7 +294,7 @@ def is_program(tokens: Sequence[Token]) -> bool:
     """Say whether a statement has statements in it: it makes a stored program, or is a compound statement."""
     first = words(tokens)
     if first[0] in ("CREATE", "ALTER"):
-        made = next((word for word in first[1:] if word in statements.OBJECTS), "")
+        made = next((word for word in first[1:] if word in OBJECTS), "")
         return made in _PROGRAMS
     labelled = len(first) > 2 and first[1] == ":" and (first[2] == "BEGIN" or first[2] in _COMPOUND)
     return first[0] in _COMPOUND or first[:3] == ["BEGIN", "NOT", "ATOMIC"] or labelled
@@ -313,7 +312,7 @@ def _kind(tokens: Sequence[Token]) -> str:
     if first in ("CREATE", "DROP", "ALTER"):
         if first == "CREATE" and "TEMPORARY" in found[1:4]:
             return "CREATE TEMPORARY"
-        made = next((word for word in found[1:] if word in statements.OBJECTS), "")
+        made = next((word for word in found[1:] if word in OBJECTS), "")
         return f"{first} {'DATABASE' if made == 'SCHEMA' else made}".strip()
     if first in ("LOAD", "ROLLBACK", "START", "ANALYZE", "XA", "EXECUTE", "SET", "BEGIN") and len(found) > 1:
         second = found[1]

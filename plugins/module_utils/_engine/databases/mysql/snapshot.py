@@ -8,7 +8,7 @@
 nothing is written between the first and the last beginning. For that moment nobody may write: ``FLUSH TABLES WITH READ
 LOCK``, which makes writers wait and breaks nothing of theirs. ``LOCK TABLES`` would need no right on the server. But
 where a transaction writes to several tables, the server resolves the deadlock by ending that transaction. Where the
-lock is not to be had, one ``mysqldump`` does all.
+lock cannot be taken, one ``mysqldump`` does all.
 """
 
 from __future__ import annotations
@@ -18,16 +18,18 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Callable
 
 from ...errors import Cancelled, EnvSyncError
 from ...members import StoreSink
 from ...streams.pipeline import Group, StageReader
 from ..batching import Gathering
-from .client import Server, ServerError, quote
+from .client import Server, quote
 from .counts import Counted
+from .errors import ServerError
 from .failures import changed_meanwhile, of_dump
-from .statements import Sections
+from .output import Sections
 
 #: how long the lock may be waited for, as writers wait behind it, in seconds
 _LOCK_WAIT = 5
@@ -67,9 +69,25 @@ def by_title(tables: Sequence[str]) -> dict[bytes, list[str]]:
     return found
 
 
+# How several programs dump the same moment:
+#
+#  1. FLUSH TABLES WITH READ LOCK on a connection of its own: writers wait. On MySQL only while nobody runs a long
+#     statement (see _why_not()); where that moment does not come, or the right is missing, one program dumps all.
+#  2. Start the programs, each with its share of the tables. Each connects and runs START TRANSACTION WITH CONSISTENT
+#     SNAPSHOT before it looks at its first table.
+#  3. Wait until each has written the head of its first table: then it has its snapshot (Sections.begin()).
+#  4. Close the connection of step 1: writers go on, and see nothing of the dump.
+#  5. Each program writes its tables one after the other. What it writes is cut into tables, each is counted and goes
+#     into a member of its own.
+#
+# Steps 1 to 4 are held_still() around RowsDump.start() and wait_begun(). Writers wait for 5 s at most before step 1 is
+# given up, and for 20 s at most until step 4. If this process dies meanwhile, the server ends the connection and with
+# it the lock; if it only hangs, after 60 s.
+
+
 @contextlib.contextmanager
 def held_still(server: Server, doing: str) -> Iterator[str]:
-    """Keep everybody from writing; gives an empty text, or why that is not possible.
+    """Keep everybody from writing; yields an empty text, or why that is not possible.
 
     The lock dies with its connection, and so with this process.
     """
@@ -114,12 +132,18 @@ def _why_not(server: Server, doing: str) -> str:
         time.sleep(0.5)
 
 
+@dataclass(frozen=True)
+class Rows:
+    """One table's rows: ``member`` is the name of the member that they go into, ``size`` about their bytes."""
+
+    member: str
+    size: int
+
+
 class RowsDump:
     """Dumps the rows of tables into a member each.
 
     :param command: returns the argument vector that dumps the rows of the tables given to it.
-    :param names: of each table, its member's.
-    :param sizes: of each table, about its bytes.
     :param environment: what the programs have in theirs beside this process's.
     """
 
@@ -128,17 +152,15 @@ class RowsDump:
         group: Group,
         sink: StoreSink,
         command: Callable[[Sequence[str]], list[str]],
-        names: dict[str, str],
-        sizes: dict[str, int],
         environment: Mapping[str, str],
+        tables: Mapping[str, Rows],
         doing: str,
     ) -> None:
         self._environment = environment
         self._group = group
         self._sink = sink
         self._command = command
-        self._names = names
-        self._sizes = sizes
+        self._tables = tables
         self._doing = doing
         self._begun: list[threading.Event] = []
         self._sections: list[Sections] = []
@@ -146,8 +168,8 @@ class RowsDump:
         self.rows: dict[str, int] = {}
 
     def start(self, workers: int) -> None:
-        """Start the dump programs; returns at once."""
-        for share in share_out(self._sizes, workers):
+        """Start the dump programs, ``workers`` at most; returns at once."""
+        for share in share_out({name: table.size for name, table in self._tables.items()}, workers):
             begun = threading.Event()
             self._begun.append(begun)
             self._group.start(self._work, share, begun)
@@ -158,7 +180,10 @@ class RowsDump:
         return max((sections.longest.length for sections in self._sections), default=0)
 
     def wait_begun(self) -> None:
-        """Wait until every program has its snapshot."""
+        """Wait until every program has its snapshot.
+
+        :raises EnvSyncError: one takes too long for that; nobody can write meanwhile.
+        """
         deadline = time.monotonic() + _BEGIN_WAIT
         while not all(event.is_set() for event in self._begun):
             self._group.sleep(0.005)
@@ -186,7 +211,8 @@ class RowsDump:
                     raise changed_meanwhile(self._doing, "mysqldump wrote more tables than it was asked for")
                 table = waiting[section.title].pop(0)
                 counted = Counted(section)
-                self._sink.member(self._names[table], counted, self._sizes[table] or None, table=table)
+                rows = self._tables[table]
+                self._sink.member(rows.member, counted, rows.size or None, table=table)
                 self.rows[table] = sum(counted.rows.values())
             for table in (table for tables in waiting.values() for table in tables):
                 raise changed_meanwhile(self._doing, f"mysqldump wrote no rows of table {table}")

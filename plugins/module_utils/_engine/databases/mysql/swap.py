@@ -20,9 +20,12 @@ from typing import Any, Callable
 
 from ...errors import EnvSyncError
 from ..lease import Lease
-from . import code, statements
-from .client import Server, ServerError, quote
+from . import code
+from .client import Server, quote
 from .code import Definition
+from .errors import ServerError
+from .names import Names
+from .statements import Token, tokenise
 
 #: a table by this name, with a comment that begins so, makes a schema ours: it may be dropped
 MARK_TABLE = "env_sync_mark"
@@ -46,6 +49,7 @@ _LOCK_WAIT_TIMEOUT, _DEADLOCK = 1205, 1213
 
 
 def exists(server: Server, schema: str) -> bool:
+    """Say whether there is a schema by this name that this user may see."""
     return bool(server.query("SELECT 1 FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = %s", (schema,)))
 
 
@@ -74,7 +78,11 @@ def mark(server: Server, schema: str, doing: str = "") -> str | None:
 
 
 def create(server: Server, schema: str, comment: str, options: str, doing: str) -> None:
-    """Create a schema of ours."""
+    """Create a schema of ours.
+
+    :param comment: what our mark on it says, as :func:`mark` returns it.
+    :param options: its default character set and collation, as CREATE DATABASE takes them; may be empty.
+    """
     server.query(f"CREATE DATABASE {quote(schema)} {options}", doing=doing)
     server.query(
         f"CREATE TABLE {quote(schema)}.{quote(MARK_TABLE)} (id int PRIMARY KEY) ENGINE=InnoDB"
@@ -132,6 +140,31 @@ def foreign_references(server: Server, live: str, doing: str) -> list[str]:
     return [str(name) for (name,) in rows]
 
 
+# How the contents of the live schema are exchanged for those of the scratch schema:
+#
+#  1. Create the live schema, where there is none.
+#  2. Read what it has beside tables (views, routines, triggers, events), and its default character set and collation.
+#  3. Create the old schema; its mark says whether it is to be kept or dropped.
+#  4. Write the journal, a table in the scratch schema: what step 2 found, to undo the swap, and what the live schema is
+#     to have in its place, to complete it.
+#  5. Drop what is in the way of RENAME TABLE: all triggers, and views by the names of tables that come.
+#  6. RENAME TABLE live.* TO old.*, scratch.* TO live.*, and the journal from scratch to old. It is one statement, and
+#     happens wholly or not at all: before it nothing is swapped, after it everything is.
+#  7. In the live schema: set the options, have defaults of columns take their sequences from it again, and make
+#     routines, views, triggers and events.
+#  8. Drop the journal: the swap is complete.
+#  9. Where the old schema is kept, make what step 2 found there, with its events switched off.
+#
+# What fails in 3 to 6 is undone: what step 5 dropped is made again, the old schema is dropped. What fails in 7 or 8 is
+# undone too: the tables are moved back the same way (and the journal with them), step 7 is done with what step 2 found,
+# the old schema is dropped. What fails in 9 is a warning.
+#
+# A process that is killed undoes nothing, nor does one whose connection, and lock, is lost. The next run does, in
+# recover(): the journal in the scratch schema means that step 6 was not done, and what step 5 dropped is made again;
+# the journal in the old schema means that it was, and 7 and 8 are done. Without a journal, there is nothing to do: the
+# schemas that are left are dropped by their marks.
+
+
 class Swap:
     """The exchange of one live schema's contents for a scratch schema's.
 
@@ -139,21 +172,22 @@ class Swap:
     :param lease: the lock, which the server's control connection has.
     """
 
-    def __init__(self, server: Server, live: str, scratch: str, old: str, options: str, lease: Lease) -> None:
+    def __init__(self, server: Server, names: Names, options: str, lease: Lease) -> None:
         self._server = server
-        self._live = live
-        self._scratch = scratch
-        self._old = old
+        self._live = names.live
+        self._scratch = names.scratch
+        self._old = names.old
         self._options = options
         self._lease = lease
-        self._doing = f"swapping {live} on {server.name}"
+        self._doing = f"swapping {names.live} on {server.name}"
 
     def run(self, wanted: Sequence[Definition], keep_old: bool) -> tuple[float, list[str]]:
-        """Exchange them; return how long the tables were away (waited for, rather), in seconds, and warnings.
+        """Exchange them; return how long the RENAME TABLE took, for which others wait, in seconds, and warnings.
 
         The replaced tables are in the old schema afterwards. When anything fails, the live schema is as it was.
 
         :param wanted: all that the live schema is to have beside tables.
+        :param keep_old: the old schema is to be whole again; otherwise the caller drops it.
         """
         server, doing = self._server, self._doing
         created = not exists(server, self._live)
@@ -162,7 +196,7 @@ class Swap:
         try:
             return self._exchange(wanted, keep_old)
         except BaseException:
-            # What failed is to be told, not that this fails too.
+            # What is raised is the first failure, not that this fails too.
             with contextlib.suppress(EnvSyncError), server.undisturbed():
                 if created and not tables(server, self._live, doing):
                     drop(server, self._live)
@@ -183,7 +217,7 @@ class Swap:
                 code.add_missing(server, self._live, before, doing)
                 drop(server, self._old)
             raise
-        # From here on it is sooner completed than undone.
+        # From here on, finishing is safer than undoing.
         with server.undisturbed():
             try:
                 self._complete(wanted)
@@ -229,7 +263,10 @@ class Swap:
         drop(server, self._old)
 
     def _rename(self, pairs: Sequence[tuple[str, str, str]]) -> float:
-        """Move tables, all at once; return how long it took in the end, in seconds."""
+        """Move tables, all at once; return how long that took, without attempts that failed, in seconds.
+
+        :param pairs: of each table, the schema where it is, its name, and the schema where it goes.
+        """
         server, doing = self._server, self._doing
         moves = ", ".join(f"{quote(source)}.{quote(name)} TO {quote(to)}.{quote(name)}" for source, name, to in pairs)
         return _insist(server, self._live, lambda: server.query(f"RENAME TABLE {moves}", doing=doing), doing)
@@ -264,7 +301,7 @@ def _furnish(server: Server, live: str, former: str, wanted: Sequence[Definition
 
 
 def _insist(server: Server, live: str, change: Callable[[], object], doing: str) -> float:
-    """Have something changed that others may be using; return how long it took in the end, in seconds.
+    """Have something changed that others may be using; return how long the attempt took that succeeded, in seconds.
 
     :param change: is safe to be called again.
     """
@@ -285,8 +322,12 @@ def _insist(server: Server, live: str, change: Callable[[], object], doing: str)
     raise AssertionError("the last attempt returns or raises")
 
 
-def recover(server: Server, live: str, scratch: str, old: str) -> list[str]:
-    """Undo or complete a swap that was cut off; return what was done, as a person would call it."""
+def recover(server: Server, names: Names) -> list[str]:
+    """Undo or complete a swap that was cut off; return what was done, in words for a log.
+
+    :raises EnvSyncError: the server itself went down in the middle of the RENAME TABLE, and left half of it.
+    """
+    live, scratch, old = names.live, names.scratch, names.old
     doing = f"completing an interrupted swap of {live} on {server.name}"
     if mark(server, old, doing) is not None:
         record = _journal(server, old, doing)
@@ -309,6 +350,7 @@ def recover(server: Server, live: str, scratch: str, old: str) -> list[str]:
 
 
 def _journal(server: Server, schema: str, doing: str) -> Mapping[str, Any] | None:
+    """Return the journal's record: ``undo`` and ``redo`` (definitions), ``options``; None where there is none."""
     there = server.query(
         "SELECT 1 FROM information_schema.TABLES WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s", (schema, JOURNAL), doing
     )
@@ -333,10 +375,10 @@ def _retarget_sequences(server: Server, schema: str, former: str, doing: str) ->
     if rows:
         server.query("SET SESSION system_versioning_alter_history = 'KEEP'", doing=doing)
     for table, column, default in rows:
-        found = statements.tokens(str(default).encode())
+        found = tokenise(str(default).encode())
         for at, token in enumerate(found[:-1]):
             if token.text == quote(former).encode() and found[at + 1].text == b".":
-                found[at] = statements.Token("name", quote(schema).encode())
+                found[at] = Token("name", quote(schema).encode())
         value = b"".join(token.text for token in found).decode()
         server.query(
             f"ALTER TABLE {quote(schema)}.{quote(table)} ALTER COLUMN {quote(column)} SET DEFAULT ({value})",

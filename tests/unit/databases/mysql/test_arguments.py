@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import subprocess
 
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.mysql.database import choosing
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.mysql.arguments import choosing
 
 
 def test_tables_are_chosen_by_naming_those_to_leave_out() -> None:
