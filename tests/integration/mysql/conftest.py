@@ -17,7 +17,7 @@ from tests.integration.mysql.helpers import Values
 from tests.servers.mariadb import MariaServer
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def production() -> Iterator[MariaServer]:
     """The server that databases are pushed from."""
     with MariaServer("production") as server:
@@ -25,7 +25,7 @@ def production() -> Iterator[MariaServer]:
         yield server
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def staging() -> Iterator[MariaServer]:
     """The server that databases are pulled into."""
     with MariaServer("staging") as server:

@@ -160,7 +160,7 @@ def install(server: Server, schema: str, wanted: Sequence[Definition], doing: st
     """Make a schema have these objects and no others.
 
     What is there in the very same form stays, and with it what is granted on it. A view that is there changes in one
-    step, so that who reads it never finds it missing.
+    step, so that whoever reads it never finds it missing.
 
     :param lock_wait: how long a statement waits for transactions that use what it changes, in seconds; 0: for ever.
     """

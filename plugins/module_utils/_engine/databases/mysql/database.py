@@ -154,7 +154,7 @@ class MySQL(Database):
         transform.look_at(self._server, scripts, self._place(), f"looking at scripts for {self._database}")
 
     def prepare(self, scripts: Sequence[Script], group: Group) -> Sequence[Effect]:
-        """Run the pre-dump scripts on the database itself, as the original does."""
+        """Run the pre-dump scripts on the database itself, as the legacy script does."""
         return self._run_scripts(scripts, group)
 
     def sanitise(self, scripts: Sequence[Script], group: Group) -> Sequence[Effect]:

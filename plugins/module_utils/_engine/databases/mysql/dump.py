@@ -181,7 +181,7 @@ class Dump:
         """Dump all into one member."""
         argv = [*running.base, *self._without_rows(running.rowless, running.program, running.doing)]
         argv += ["--routines", "--events", "--triggers", *self._arguments.all_but(running.excluded, running.doing)]
-        # With gzip it is what the original writes, under the name that the original reads.
+        # With gzip it is what the legacy script writes, under the name that it reads.
         name = "" if self._options.compression == "gzip" else SINGLE_SUFFIX
         facts = running.facts
         longest, rows = self._dump_one(running, argv, name, facts.details["size_bytes"], running.listed)

@@ -21,7 +21,7 @@ from .fit import Notes, Target, fit, without_values
 from .rows import compact
 from .statements import Script, Statement, inserted_table, object_name
 
-#: what a dump of rows sets for itself; the original's, or one made by hand, may not
+#: what a dump of rows sets for itself; a legacy one, or one made by hand, may not
 _SESSION = f"foreign_key_checks = 0, unique_checks = 0, sql_mode = 'NO_AUTO_VALUE_ON_ZERO,{PLAIN_MODE}'"
 
 #: what the server says of a view that needs a table which is not there

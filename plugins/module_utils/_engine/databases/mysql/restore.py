@@ -51,7 +51,7 @@ class Restore:
     def preflight(self, manifest: Manifest | None) -> Plan:
         """Check all that a restore needs, and change nothing.
 
-        :param manifest: the point's; None for a point of the original's.
+        :param manifest: the point's; None for a legacy point.
         :raises EnvSyncError: a schema is in the way, a right is missing, or the server can't take what the point has.
         """
         server = self._server
@@ -136,7 +136,7 @@ class Restore:
     def _load(self, loader: Loader, source: PointSource, doing: str) -> list[Definition]:
         """Load the point's members.
 
-        :returns: the live database's events that are to stay, as the original's points have none.
+        :returns: the live database's events that are to stay, as legacy points have none.
         """
         server, manifest = self._server, source.manifest
         members = source.names()
@@ -158,9 +158,10 @@ class Restore:
         return staying
 
     def _take_over(self, doing: str) -> list[Definition]:
-        """Copy the live database's routines, and return its events: the original's dumps have neither.
+        """Copy the live database's routines, and return its events: legacy dumps have neither.
 
-        It loaded them into the live database, where these were and stayed, and where the views found their functions.
+        The legacy script loaded them into the live database, where routines and events stayed, and where the views
+        found their functions.
         """
         live = code.read(self._server, self._live, doing) if swap.exists(self._server, self._live) else []
         routines = [item for item in live if item.kind not in ("VIEW", "TRIGGER", "EVENT")]
