@@ -119,6 +119,7 @@ class Server:
 
     @property
     def name(self) -> str:
+        """What messages call the server."""
         return self.settings.name
 
     def _open(
@@ -313,6 +314,7 @@ class Server:
 
     @property
     def mariadb(self) -> bool:
+        """Whether the server is MariaDB's."""
         return "mariadb" in self.version.lower()
 
     @property
@@ -349,6 +351,7 @@ class Server:
         return bool(self.rights(schema) & {right, "ALL PRIVILEGES"})
 
     def close(self) -> None:
+        """Close the control connection; never raises."""
         if self._control is not None:
             with contextlib.suppress(pymysql.err.Error, OSError):
                 self._control.close()

@@ -38,7 +38,11 @@ _ROUTINE_COLUMNS = (2, 1, 3, 4, 5, -1)
 
 @dataclass(frozen=True)
 class Definition:
-    """One object, as SHOW CREATE has it; the texts of ``statement`` stand for bytes (Latin-1)."""
+    """One object, as SHOW CREATE has it.
+
+    ``kind`` is one of :data:`KINDS`; ``statement`` makes it, and its characters stand for bytes (Latin-1); ``table`` is
+    that of a trigger. The others are settings of the session that it is made in.
+    """
 
     kind: str
     name: str
@@ -163,6 +167,7 @@ def install(server: Server, schema: str, wanted: Sequence[Definition], doing: st
     step, so that whoever reads it never finds it missing.
 
     :param lock_wait: how long a statement waits for transactions that use what it changes, in seconds; 0: for ever.
+    :raises ServerError: one could not be made; those before it were.
     """
     present = {item.key: item for item in read(server, schema, doing)}
     keys = {item.key for item in wanted}

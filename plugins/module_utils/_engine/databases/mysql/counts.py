@@ -50,7 +50,7 @@ _CAUSE = (
 
 
 class Counted:
-    """A dump on its way to the store; ``rows`` has how many rows of each table have passed, once all has."""
+    """A dump on its way to the store (a reader); ``rows`` has how many rows of each table have passed, once all has."""
 
     def __init__(self, source: Reader) -> None:
         self._source = source

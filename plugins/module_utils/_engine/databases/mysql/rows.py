@@ -34,6 +34,7 @@ class Longest:
 
     @property
     def length(self) -> int:
+        """The length of the longest statement so far, in bytes."""
         return max(self._longest, self._length)
 
     def look(self, block: bytes) -> None:
