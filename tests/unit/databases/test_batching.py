@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import subprocess
 
-from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.batching import Gathering
+from ansible_collections.govuk.env_sync.plugins.module_utils._engine.databases.batching import BatchingReader
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.streams.pipeline import Group, StageReader
 
 
 def test_small_pieces_come_together() -> None:
     with Group() as group:
         stage = group.run(["dd", "if=/dev/zero", "bs=1k", "count=8000"], "writing", stdout=subprocess.PIPE)
-        reader = Gathering(stage, StageReader(stage))
+        reader = BatchingReader(stage, StageReader(stage))
         sizes = [len(block) for block in iter(lambda: reader.read(1 << 20), b"")]
         reader.close()
     assert sum(sizes) == 8000 * 1024

@@ -19,7 +19,7 @@ _LARGE = 256 * 1024
 _PAUSE = 0.002
 
 
-class Gathering:
+class BatchingReader:
     """Reads what a program writes, in pieces as large as its pipe can hold.
 
     ``mysqldump`` writes 4 KiB at a time, ``tar`` 10. To handle each piece would take more of the processor than the

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from ...members import StoreSink
 from ...streams.pipeline import Group, Stage
 from ..base import DumpFacts
-from ..batching import Gathering
+from ..batching import BatchingReader
 from .archive import Contents, Watched, shown, special_files
 from .measure import Measured
 from .options import Options
@@ -45,7 +45,7 @@ def dump(options: Options, live: str, expected: Measured, group: Group, sink: St
     # Every file has a header or two, and its last block is filled up.
     hint = expected.size + 4096 * (expected.files + expected.folders) + 10240
     watched = Watched(_TarReader(stage), doing)
-    group.start(sink.member, MEMBER, Gathering(stage, watched), hint, False, options.threads)
+    group.start(sink.member, MEMBER, BatchingReader(stage, watched), hint, False, options.threads)
     group.wait()
     special = watched.found
     changed = [match["name"] for match in _CHANGED.finditer(stage.stderr_text)]

@@ -16,7 +16,7 @@ from ...members import StoreSink
 from ...points.name import SINGLE_SUFFIX
 from ...streams.pipeline import Group, StageReader
 from ..base import DumpFacts
-from ..batching import Gathering
+from ..batching import BatchingReader
 from . import code, counts, failures, names, preflight
 from .arguments import Arguments
 from .client import Server
@@ -205,7 +205,7 @@ class Dump:
         """
         environment, explain, doing = self._arguments.environment(), failures.of_dump, running.doing
         stage = running.group.run(argv, doing, stdout=subprocess.PIPE, env=environment, dumps=True, explain=explain)
-        complete = Complete(Gathering(stage, StageReader(stage)), doing)
+        complete = Complete(BatchingReader(stage, StageReader(stage)), doing)
         counted = counts.Counted(Listed(complete, listed))
         running.sink.member(name, counted, size, threads=self._options.jobs if size else 1)
         return complete.longest.length, counted.rows

@@ -24,7 +24,7 @@ from typing import Callable
 from ...errors import Cancelled, EnvSyncError
 from ...members import StoreSink
 from ...streams.pipeline import Group, StageReader
-from ..batching import Gathering
+from ..batching import BatchingReader
 from .client import Server, quote
 from .counts import Counted
 from .errors import ServerError
@@ -197,7 +197,7 @@ class RowsDump:
     def _work(self, share: Sequence[str], begun: threading.Event) -> None:
         argv, environment = self._command(share), self._environment
         stage = self._group.run(argv, self._doing, stdout=subprocess.PIPE, env=environment, dumps=True, explain=of_dump)
-        sections = Sections(Gathering(stage, StageReader(stage)), self._doing)
+        sections = Sections(BatchingReader(stage, StageReader(stage)), self._doing)
         self._sections.append(sections)
         try:
             sections.begin()
