@@ -42,6 +42,8 @@ def archive(tree: Path, *excluded: str) -> bytes:
         ((), {"./a.tmp", "./keep/b.tmp", "./cache/c", "./keep/cache/d"}),
         (("*.tmp",), {"./cache/c", "./keep/cache/d"}),
         (("cache",), {"./a.tmp", "./keep/b.tmp"}),
+        (("cache/",), {"./a.tmp", "./keep/b.tmp"}),
+        (("./cache", "keep//b.tmp"), {"./a.tmp", "./keep/cache/d"}),
         (("/cache",), {"./a.tmp", "./keep/b.tmp", "./keep/cache/d"}),
         (("keep/*.tmp", "/cache/"), {"./a.tmp", "./keep/cache/d"}),
     ],

@@ -69,11 +69,13 @@ def _selinux() -> list[str]:
 def _exclusions(patterns: Sequence[str]) -> list[str]:
     """Return tar's options that leave names out: at any depth, or from the tree's top where there is a slash.
 
-    A folder is left out with all that is in it. What a pull keeps beside a tree belongs to no tree.
+    A slash at a name's end is not one: tar's patterns never match it. A folder is left out with all that is in it. What
+    a pull keeps beside a tree belongs to no tree.
     """
     argv = ["--no-wildcards-match-slash", "--no-anchored"]
     argv += [f"--exclude={swap.HIDDEN}{kind}-*" for kind in ("scratch", "old", "swap", "lock")]
-    argv += [f"--exclude={pattern}" for pattern in patterns if "/" not in pattern.rstrip("/")]
+    argv += [f"--exclude={pattern.rstrip('/')}" for pattern in patterns if "/" not in pattern.rstrip("/")]
     argv.append("--anchored")
-    argv += [f"--exclude=./{pattern.strip('/')}" for pattern in patterns if "/" in pattern.rstrip("/")]
+    from_the_top = (os.path.normpath(pattern).strip("/") for pattern in patterns if "/" in pattern.rstrip("/"))
+    argv += [f"--exclude=./{pattern}" for pattern in from_the_top]
     return argv
