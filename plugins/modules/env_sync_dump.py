@@ -195,7 +195,7 @@ manifest:
   type: dict
   sample:
     manifest_version: 1
-    tool_version: 0.5.0
+    tool_version: 0.6.0
     dbms: postgresql
     database: shop
     timestamp: "2026-01-02T03:04:05"

@@ -100,7 +100,7 @@ version:
   description: The version of the collection.
   returned: success
   type: str
-  sample: 0.5.0
+  sample: 0.6.0
 store:
   description: The store's address. Empty if none is given.
   returned: success

@@ -4,4 +4,4 @@
 
 """The version of the collection and of the command."""
 
-VERSION = "0.5.0"
+VERSION = "0.6.0"
