@@ -15,9 +15,11 @@ import contextlib
 import fcntl
 import glob
 import os
+import random
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -65,6 +67,19 @@ def fast_dir(room: int) -> str:
     """
     memory = os.environ.get("ENV_SYNC_TEST_MEMORY") or "/dev/shm"
     return memory if os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > room else tempfile.gettempdir()
+
+
+def free_port() -> int:
+    """Return a TCP port on loopback that nobody listens on.
+
+    It is below the range from which the kernel serves whoever asks for any port, as every outgoing connection does
+    (ip(7), ip_local_port_range): none of them takes it before the server does.
+    """
+    while True:
+        port = random.randrange(10000, 27000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Server(Protocol):

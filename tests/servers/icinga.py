@@ -24,8 +24,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from tests.servers import Unavailable
-from tests.servers.postgresql import free_port
+from tests.servers import Unavailable, free_port, start_or_retry
 
 _PATHS = {
     "ConfigDir": "etc",
@@ -52,26 +51,29 @@ class Icinga:
     user = "env-sync"
 
     def __init__(self) -> None:
-        self.port = free_port()
-        self.url = f"https://localhost:{self.port}"
         self.password = ""
-        self._folder = Path()
         self._process: subprocess.Popen[bytes] | None = None
         self._serving = False
 
     def __enter__(self) -> Icinga:
         if shutil.which("icinga2", path=f"{os.environ['PATH']}:/usr/sbin") is None:
             raise Unavailable("there is no icinga2 on the PATH (Debian: icinga2)")
-        self._folder = Path(tempfile.mkdtemp(prefix="icinga-"))
+        self.settle(tempfile.gettempdir())
         atexit.register(self.stop)
-        try:
-            self._configure()
-            self._start()
-            self._serving = True
-        except BaseException:
-            self.stop()
-            raise
+        start_or_retry(self)
         return self
+
+    def settle(self, where: str) -> None:
+        """Choose a port, and make its folder in this one."""
+        self.port = free_port()
+        self.url = f"https://localhost:{self.port}"
+        self._folder = Path(tempfile.mkdtemp(prefix="icinga-", dir=where))
+
+    def try_to_start(self) -> None:
+        """Start it where it is settled; raises :class:`Unavailable`."""
+        self._configure()
+        self._start()
+        self._serving = True
 
     def __exit__(self, *exc: object) -> None:
         self.stop()
@@ -128,9 +130,7 @@ class Icinga:
                 self._process.kill()
                 self._process.wait()
             self._process = None
-        if self._folder != Path():
-            shutil.rmtree(self._folder, ignore_errors=True)
-        atexit.unregister(self.stop)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _account(self) -> str:
         return "nagios" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name

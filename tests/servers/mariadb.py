@@ -16,8 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.servers import Unavailable, fast_dir, start_or_retry
-from tests.servers.postgresql import free_port
+from tests.servers import Unavailable, fast_dir, free_port, start_or_retry
 
 #: what a server has by itself
 _OWN = ("information_schema", "mysql", "performance_schema", "sys", "test")

@@ -21,8 +21,7 @@ from typing import Any
 
 import pymongo
 
-from tests.servers import Unavailable, cache_dir, go, install, made, node
-from tests.servers.postgresql import free_port
+from tests.servers import Unavailable, cache_dir, free_port, go, install, made, node
 
 _FERRETDB = "v1.24.2"
 _MONGOSH = "2.12.0"

@@ -27,8 +27,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from tests.servers import Unavailable, install, made
-from tests.servers.postgresql import free_port
+from tests.servers import Unavailable, free_port, install, made
 
 _PACKAGES = ("moto[s3,server]==5.2.5",)
 

@@ -20,8 +20,7 @@ from typing import Any
 
 import urllib3
 
-from tests.servers import Unavailable, install, made, maven
-from tests.servers.postgresql import free_port
+from tests.servers import Unavailable, free_port, install, made, maven
 
 
 @dataclass(frozen=True)

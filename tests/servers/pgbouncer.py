@@ -16,8 +16,8 @@ from pathlib import Path
 
 import psycopg2
 
-from tests.servers import Unavailable
-from tests.servers.postgresql import PostgresServer, free_port
+from tests.servers import Unavailable, free_port
+from tests.servers.postgresql import PostgresServer
 
 
 class PgBouncer:

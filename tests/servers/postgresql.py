@@ -13,7 +13,6 @@ import pwd
 import re
 import secrets
 import shutil
-import socket
 import subprocess
 import tarfile
 import tempfile
@@ -21,7 +20,7 @@ import time
 import zipfile
 from pathlib import Path
 
-from tests.servers import Unavailable, fast_dir, made, maven, pip_install, start_or_retry
+from tests.servers import Unavailable, fast_dir, free_port, made, maven, pip_install, start_or_retry
 
 
 def bin_dir() -> str:
@@ -92,12 +91,6 @@ def _install(folder: Path, major: int) -> None:
     (folder / "bin").symlink_to(Path(inside, "pginstall", "bin"))
     for program in (folder / "bin").iterdir():
         program.chmod(0o755)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class PostgresServer:

@@ -18,8 +18,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from tests.servers import Unavailable
-from tests.servers.postgresql import free_port
+from tests.servers import Unavailable, free_port
 
 _CONFIG = """
 global: {{scrape_interval: 1s, evaluation_interval: 1s}}

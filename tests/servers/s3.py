@@ -26,8 +26,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from tests.servers import Unavailable, install, made
-from tests.servers.postgresql import free_port
+from tests.servers import Unavailable, free_port, install, made
 
 # One set that is known to work together; none of it gets into the environment that the tests run in.
 _PACKAGES = (

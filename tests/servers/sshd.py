@@ -19,8 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.servers import Unavailable
-from tests.servers.postgresql import free_port
+from tests.servers import Unavailable, free_port
 
 
 class SshServer:

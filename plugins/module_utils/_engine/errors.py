@@ -68,7 +68,7 @@ class Cancelled(EnvSyncError):
 
 
 class NothingToDo(EnvSyncError):
-    """It turned out, after a run had begun, that there is rightly nothing to do: no failure. Nothing of it is left."""
+    """After a run had begun, it turned out that there is nothing to do. It is not a failure, and leaves nothing."""
 
 
 class NoPoint(EnvSyncError):

@@ -24,8 +24,7 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.rsyn
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.task import SshOptions
 
 from tests.integration.stores.sources import MIB, Random, below, sha256_of, size_below, wait_for
-from tests.servers import Unavailable
-from tests.servers.postgresql import free_port
+from tests.servers import Unavailable, free_port
 from tests.servers.sshd import SshServer
 
 

@@ -20,7 +20,8 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine.stores.s3.s
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.task import Task
 
 from tests.integration.stores.sources import MIB, Stream, s3_options, sha256_of
-from tests.servers.postgresql import PostgresServer, free_port
+from tests.servers import free_port
+from tests.servers.postgresql import PostgresServer
 from tests.servers.s3 import SwiftS3
 
 

@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import socket
 import tempfile
+from pathlib import Path
 
 import pytest
 
-from tests.servers import Unavailable, start_or_retry
+from tests.servers import Unavailable, free_port, start_or_retry
 
 
 class Server:
@@ -40,3 +42,11 @@ def test_a_server_that_does_not_start_gets_a_second_try_elsewhere() -> None:
     with pytest.raises(Unavailable):
         start_or_retry(server)
     assert server.did == [*again, "stop"], "nothing of it is left"
+
+
+def test_a_free_port_is_none_that_an_outgoing_connection_may_get() -> None:
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()[0])
+    with socket.socket() as server:
+        port = free_port()
+        assert port < first
+        server.bind(("127.0.0.1", port))
