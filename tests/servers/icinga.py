@@ -211,7 +211,7 @@ class Icinga:
                     return json.load(response)
             except urllib.error.HTTPError:
                 raise
-            except urllib.error.URLError:
+            except (urllib.error.URLError, ConnectionError):
                 # While it reads its configuration anew, it closes connections that have just been made.
                 if not self._serving or time.monotonic() > deadline:
                     raise

@@ -90,7 +90,7 @@ def _foreign_keys(server: Server, database: str, doing: str) -> list[tuple[str, 
         (database, database),
         doing,
     )
-    return [(table, name, to) for table, name, to in rows]
+    return [(str(table), str(name), str(to)) for table, name, to in rows]
 
 
 def _versioned(server: Server, database: str, doing: str) -> list[str]:
