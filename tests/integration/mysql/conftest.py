@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.mysql.helpers import Values
+from tests.integration.mysql.helpers import Values, keys
 from tests.servers.mariadb import MariaServer
 
 
@@ -52,21 +52,6 @@ def task_values(production: MariaServer, staging: MariaServer, tmp_path: Path) -
 
     def values(action: str, database: str, **others: Any) -> dict[str, Any]:
         server = production if action == "push" else staging
-        return {
-            "action": action,
-            "dbms": "mysql",
-            "database": database,
-            "database_hostname": server.host,
-            "database_port": server.port,
-            "login_user": server.user,
-            "login_password": server.password,
-            "storagebackend": "directory",
-            "url": str(tmp_path / "store"),
-            "path": "mysql",
-            "temppath": str(tmp_path / "temp"),
-            "state_dir": str(tmp_path / "state"),
-            "jobs": 2,
-            **others,
-        }
+        return {**keys(action, server, database, tmp_path), "jobs": 2, **others}
 
     return values

@@ -76,3 +76,21 @@ def put_legacy(tmp_path: Path, database: str, data: bytes) -> Path:
     path = folder / f"2020-01-02T03:04:05-{database}.gz"
     path.write_bytes(data)
     return path
+
+
+def keys(action: str, server: MariaServer, database: str, folder: Path) -> dict[str, Any]:
+    """Return the keys of a task between a server and a directory store; store and working folders are in ``folder``."""
+    return {
+        "action": action,
+        "dbms": "mysql",
+        "database": database,
+        "database_hostname": server.host,
+        "database_port": server.port,
+        "login_user": server.user,
+        "login_password": server.password,
+        "storagebackend": "directory",
+        "url": str(folder / "store"),
+        "path": "mysql",
+        "temppath": str(folder / "temp"),
+        "state_dir": str(folder / "state"),
+    }

@@ -19,6 +19,7 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors impo
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.host.progress import Host
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.task import Task
 
+from tests.integration.mysql.helpers import keys
 from tests.servers.mariadb import MariaServer
 from tests.servers.mysql import MySQLServer
 
@@ -72,21 +73,7 @@ def task(servers: tuple[MariaServer, MariaServer], tmp_path: Path, monkeypatch: 
 
     def make(action: str, database: str, **others: Any) -> Task:
         server = servers[action == "pull"]
-        values = {
-            "action": action,
-            "dbms": "mysql",
-            "database": database,
-            "database_hostname": server.host,
-            "database_port": server.port,
-            "login_user": server.user,
-            "login_password": server.password,
-            "storagebackend": "directory",
-            "url": str(tmp_path / "store"),
-            "path": "mysql",
-            "temppath": str(tmp_path / "temp"),
-            "state_dir": str(tmp_path / "state"),
-            **others,
-        }
+        values = {**keys(action, server, database, tmp_path), **others}
         return Task.from_mapping(values)
 
     return make

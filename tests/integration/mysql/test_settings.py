@@ -20,6 +20,7 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors impo
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.host.progress import Host
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.task import Connection, Task
 
+from tests.integration.mysql.helpers import keys
 from tests.servers.mariadb import MariaServer
 from tests.servers.mysql import MySQLServer
 
@@ -82,22 +83,7 @@ def task(server: MariaServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setenv("PATH", f"{server.base}/bin", prepend=os.pathsep)
 
     def make(action: str, database: str, **others: Any) -> Task:
-        values = {
-            "action": action,
-            "dbms": "mysql",
-            "database": database,
-            "database_hostname": server.host,
-            "database_port": server.port,
-            "login_user": server.user,
-            "login_password": server.password,
-            "storagebackend": "directory",
-            "url": str(tmp_path / "store"),
-            "path": "mysql",
-            "temppath": str(tmp_path / "temp"),
-            "state_dir": str(tmp_path / "state"),
-            "allow_restore_to_source": True,
-            **others,
-        }
+        values = {**keys(action, server, database, tmp_path), "allow_restore_to_source": True, **others}
         return Task.from_mapping(values)
 
     return make

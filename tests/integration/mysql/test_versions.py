@@ -25,6 +25,7 @@ from ansible_collections.govuk.env_sync.plugins.module_utils._engine.errors impo
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.host.progress import Host
 from ansible_collections.govuk.env_sync.plugins.module_utils._engine.tasks.task import Task
 
+from tests.integration.mysql.helpers import keys
 from tests.servers.mariadb import MariaServer
 from tests.servers.mysql import MySQLServer, mariadb_base, mysql_9_base, mysql_57_base
 
@@ -118,22 +119,7 @@ def values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Values:
 
     def given(action: str, server: MariaServer, database: str, own: bool = True, **others: Any) -> dict[str, Any]:
         monkeypatch.setenv("PATH", f"{server.base}/bin:{usual}" if server.base and own else usual)
-        return {
-            "action": action,
-            "dbms": "mysql",
-            "database": database,
-            "database_hostname": server.host,
-            "database_port": server.port,
-            "login_user": server.user,
-            "login_password": server.password,
-            "storagebackend": "directory",
-            "url": str(tmp_path / "store"),
-            "path": "mysql",
-            "temppath": str(tmp_path / "temp"),
-            "state_dir": str(tmp_path / "state"),
-            "jobs": 2,
-            **others,
-        }
+        return {**keys(action, server, database, tmp_path), "jobs": 2, **others}
 
     return given
 
